@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from core.method.schedule import NoiseSchedule
+from core.method.schedule import NoiseSchedule, Prediction
 
 Denoiser = Callable[[Tensor, Tensor, Any], Tensor]
 """(x_t: (batch, ...), t: (batch,), conditioning) -> network output, the shape of x_t."""
@@ -124,7 +124,8 @@ def tdft_loss(
         kind: "mse", or "pseudo_huber": sqrt(d**2 + c**2) - c element by element, as the official code has it.
         target: the space in which the distance is taken.
         huber_c: c of pseudo-Huber, > 0; the official code has 0.001.
-        min_snr_gamma: weights by min(SNR, gamma) / SNR in x_0 units' epsilon convention (Hang et al. 2023); None is off.
+        min_snr_gamma: weights each sample by min(SNR, gamma) / SNR (Hang et al. 2023, in the form they give for
+            epsilon); None is off.
     """
     x0_hat = x0_hat.detach()
     alpha_s, sigma_s = schedule.at(s, x_s)
@@ -133,8 +134,10 @@ def tdft_loss(
     elif target == "epsilon":
         difference = schedule.epsilon(output, x_s, s) - (x_s - alpha_s * x0_hat) / sigma_s
     else:
-        # v = alpha_s epsilon - sigma_s x_0 with epsilon implied by x0_hat
-        difference = schedule.v(output, x_s, s) - (alpha_s * x_s - x0_hat) / sigma_s
+        # the velocity with the noise that x0_hat implies at x_s
+        noise = (x_s - alpha_s * x0_hat) / sigma_s
+        implied = noise - x0_hat if schedule.prediction is Prediction.FLOW else alpha_s * noise - sigma_s * x0_hat
+        difference = schedule.v(output, x_s, s) - implied
     difference = difference.float()
     distance = difference**2 if kind == "mse" else torch.sqrt(difference**2 + huber_c**2) - huber_c
     per_sample = distance.flatten(1).mean(1)
