@@ -1,0 +1,159 @@
+"""The row gate: one network, one forward, and in every row its own share of the positive and the negative offset.
+
+A stock pipeline with guidance runs the batch [negative rows..., positive rows...] through one network. Both offsets
+are laid side by side along the rank of one adapter, and the rank activations of a row are multiplied by that row's
+scales, so each row sees  theta + eta_scale * eta + delta_scale * delta.  The pipeline is not changed, and moving a
+slider writes a table of two columns.
+
+Cost: one forward, as plain guidance; the adapter's products are taken for the rows that use it alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from core.errors import StudioError
+from core.method.guidance import GuidanceWeights
+from core.offsets.low_rank import LowRank, check_fits
+
+
+@dataclass(frozen=True)
+class _GatedLayer:
+    """Both offsets of one layer, ranks side by side; `owner` says for each rank whose scale it takes (0 eta, 1 delta)."""
+
+    down: Tensor
+    up: Tensor
+    owner: Tensor
+
+
+class RowGate:
+    """Holds the table of scales, and lays it over each forward of the denoiser. Made by `row_gate`."""
+
+    def __init__(self, train_timesteps: int) -> None:
+        self.train_timesteps = train_timesteps
+        self._columns: tuple[GuidanceWeights, ...] = ()
+        self._images = 0
+        self._table: Tensor | None = None
+        self._rows = slice(0, 0)
+        self._gates: dict[tuple[int, ...], Tensor] = {}
+
+    def set_columns(self, columns: Sequence[GuidanceWeights], images_per_column: int) -> None:
+        """Rows for a stock pipeline's batch: for each column its images' negative rows, then all positive rows alike.
+
+        Args:
+            columns: settings that share one omega, for that is one number in the pipeline.
+            images_per_column: images of each column; the batch is columns * images_per_column * 2 rows.
+        """
+        if len({column.omega for column in columns}) > 1:
+            raise ValueError("columns of one batch share omega")
+        self._columns, self._images, self._table = tuple(columns), images_per_column, None
+
+    def set_rows(self, table: Tensor) -> None:
+        """An explicit table (rows, 2): the scales of (eta, delta) in every row of the coming forwards."""
+        self._columns, self._table = (), table.float()
+
+    def _table_at(self, t_fraction: float) -> Tensor:
+        if self._table is not None:
+            return self._table
+        negative = [c.negative_row(t_fraction) for c in self._columns for _ in range(self._images)]
+        positive = [c.positive_row() for c in self._columns for _ in range(self._images)]
+        return torch.tensor(negative + positive)
+
+    def before_forward(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Forward pre-hook of the denoiser: lays the table of this noise level over the batch."""
+        sample = kwargs["sample"] if "sample" in kwargs else args[0] if args else kwargs["hidden_states"]
+        timestep = kwargs["timestep"] if "timestep" in kwargs else args[1]
+        level = timestep.flatten()[0] if isinstance(timestep, Tensor) else timestep
+        table = self._table_at(float(level) / self.train_timesteps)
+        if len(sample) * 2 == len(table):
+            table = table[len(sample) :]  # guidance is off: the pipeline sends its positive rows alone
+        if len(sample) != len(table):
+            raise StudioError(
+                f"The row gate has {len(table)} rows for a batch of {len(sample)}.",
+                "Set the columns and images of this batch before sampling.",
+            )
+        used = table.ne(0).any(1).nonzero().flatten().tolist()
+        self._rows = slice(used[0], used[-1] + 1) if used else slice(0, 0)
+        self._current = table[self._rows].to(sample.device)
+        self._gates = {}
+
+    def after_layer(self, layer: _GatedLayer, module: nn.Module, args: tuple[Tensor], output: Tensor) -> Tensor:
+        """Forward hook of a layer: adds the offsets to the rows that use them."""
+        rows = self._rows
+        if rows.start == rows.stop:
+            return output
+        x = args[0]
+        key = (id(layer.owner), x.ndim)
+        gate = self._gates.get(key)
+        if gate is None:
+            gate = self._current[:, layer.owner].to(x.dtype)
+            middle = (1,) * (x.ndim - 2)
+            gate = (
+                gate.reshape(len(gate), -1, *middle)
+                if isinstance(module, nn.Conv2d)
+                else gate.reshape(len(gate), *middle, -1)
+            )
+            self._gates[key] = gate
+        whole = rows.start == 0 and rows.stop == len(x)
+        mine = x if whole else x[rows]
+        if isinstance(module, nn.Conv2d):
+            ranks = F.conv2d(mine, layer.down, None, module.stride, module.padding, module.dilation)
+            added = F.conv2d(ranks * gate, layer.up)
+        else:
+            added = F.linear(F.linear(mine, layer.down) * gate, layer.up)
+        if whole:
+            return output + added
+        if output.requires_grad:
+            output = output.clone()
+        output[rows] += added
+        return output
+
+
+@contextmanager
+def row_gate(
+    denoiser: nn.Module, positive: LowRank | None, negative: LowRank | None, *, train_timesteps: int = 1000
+) -> Iterator[RowGate]:
+    """The denoiser with both offsets behind a row gate; it is itself again afterwards, whatever happened inside.
+
+    Args:
+        positive: eta, or None for none.
+        negative: delta, or None for none.
+        train_timesteps: T of the model's schedule, for schedules of beta.
+
+    Raises:
+        StudioError: an offset's layers are not the model's.
+    """
+    gate = RowGate(train_timesteps)
+    handles = []
+    try:
+        modules = dict(denoiser.named_modules())
+        parts = [part for part in (positive, negative) if part]
+        for part in parts:
+            check_fits(denoiser, part)
+        owners: dict[tuple[int, ...], Tensor] = {}
+        for name in dict.fromkeys(name for part in parts for name in part):
+            module = modules[name]
+            weight: Tensor = module.weight  # type: ignore[assignment]
+            layers = [(part[name], which) for which, part in ((0, positive), (1, negative)) if part and name in part]
+            ranks = tuple(which for layer, which in layers for _ in range(layer.rank))
+            owner = owners.setdefault(ranks, torch.tensor(ranks, device=weight.device))
+            gated = _GatedLayer(
+                torch.cat([layer.down for layer, _ in layers]).to(weight),
+                torch.cat([layer.up for layer, _ in layers], dim=1).to(weight),
+                owner,
+            )
+            handles.append(module.register_forward_hook(partial(gate.after_layer, gated)))
+        if handles:
+            handles.append(denoiser.register_forward_pre_hook(gate.before_forward, with_kwargs=True))
+        yield gate
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,119 @@
+"""Offset files: other programs read them, and what is no offset is refused in a sentence."""
+
+import json
+import struct
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from core.errors import StudioError
+from core.families import get
+from core.offsets.low_rank import applied
+from core.offsets.offset import load_low_rank, read_offset, save_offset
+from tests.offsets.test_row_gate import DELTA, FAMILY, batch, predict
+
+
+@pytest.fixture
+def file(tmp_path):
+    save_offset(tmp_path / "delta.safetensors", DELTA, family="sd15", provenance={"recipe": "studio", "seed": "3"})
+    return tmp_path / "delta.safetensors"
+
+
+def test_what_was_saved_comes_back_bit_for_bit(file):
+    back = load_low_rank(file, family="sd15")
+    assert back.keys() == DELTA.keys()
+    assert all(torch.equal(back[n].down, DELTA[n].down) and torch.equal(back[n].up, DELTA[n].up) for n in DELTA)
+    offset = read_offset(file)
+    assert (offset.family, offset.rank, offset.layers) == ("sd15", 3, len(DELTA))
+    assert offset.provenance["recipe"] == "studio" and "studio_version" in offset.provenance
+
+
+def test_stock_diffusers_loads_it_with_attention_and_convolutions(file):
+    pipe, stock = get("sd15").tiny(), get("sd15").tiny()
+    stock.load_lora_weights(file.parent, weight_name=file.name)
+    x, t, cond = batch(2)
+    with applied(pipe.unet, DELTA):
+        ours = predict(pipe, x, t, cond)
+    assert (ours - predict(stock, x, t, cond)).abs().max() < 1e-5
+
+
+def test_another_family_is_refused_and_both_are_named(tmp_path):
+    save_offset(tmp_path / "x.safetensors", DELTA, family="sdxl", provenance={})
+    with pytest.raises(StudioError, match="for sdxl, the model is sd15"):
+        load_low_rank(tmp_path / "x.safetensors", family="sd15")
+
+
+def test_nan_is_refused_and_the_tensor_named(tmp_path):
+    name = next(iter(DELTA))
+    bad = {**DELTA, name: DELTA[name]._replace(up=DELTA[name].up * float("nan"))}
+    save_offset(tmp_path / "x.safetensors", bad, family="sd15", provenance={})
+    with pytest.raises(StudioError, match=f"no number in unet.{name}"):
+        load_low_rank(tmp_path / "x.safetensors")
+
+
+def header_file(path, header: bytes, data: bytes = b""):
+    path.write_bytes(struct.pack("<Q", len(header)) + header + data)
+    return path
+
+
+ENTRY = '{"dtype":"F32","shape":[1],"data_offsets":[0,4]}'
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"<!DOCTYPE html><title>404</title>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1", "Git LFS pointer"),
+        (b"", "too short"),
+        (struct.pack("<Q", 2**40) + b"{}", "header is cut off"),
+        (struct.pack("<Q", 4) + b"[1,2", "not a readable"),
+        (
+            struct.pack("<Q", len(f'{{"a":{ENTRY},"a":{ENTRY}}}')) + f'{{"a":{ENTRY},"a":{ENTRY}}}'.encode() + b"0000",
+            "not a",
+        ),
+        (struct.pack("<Q", len(f'{{"../a":{ENTRY}}}')) + f'{{"../a":{ENTRY}}}'.encode() + b"0000", "forbidden name"),
+        (struct.pack("<Q", len(f'{{"a":{ENTRY}}}')) + f'{{"a":{ENTRY}}}'.encode(), "cut off"),
+        (struct.pack("<Q", len(f'{{"a":{ENTRY}}}')) + f'{{"a":{ENTRY}}}'.encode() + b"0000", "0 of its 1 tensors"),
+    ],
+)
+def test_what_is_no_offset_is_refused_in_a_sentence(tmp_path, content, said):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(StudioError, match=said) as refused:
+        read_offset(path)
+    assert refused.value.remedy and str(tmp_path) not in str(refused.value)
+
+
+def test_a_header_bomb_is_refused_unread(tmp_path):
+    entries = {f"t{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(20_001)}
+    with pytest.raises(StudioError, match="20001 tensors"):
+        read_offset(header_file(tmp_path / "x.safetensors", json.dumps(entries).encode()))
+
+
+def test_a_file_cut_short_is_refused(file):
+    file.write_bytes(file.read_bytes()[:-10])
+    with pytest.raises(StudioError, match="cut off"):
+        load_low_rank(file)
+
+
+def test_a_full_checkpoint_is_said_to_be_no_lora(tmp_path):
+    save_file({"conv_in.weight": torch.zeros(2, 2)}, tmp_path / "x.safetensors")
+    with pytest.raises(StudioError, match="is no LoRA"):
+        read_offset(tmp_path / "x.safetensors")
+
+
+@settings(max_examples=150, deadline=None)
+@given(position=st.floats(0, 1, exclude_max=True), value=st.integers(0, 255))
+def test_one_changed_byte_never_raises_anything_untyped(tmp_path_factory, position, value):
+    path = tmp_path_factory.mktemp("fuzz") / "x.safetensors"
+    save_offset(path, dict(list(DELTA.items())[:2]), family="sd15", provenance={})
+    content = bytearray(path.read_bytes())
+    content[int(position * min(len(content), 1200))] = value
+    path.write_bytes(content)
+    try:
+        load_low_rank(path)
+    except StudioError as error:
+        assert error.message

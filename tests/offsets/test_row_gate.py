@@ -1,0 +1,158 @@
+"""The row gate equals separate networks, leaves the network as it was, and follows the table."""
+
+import pytest
+import torch
+
+from core.errors import StudioError
+from core.families import get
+from core.method.guidance import BetaSchedule, GuidanceWeights
+from core.offsets.low_rank import LowRankLayer, applied, attach, combine, extract, norm, random_like, to_low_rank
+from core.offsets.row_gate import row_gate
+
+FAMILY = get("sd15")
+
+
+def make_offset(seed: int, scale: float = 0.3):
+    pipe = FAMILY.tiny()
+    attach(pipe.unet, FAMILY.lora_targets, rank=3, lora_alpha=3, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: LowRankLayer(layer.down, scale * torch.randn(layer.up.shape, generator=generator) / 3)
+        for name, layer in to_low_rank(pipe.unet).items()
+    }
+
+
+ETA, DELTA = make_offset(1), make_offset(2)
+
+
+@pytest.fixture
+def pipe():
+    return FAMILY.tiny()
+
+
+def batch(rows: int):
+    generator = torch.Generator().manual_seed(0)
+    x, t = torch.randn(rows, 4, 16, 16, generator=generator), torch.full((rows,), 700)
+    return x, t, {"encoder_hidden_states": torch.randn(rows, 16, 32, generator=generator)}
+
+
+def predict(pipe, x, t, cond):
+    with torch.no_grad():
+        return FAMILY.predict(pipe.unet, x, t, cond)
+
+
+def test_the_offset_reaches_attention_feed_forward_time_and_convolutions():
+    kinds = {name.split(".")[-1] for name in DELTA} | {".".join(name.split(".")[-2:]) for name in DELTA}
+    assert {"to_q", "to_k", "to_v", "to_out.0", "net.2", "conv1", "conv2", "conv_shortcut", "time_emb_proj"} <= kinds
+
+
+def test_each_row_sees_its_own_weights(pipe):
+    x, t, cond = batch(4)
+    table = [(1.0, 0.0), (0.5, 1.0), (0.0, 0.0), (-0.3, 2.0)]
+    with row_gate(pipe.unet, ETA, DELTA) as gate:
+        gate.set_rows(torch.tensor(table))
+        gated = predict(pipe, x, t, cond)
+    for row, (eta, delta) in enumerate(table):
+        with applied(pipe.unet, combine([(ETA, eta), (DELTA, delta)])):
+            alone = predict(pipe, x, t, cond)[row]
+        assert (gated[row] - alone).abs().max() <= 1e-5
+    assert (gated[1] - predict(pipe, x, t, cond)[1]).abs().max() > 1e-2
+
+
+def test_two_columns_of_a_batch_follow_the_stock_order(pipe):
+    x, t, cond = batch(8)
+    columns = (GuidanceWeights(omega=2), GuidanceWeights(omega=2, alpha=0.5, beta=1))
+    with row_gate(pipe.unet, ETA, DELTA) as gate:
+        gate.set_columns(columns, images_per_column=2)
+        by_columns = predict(pipe, x, t, cond)
+        gate.set_rows(torch.tensor([(1.0, 0.0)] * 2 + [(0.5, 1.0)] * 2 + [(1.0, 0.0)] * 4))
+        assert torch.equal(by_columns, predict(pipe, x, t, cond))
+
+
+def test_beta_follows_its_schedule_over_the_noise_levels(pipe):
+    x, _, cond = batch(2)
+    weights = GuidanceWeights(omega=1, beta=1, beta_schedule=BetaSchedule(split=0.6, late=0.0))
+    plain = {t: predict(pipe, x, torch.full((2,), t), cond) for t in (900, 500)}
+    with row_gate(pipe.unet, None, DELTA) as gate:
+        gate.set_columns([weights], images_per_column=1)
+        early, late = (predict(pipe, x, torch.full((2,), t), cond) for t in (900, 500))
+    assert not torch.allclose(early[0], plain[900][0], atol=1e-3)
+    assert torch.equal(late, plain[500])
+    assert torch.allclose(early[1], plain[900][1], atol=1e-6)
+
+
+def test_without_guidance_the_positive_rows_alone_come(pipe):
+    x, t, cond = batch(3)
+    with row_gate(pipe.unet, ETA, DELTA) as gate:
+        gate.set_columns([GuidanceWeights(omega=0, alpha=0, beta=1)], images_per_column=3)
+        gated = predict(pipe, x, t, cond)
+    with applied(pipe.unet, ETA):
+        torch.testing.assert_close(gated, predict(pipe, x, t, cond), atol=1e-5, rtol=0)
+
+
+def test_plain_guidance_without_offsets_is_bit_equal_to_no_gate(pipe):
+    arguments = {"prompt": "a", "num_inference_steps": 3, "guidance_scale": 3.0, "output_type": "latent"}
+    before = pipe(**arguments, generator=torch.Generator().manual_seed(0)).images
+    with row_gate(pipe.unet, None, DELTA) as gate:
+        gate.set_columns([GuidanceWeights(omega=2)], images_per_column=1)
+        during = pipe(**arguments, generator=torch.Generator().manual_seed(0)).images
+    assert torch.equal(before, during)
+
+
+def test_the_network_is_itself_again_even_after_a_fault(pipe):
+    x, t, cond = batch(2)
+    before, state = predict(pipe, x, t, cond), {k: v.clone() for k, v in pipe.unet.state_dict().items()}
+    with pytest.raises(RuntimeError, match="inside"), row_gate(pipe.unet, ETA, DELTA) as gate:
+        gate.set_rows(torch.ones(2, 2))
+        predict(pipe, x, t, cond)
+        raise RuntimeError("inside")
+    assert torch.equal(before, predict(pipe, x, t, cond))
+    assert all(torch.equal(value, pipe.unet.state_dict()[name]) for name, value in state.items())
+    assert not pipe.unet._forward_pre_hooks
+
+
+def test_a_bfloat16_network_takes_a_float32_offset(pipe):
+    pipe.unet.to(torch.bfloat16)
+    x, t, cond = batch(2)
+    with row_gate(pipe.unet, ETA, DELTA) as gate:
+        gate.set_rows(torch.tensor([(1.0, 1.0), (1.0, 0.0)]))
+        out = predict(pipe, x.bfloat16(), t, {k: v.bfloat16() for k, v in cond.items()})
+    assert out.dtype is torch.bfloat16 and torch.isfinite(out).all()
+
+
+def test_a_batch_the_table_does_not_fit_is_refused(pipe):
+    x, t, cond = batch(3)
+    with row_gate(pipe.unet, None, DELTA) as gate, pytest.raises(StudioError, match="2 rows for a batch of 3"):
+        gate.set_columns([GuidanceWeights(omega=1, beta=1)], images_per_column=1)
+        predict(pipe, x, t, cond)
+
+
+def test_an_offset_of_another_model_is_refused_with_the_layer_named(pipe):
+    strange = {"no.such.layer": LowRankLayer(torch.zeros(1, 4), torch.zeros(4, 1))}
+    with pytest.raises(StudioError, match="1 of the offset's 1 layers"), row_gate(pipe.unet, None, strange):
+        pass
+    name = next(iter(DELTA))
+    wrong = {name: LowRankLayer(torch.zeros(1, 7), torch.zeros(5, 1))}
+    with pytest.raises(StudioError, match="has shape"), row_gate(pipe.unet, None, wrong):
+        pass
+
+
+def test_the_random_control_has_the_same_norm_in_every_layer():
+    control = random_like(DELTA, seed=5)
+    for name, layer in DELTA.items():
+        torch.testing.assert_close(control[name].dense().norm(), layer.dense().norm(), rtol=1e-4, atol=0)
+    overlap = sum((control[n].dense() * DELTA[n].dense()).sum() for n in DELTA) / norm(DELTA) ** 2
+    assert abs(float(overlap)) < 0.1
+
+
+def test_a_mean_of_offsets_is_the_mean_of_their_products():
+    mean = combine([(ETA, 0.5), (DELTA, 0.5)])
+    for name in ETA:
+        torch.testing.assert_close(mean[name].dense(), (ETA[name].dense() + DELTA[name].dense()) / 2)
+
+
+def test_extraction_at_full_rank_is_exact():
+    for shape in ((6, 5), (4, 3, 3, 3)):
+        change = torch.randn(shape)
+        torch.testing.assert_close(extract(change, 99).dense(), change, atol=1e-5, rtol=1e-4)
+    assert extract(torch.randn(8, 8), 2).rank == 2
