@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,8 +35,6 @@ def detect(folder: Path) -> str:
     Raises:
         StudioError: no model folder, or of a family this studio does not know.
     """
-    import json
-
     try:
         kind = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))["_class_name"]
     except (OSError, ValueError, KeyError, TypeError) as error:

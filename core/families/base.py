@@ -6,6 +6,7 @@ a prediction is the raw output of the denoiser, latents are scaled as the denois
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,7 @@ class FamilySpec:
         denoiser: (pipeline) -> the network that the offsets act on.
         lora_targets: suffixes of the modules that an offset changes.
         encode_prompt: (pipeline, prompts) -> conditioning, one row a prompt.
+        pipeline_arguments: (conditioning, negative conditioning) -> keyword arguments of the stock pipeline's call.
         predict: (denoiser, x_t, t, conditioning) -> raw output, the shape of x_t.
         encode_image: (pipeline, images (batch, 3, height, width) in [-1, 1]) -> scaled latents.
         decode_latents: (pipeline, scaled latents) -> images in [-1, 1].
@@ -65,6 +67,7 @@ class FamilySpec:
     denoiser: Callable[[Any], nn.Module]
     lora_targets: tuple[str, ...]
     encode_prompt: Callable[[Any, list[str]], Conditioning]
+    pipeline_arguments: Callable[[Conditioning, Conditioning], dict[str, Any]]
     predict: Callable[[nn.Module, Tensor, Tensor, Conditioning], Tensor]
     encode_image: Callable[[Any, Tensor], Tensor]
     decode_latents: Callable[[Any, Tensor], Tensor]
@@ -74,8 +77,6 @@ class FamilySpec:
 
 def class_names(folder: Path) -> str:
     """The pipeline class that `model_index.json` in the folder names; empty where there is none."""
-    import json
-
     try:
         return str(json.loads((folder / "model_index.json").read_text(encoding="utf-8")).get("_class_name", ""))
     except (OSError, ValueError, AttributeError):

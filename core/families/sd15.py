@@ -132,6 +132,14 @@ def encode_prompt(pipe: Any, prompts: list[str]) -> Conditioning:
     return {"encoder_hidden_states": embeds}
 
 
+def pipeline_arguments(cond: Conditioning, negative_cond: Conditioning) -> dict[str, Tensor]:
+    """The conditionings as the stock pipeline takes them."""
+    return {
+        "prompt_embeds": cond["encoder_hidden_states"],
+        "negative_prompt_embeds": negative_cond["encoder_hidden_states"],
+    }
+
+
 def predict(denoiser: nn.Module, x_t: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
     """The UNet's raw output at x_t (batch, channels, height, width), t (batch,)."""
     return denoiser(x_t, t, encoder_hidden_states=cond["encoder_hidden_states"], return_dict=False)[0]
@@ -176,6 +184,7 @@ SPEC = FamilySpec(
     denoiser=lambda pipe: pipe.unet,
     lora_targets=LORA_TARGETS,
     encode_prompt=encode_prompt,
+    pipeline_arguments=pipeline_arguments,
     predict=predict,
     encode_image=encode_image,
     decode_latents=decode_latents,

@@ -1,0 +1,1 @@
+"""Rendering comparisons through stock pipelines, and the files that carry their settings."""

@@ -1,0 +1,246 @@
+"""Renders the same prompt and seeds under several guidance settings, side by side, through the stock pipeline.
+
+All columns that share an omega are one batch behind the row gate. Every image has a random generator of its own, so
+its start does not depend on the batch; the arithmetic of a batch may round in the last bits otherwise than that of
+another batch size, which leaves a pixel value equal or one level of 255 away.
+
+Cost of an image: 2 row-forwards a step, 1 where omega = 0, whatever alpha and beta are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from core.errors import StudioError
+from core.families.base import FamilySpec
+from core.families.samplers import make_scheduler
+from core.method.guidance import GuidanceWeights
+from core.offsets.low_rank import LowRank
+from core.offsets.row_gate import row_gate
+
+STEPS_RANGE = (1, 200)
+SEED_RANGE = (0, 2**63 - 1)
+
+
+class Cancelled(StudioError):
+    """The person stopped the rendering; nothing is wrong."""
+
+    def __init__(self) -> None:
+        super().__init__("Stopped.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What to render.
+
+    Args:
+        prompt, negative_prompt: text.
+        seeds: one image of each column for each seed, 0 to 2**63 - 1.
+        columns: guidance settings, at least one.
+        steps: sampling steps, 1 to 200.
+        scheduler: a name of `core.families.samplers.SAMPLERS`.
+        height, width: pixels; None is the model's own size.
+
+    Raises:
+        StudioError: a value outside its range.
+    """
+
+    prompt: str
+    negative_prompt: str = ""
+    seeds: tuple[int, ...] = (0,)
+    columns: tuple[GuidanceWeights, ...] = (GuidanceWeights(omega=6.5),)
+    steps: int = 25
+    scheduler: str = "dpmsolver++"
+    height: int | None = None
+    width: int | None = None
+
+    def __post_init__(self) -> None:
+        low, high = STEPS_RANGE
+        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or not low <= self.steps <= high:
+            raise StudioError(f"{self.steps!r} is no number of steps.", f"Choose {low} to {high}.")
+        if not self.seeds or not self.columns:
+            raise StudioError("There is nothing to render.", "Give one seed and one column at least.")
+        for seed in self.seeds:
+            if isinstance(seed, bool) or not isinstance(seed, int) or not SEED_RANGE[0] <= seed <= SEED_RANGE[1]:
+                raise StudioError(f"{seed!r} is no seed.", f"Choose a whole number from 0 to {SEED_RANGE[1]}.")
+
+
+@dataclass(frozen=True)
+class RenderedImage:
+    """One finished image; `column` counts in the comparison's columns."""
+
+    column: int
+    seed: int
+    weights: GuidanceWeights
+    image: Image.Image
+
+
+@dataclass(frozen=True)
+class StepPreview:
+    """A step is done. `images` are rough pictures in the order column by column, seed by seed, of the batch at hand;
+    `columns` are the columns in it. `step` counts over all batches."""
+
+    step: int
+    steps: int
+    columns: tuple[int, ...]
+    images: tuple[Image.Image, ...]
+
+
+def start_latents(seeds: Sequence[int], shape: tuple[int, ...]) -> Tensor:
+    """Unit Gaussian latents, one generator for each seed: (seeds, *shape), float32 on the CPU."""
+    return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+
+_preview_maps: WeakKeyDictionary[Any, Tensor] = WeakKeyDictionary()
+
+
+@torch.no_grad()
+def _preview_map(pipe: Any, family: FamilySpec) -> Tensor:
+    """The linear map from a latent to its colour, (channels + 1, 3): least squares over smooth random pictures that
+    the model's own VAE encodes. Fitted once for each VAE, for any number of latent channels."""
+    if pipe.vae not in _preview_maps:
+        side = 16 * pipe.vae_scale_factor
+        noise = torch.rand(4, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1
+        pictures = F.interpolate(noise, size=(side, side), mode="bicubic").clamp(-1, 1)
+        latents = family.encode_image(pipe, pictures.to(pipe.vae.device)).float().cpu()
+        colours = F.adaptive_avg_pool2d(pictures, latents.shape[-2:]).movedim(1, -1).reshape(-1, 3)
+        known = F.pad(latents.movedim(1, -1).flatten(0, 2), (0, 1), value=1.0)
+        _preview_maps[pipe.vae] = torch.linalg.lstsq(known, colours).solution
+    return _preview_maps[pipe.vae]
+
+
+def to_images(pixels: Tensor) -> list[Image.Image]:
+    """Pictures of (batch, 3, height, width) in [-1, 1], clipped."""
+    levels = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().byte().movedim(1, -1).cpu().numpy()
+    return [Image.fromarray(level) for level in levels]
+
+
+def rough_images(pipe: Any, family: FamilySpec, latents: Tensor) -> list[Image.Image]:
+    """A cheap picture of each latent, one pixel each, by the linear preview map."""
+    known = F.pad(latents.float().cpu().movedim(1, -1), (0, 1), value=1.0)
+    return to_images((known @ _preview_map(pipe, family)).movedim(-1, 1))
+
+
+def decode(pipe: Any, family: FamilySpec, latents: Tensor) -> list[Image.Image]:
+    """Pictures of final latents, a few at a time; tried again in float32 where half precision gives no numbers.
+
+    Raises:
+        StudioError: the latents or the VAE's output are no numbers.
+    """
+    if not bool(torch.isfinite(latents).all()):
+        raise StudioError("Sampling ended in values that are no numbers.", "Use a smaller ω or β, or full precision.")
+    images: list[Image.Image] = []
+    for part in latents.split(8):
+        pixels = family.decode_latents(pipe, part)
+        if not bool(torch.isfinite(pixels).all()) and pipe.vae.dtype != torch.float32:
+            pipe.vae.to(torch.float32)
+            pixels = family.decode_latents(pipe, part)
+        if not bool(torch.isfinite(pixels).all()):
+            raise StudioError("The VAE gave values that are no numbers.", "The model's VAE is damaged: fetch it again.")
+        images += to_images(pixels)
+    return images
+
+
+def _batches(comparison: Comparison, max_rows: int | None) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """(columns, seeds) of each batch: columns that share omega together, as many seeds as the rows allow."""
+    by_omega: dict[float, list[int]] = {}
+    for index, column in enumerate(comparison.columns):
+        by_omega.setdefault(column.omega, []).append(index)
+    batches = []
+    for columns in by_omega.values():
+        fit = max(1, (max_rows or 2**31) // (2 * len(columns)))
+        for start in range(0, len(comparison.seeds), fit):
+            batches.append((tuple(columns), comparison.seeds[start : start + fit]))
+    return batches
+
+
+def render(
+    pipe: Any,
+    family: FamilySpec,
+    comparison: Comparison,
+    *,
+    positive: LowRank | None = None,
+    negative: LowRank | None = None,
+    on_step: Callable[[StepPreview], None] | None = None,
+    on_image: Callable[[RenderedImage], None] | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+    max_rows: int | None = None,
+) -> list[RenderedImage]:
+    """Every column of every seed, column by column.
+
+    Args:
+        pipe: a stock pipeline of the family; left as it was.
+        positive, negative: the offsets eta and delta.
+        on_step: called after every step with rough pictures.
+        on_image: called with each image as its batch is finished.
+        cancelled: asked after every step; true ends the rendering within that step.
+        max_rows: most rows of one forward; None is no limit.
+
+    Raises:
+        Cancelled: `cancelled` said so. What `on_image` was given is whole.
+        StudioError: a setting or an offset does not fit the model.
+    """
+    standard = family.defaults(pipe)
+    height, width = comparison.height or standard.height, comparison.width or standard.width
+    shape = family.latent_shape(pipe, height, width)
+    denoiser = family.denoiser(pipe)
+    device, dtype = next((p.device, p.dtype) for p in denoiser.parameters())
+    batches = _batches(comparison, max_rows)
+    own_scheduler = pipe.scheduler
+    finished: list[RenderedImage] = []
+    try:
+        with row_gate(denoiser, positive, negative, train_timesteps=own_scheduler.config.num_train_timesteps) as gate:
+            for number, (columns, seeds) in enumerate(batches):
+                pipe.scheduler = make_scheduler(comparison.scheduler, own_scheduler.config)
+                weights = [comparison.columns[column] for column in columns]
+                gate.set_columns(weights, len(seeds))
+                latents = start_latents(seeds, shape).repeat(len(columns), *(1,) * len(shape)).to(device, dtype)
+                cond = family.encode_prompt(pipe, [comparison.prompt] * len(latents))
+                negative_cond = family.encode_prompt(pipe, [comparison.negative_prompt] * len(latents))
+
+                def after_step(
+                    pipeline: Any,
+                    step: int,
+                    timestep: Any,
+                    tensors: dict[str, Tensor],
+                    number: int = number,
+                    columns: tuple[int, ...] = columns,
+                ) -> dict[str, Tensor]:
+                    if cancelled():
+                        raise Cancelled
+                    if on_step:
+                        rough = tuple(rough_images(pipe, family, tensors["latents"]))
+                        total = comparison.steps * len(batches)
+                        on_step(StepPreview(number * comparison.steps + step + 1, total, columns, rough))
+                    return tensors
+
+                if cancelled():
+                    raise Cancelled
+                ended = pipe(
+                    **family.pipeline_arguments(cond, negative_cond),
+                    latents=latents,
+                    height=height,
+                    width=width,
+                    num_inference_steps=comparison.steps,
+                    guidance_scale=weights[0].guidance_scale,
+                    output_type="latent",
+                    callback_on_step_end=after_step,
+                ).images
+                images = decode(pipe, family, ended)
+                for row, image in enumerate(images):
+                    column, seed = columns[row // len(seeds)], seeds[row % len(seeds)]
+                    finished.append(RenderedImage(column, seed, comparison.columns[column], image))
+                    if on_image:
+                        on_image(finished[-1])
+    finally:
+        pipe.scheduler = own_scheduler
+    order = {seed: place for place, seed in enumerate(comparison.seeds)}
+    return sorted(finished, key=lambda image: (image.column, order[image.seed]))

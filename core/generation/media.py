@@ -1,0 +1,121 @@
+"""Image files that carry their settings: the `parameters` text other programs read, and our own JSON beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
+
+from core.errors import StudioError
+
+CHUNK = "self_npo"
+TEXT_LIMIT = 256 * 1024
+PIXEL_LIMIT = 64 * 2**20
+FILE_LIMIT = 64 * 2**20
+
+_NAMES = {
+    "steps": "Steps",
+    "sampler": "Sampler",
+    "guidance_scale": "CFG scale",
+    "seed": "Seed",
+    "size": "Size",
+    "model": "Model",
+    "omega": "NPO omega",
+    "alpha": "NPO alpha",
+    "beta": "NPO beta",
+    "beta_split": "NPO beta split",
+    "beta_late": "NPO beta late",
+    "positive": "NPO positive",
+    "negative": "NPO negative",
+    "version": "Version",
+}
+"""Our setting to its name in the `parameters` text, in the order written."""
+
+
+def parameters_text(settings: Mapping[str, Any]) -> str:
+    """The settings as the text that A1111 introduced and other programs read; names they do not know, they keep."""
+
+    def value(raw: Any) -> str:
+        text = f"{raw:g}" if isinstance(raw, float) else str(raw)
+        return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ',:"\n') else text
+
+    lines = [str(settings.get("prompt", ""))]
+    if settings.get("negative_prompt"):
+        lines.append(f"Negative prompt: {settings['negative_prompt']}")
+    told = {name: settings[name] for name in _NAMES if settings.get(name) not in (None, "")}
+    lines.append(", ".join(f"{_NAMES[name]}: {value(raw)}" for name, raw in told.items()))
+    return "\n".join(lines)
+
+
+def save_png(image: Image.Image, path: Path, settings: Mapping[str, Any]) -> None:
+    """Writes a PNG with its settings in both forms: whole, or not at all.
+
+    Args:
+        settings: JSON values; names and figures, never a path or a token. Text that is no valid Unicode is refused.
+
+    Raises:
+        StudioError: the settings cannot be written, or the disk refuses.
+    """
+    try:
+        chunk = json.dumps(dict(settings), ensure_ascii=False, allow_nan=False)
+        chunk.encode("utf-8")
+    except (TypeError, ValueError) as error:
+        raise StudioError(
+            "The settings hold something that cannot be written.", "Remove unusual characters."
+        ) from error
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("parameters", parameters_text(settings))
+    info.add_itxt(CHUNK, chunk)
+    staged = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, staged = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        with os.fdopen(descriptor, "wb") as file:
+            image.save(file, format="PNG", pnginfo=info)
+        os.chmod(staged, 0o644)
+        os.replace(staged, path)
+    except OSError as error:
+        raise StudioError(f"“{path.name}” could not be written: {error.strerror}.", "Free disk space.") from error
+    finally:
+        if staged:
+            Path(staged).unlink(missing_ok=True)
+
+
+def read_png(path: Path) -> dict[str, Any]:
+    """The settings that the studio wrote into a PNG.
+
+    Raises:
+        StudioError: no PNG, too large, without settings, or with settings that are damaged or ambiguous.
+    """
+    again = "Drop a PNG as the studio saved it."
+    try:
+        if path.stat().st_size > FILE_LIMIT:
+            raise StudioError(f"“{path.name}” is larger than {FILE_LIMIT // 2**20} MiB.", again)
+        raw = path.read_bytes()
+        if raw.count(CHUNK.encode() + b"\0") > 1:
+            raise StudioError(f"“{path.name}” carries its settings twice.", again)
+        with Image.open(path, formats=("PNG",)) as image:
+            if image.width * image.height > PIXEL_LIMIT:
+                raise StudioError(f"“{path.name}” has too many pixels.", again)
+            text = image.info.get(CHUNK)
+    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise StudioError(f"“{path.name}” is not a readable PNG.", again) from error
+    if text is None:
+        raise StudioError(
+            f"“{path.name}” carries no settings of this studio.",
+            "Sites that re-encode pictures remove them: use the original file.",
+        )
+    if len(text) > TEXT_LIMIT:
+        raise StudioError(f"The settings in “{path.name}” are too long.", again)
+    try:
+        settings = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise StudioError(f"The settings in “{path.name}” are damaged.", again) from error
+    if not isinstance(settings, dict):
+        raise StudioError(f"The settings in “{path.name}” are damaged.", again)
+    return settings

@@ -1,0 +1,122 @@
+"""Comparisons: what a column shows depends on its own settings and seed alone; stopping stops at once."""
+
+import numpy as np
+import pytest
+import torch
+
+from core.errors import StudioError
+from core.families import get
+from core.generation.compare import Cancelled, Comparison, render, rough_images, start_latents
+from core.method.guidance import GuidanceWeights
+from core.offsets.low_rank import applied, combine
+from tests.offsets.test_row_gate import DELTA, ETA
+
+FAMILY = get("sd15")
+PLAIN, NPO = GuidanceWeights(omega=2), GuidanceWeights(omega=2, alpha=0.7, beta=1)
+
+
+@pytest.fixture(scope="module")
+def pipe():
+    return FAMILY.tiny()
+
+
+def pixels(images):
+    return np.stack([np.asarray(image.image, dtype=int) for image in images])
+
+
+def compare(pipe, columns, seeds=(1, 2), **options):
+    comparison = Comparison(prompt="ab", seeds=seeds, columns=columns, steps=4)
+    return render(pipe, FAMILY, comparison, positive=ETA, negative=DELTA, **options)
+
+
+def test_images_come_column_by_column_in_the_order_of_the_seeds(pipe):
+    images = compare(pipe, (PLAIN, NPO, GuidanceWeights(omega=0)), seeds=(5, 3))
+    assert [(i.column, i.seed) for i in images] == [(0, 5), (0, 3), (1, 5), (1, 3), (2, 5), (2, 3)]
+    assert images[0].image.size == (32, 32)
+
+
+def test_a_columns_pixels_do_not_depend_on_the_other_columns(pipe):
+    together = compare(pipe, (PLAIN, NPO))
+    other = compare(pipe, (NPO, GuidanceWeights(omega=2, alpha=0, beta=-1), GuidanceWeights(omega=5)))
+    alone = compare(pipe, (NPO,))
+    npo = pixels(i for i in together if i.column == 1)
+    assert abs(npo - pixels(i for i in other if i.column == 0)).max() <= 1
+    assert abs(npo - pixels(alone)).max() <= 1
+    assert abs(npo - pixels(i for i in together if i.column == 0)).max() > 8
+
+
+def test_a_seeds_pixels_do_not_depend_on_the_other_seeds_nor_on_how_rows_are_split(pipe):
+    several = pixels(compare(pipe, (NPO,), seeds=(1, 2, 3)))
+    assert abs(several[1] - pixels(compare(pipe, (NPO,), seeds=(2,)))[0]).max() <= 1
+    assert abs(several - pixels(compare(pipe, (NPO,), seeds=(1, 2, 3), max_rows=2))).max() <= 1
+
+
+def test_a_column_equals_the_formula_with_two_separate_networks(pipe):
+    """The hand-written loop of the papers, with whole networks for the two predictions."""
+    omega, steps, seed = 2.0, 4, 7
+    image = render(
+        pipe,
+        FAMILY,
+        Comparison(prompt="ab", seeds=(seed,), columns=(NPO,), steps=steps, scheduler="ddim"),
+        positive=ETA,
+        negative=DELTA,
+    )[0]
+    scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)
+    scheduler.set_timesteps(steps)
+    cond, empty = (FAMILY.encode_prompt(pipe, [text]) for text in ("ab", ""))
+    x = start_latents((seed,), (4, 16, 16))
+    with torch.no_grad():
+        for t in scheduler.timesteps:
+            with applied(pipe.unet, ETA):
+                positive = FAMILY.predict(pipe.unet, x, t[None], cond)
+            with applied(pipe.unet, combine([(ETA, 0.7), (DELTA, 1.0)])):
+                negative = FAMILY.predict(pipe.unet, x, t[None], empty)
+            x = scheduler.step((omega + 1) * positive - omega * negative, t, x).prev_sample
+        expected = (FAMILY.decode_latents(pipe, x).clamp(-1, 1) + 1) * 127.5
+    got = np.asarray(image.image, dtype=float).transpose(2, 0, 1)
+    assert abs(got - expected[0].numpy()).max() <= 1.0
+
+
+def test_plain_columns_are_the_stock_pipelines_own_pictures(pipe):
+    ours = render(pipe, FAMILY, Comparison(prompt="ab", seeds=(4,), columns=(PLAIN,), steps=4, scheduler="ddim"))
+    stock = pipe(
+        "ab", num_inference_steps=4, guidance_scale=3.0, latents=start_latents((4,), (4, 16, 16)), output_type="np"
+    ).images[0]
+    assert abs(np.asarray(ours[0].image, dtype=float) - stock * 255).max() <= 1.0
+
+
+def test_stop_ends_within_the_step_and_leaves_the_pipeline_as_it_was(pipe):
+    scheduler, steps = pipe.scheduler, []
+    with pytest.raises(Cancelled):
+        compare(pipe, (PLAIN, NPO), on_step=steps.append, cancelled=lambda: len(steps) >= 2)
+    assert len(steps) == 2 and pipe.scheduler is scheduler
+    assert not pipe.unet._forward_pre_hooks
+
+
+def test_previews_come_every_step_and_look_like_the_end(pipe):
+    steps = []
+    compare(pipe, (PLAIN, NPO), seeds=(1,), on_step=steps.append)
+    assert [(s.step, s.steps, len(s.images)) for s in steps] == [(n, 4, 2) for n in (1, 2, 3, 4)]
+    assert rough_images(pipe, FAMILY, torch.zeros(1, 4, 16, 16))[0].size == (16, 16)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"steps": 0}, "no number of steps"),
+        ({"steps": 2.5}, "no number of steps"),
+        ({"seeds": ()}, "nothing to render"),
+        ({"seeds": (-1,)}, "no seed"),
+        ({"scheduler": "best"}, "no scheduler"),
+        ({"height": 33}, "no multiple of 4"),
+    ],
+)
+def test_what_cannot_be_rendered_is_said_in_a_sentence(pipe, setting, said):
+    with pytest.raises(StudioError, match=said):
+        render(pipe, FAMILY, Comparison(**{"prompt": "a", "steps": 2, **setting}))
+
+
+def test_latents_that_are_no_numbers_are_said(pipe):
+    broken = {name: layer._replace(up=layer.up * 1e30) for name, layer in DELTA.items()}
+    with pytest.raises(StudioError, match="no numbers"):
+        render(pipe, FAMILY, Comparison(prompt="a", columns=(NPO,), steps=2), negative=broken)
