@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from core.errors import StudioError
@@ -141,6 +142,8 @@ def row_gate(
         owners: dict[tuple[int, ...], Tensor] = {}
         for name in dict.fromkeys(name for part in parts for name in part):
             module = modules[name]
+            if isinstance(module, BaseTunerLayer):
+                module = module.get_base_layer()  # an adapter is in training: gate the layer below it
             weight: Tensor = module.weight  # type: ignore[assignment]
             layers = [(part[name], which) for which, part in ((0, positive), (1, negative)) if part and name in part]
             ranks = tuple(which for layer, which in layers for _ in range(layer.rank))

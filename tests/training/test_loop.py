@@ -1,0 +1,239 @@
+"""Training on a tiny real network: it learns, resumes exactly, stops within a step, and says what is wrong."""
+
+import itertools
+import json
+
+import pytest
+import torch
+
+from core.errors import StudioError
+from core.events import CheckpointSaved, PoolProgress, PreviewSaved, RunFinished, RunPaused, RunStopped, StepDone
+from core.families import get
+from core.generation.compare import Comparison, render
+from core.method.guidance import GuidanceWeights
+from core.offsets.offset import load_low_rank, read_offset
+from core.training.config import TrainConfig, recipe, row_forwards_per_sample
+from core.training.loop import train
+from core.training.student import Student
+
+FAMILY = get("sd15")
+PROMPTS = [f"p{n}" for n in range(6)]
+SMALL = {"steps": 6, "batch_size": 3, "rank": 2, "pool_size": 4, "ddim_grid": 6, "rollout_steps": 2}
+SMALL |= {"checkpoint_every": 2, "preview_every": 0, "warmup_steps": 2}
+
+
+def config(**changes) -> TrainConfig:
+    return TrainConfig(**{**SMALL, **changes})
+
+
+def run(folder, settings, **options):
+    return list(train(settings, folder, FAMILY.tiny(), FAMILY, PROMPTS, cpu=True, **options))
+
+
+def losses(events):
+    return [(e.step, e.loss.hex(), e.gradient_norm.hex()) for e in events if isinstance(e, StepDone)]
+
+
+VARIANTS = {
+    "own": {},
+    "noise": {"start": "noise"},
+    "trajectory": {"start": "trajectory"},
+    "guided rollout": {"rollout_guidance": 1.0},
+    "conditional rollout": {"rollout_guidance": 0.0},
+    "ema": {"reference": "ema", "ema_decay": 0.5},
+    "full": {"weights": "full", "learning_rate": 1e-4},
+    "full with ema": {"weights": "full", "learning_rate": 1e-4, "reference": "ema", "ema_decay": 0.5},
+    "pseudo-Huber on x0": {"loss": "pseudo_huber", "loss_on": "x0"},
+    "min-SNR on v": {"loss_on": "v", "min_snr_gamma": 5.0},
+    "checkpointing": {"gradient_checkpointing": True},
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_run_cut_after_any_step_and_resumed_repeats_the_uninterrupted_one_exactly(tmp_path, variant):
+    settings = config(**VARIANTS[variant])
+    whole = run(tmp_path / "whole", settings)
+    assert isinstance(whole[-1], RunFinished)
+    # cut hard: the iterator is dropped after step 3, whose checkpoint is that of step 2
+    cut = list(
+        itertools.takewhile(
+            lambda e: not (isinstance(e, StepDone) and e.step == 4),
+            train(settings, tmp_path / "cut", FAMILY.tiny(), FAMILY, PROMPTS, cpu=True),
+        )
+    )
+    resumed = run(tmp_path / "cut", settings)
+    assert losses(cut)[:2] + losses(resumed) == losses(whole)
+    one, other = (load_low_rank(tmp_path / name / "offset.safetensors") for name in ("whole", "cut"))
+    assert all(torch.equal(one[n].up, other[n].up) and torch.equal(one[n].down, other[n].down) for n in one)
+
+
+def test_the_loss_falls_on_a_fixed_batch(tmp_path):
+    settings = config(steps=40, batch_size=16, start="trajectory", learning_rate=3e-3, warmup_steps=1)
+    values = [e.loss for e in run(tmp_path, settings) if isinstance(e, StepDone)]
+    assert sum(values[-8:]) < 0.98 * sum(values[:8])
+
+
+def test_the_offset_carries_its_provenance_and_no_path(tmp_path):
+    run(tmp_path, config(base=str(tmp_path / "secret" / "model")))
+    offset = read_offset(tmp_path / "offset.safetensors")
+    assert offset.rank == 2 and offset.family == "sd15"
+    assert offset.provenance["steps"] == "6" and offset.provenance["base"] == "model"
+    assert str(tmp_path) not in json.dumps(dict(offset.provenance))
+
+
+@pytest.mark.parametrize(("wish", "ending"), [("pause", RunPaused), ("stop", RunStopped)])
+def test_a_wish_is_followed_within_one_step_with_a_checkpoint(tmp_path, wish, ending):
+    asked = []
+
+    def stop():
+        asked.append(1)
+        return wish if len(asked) > 5 else None
+
+    events = run(tmp_path, config(start="noise", steps=50, checkpoint_every=40), stop=stop)
+    assert isinstance(events[-1], ending) and isinstance(events[-2], CheckpointSaved)
+    assert events[-1].step == events[-2].step == 5
+    if wish == "stop":
+        assert read_offset(tmp_path / events[-1].offset).provenance["steps"] == "5"
+
+
+def test_own_samples_are_drawn_once(tmp_path):
+    settings = config()
+    first = run(tmp_path, settings, stop=lambda: None)
+    assert [e.done for e in first if isinstance(e, PoolProgress)] == [4]
+    again = run(tmp_path, settings)
+    assert not [e for e in again if isinstance(e, PoolProgress | StepDone)]
+
+
+def test_previews_show_the_same_seeds_with_and_without_the_offset(tmp_path):
+    pipe = FAMILY.tiny()
+    seen = []
+
+    def preview(low_rank, kind):
+        weights = GuidanceWeights(omega=2, beta=1 if kind == "guided" else 0)
+        comparison = Comparison(prompt="p1", seeds=(0,), columns=(weights,), steps=2)
+        images = [i.image for i in render(pipe, FAMILY, comparison, negative=low_rank)]
+        seen.append((kind, images[0].tobytes()))
+        return images
+
+    for weights in ("lora", "full"):
+        seen.clear()
+        pipe = FAMILY.tiny()
+        settings = config(preview_every=3, weights=weights, learning_rate=1e-2)
+        events = list(train(settings, tmp_path / weights, pipe, FAMILY, PROMPTS, preview=preview, cpu=True))
+        saved = [e for e in events if isinstance(e, PreviewSaved)]
+        assert [e.step for e in saved] == [3, 6]
+        assert all((tmp_path / weights / name).is_file() for e in saved for name in e.plain + e.guided)
+        plain = [pixels for kind, pixels in seen if kind == "plain"]
+        guided = [pixels for kind, pixels in seen if kind == "guided"]
+        assert plain[0] == plain[1] and guided[0] != guided[1] and guided[1] != plain[1]
+
+
+def test_settings_that_changed_are_shown_and_refused(tmp_path):
+    run(tmp_path, config())
+    with pytest.raises(StudioError, match="steps 6 → 9"):
+        run(tmp_path, config(steps=9))
+
+
+def test_a_base_that_changed_is_refused(tmp_path):
+    run(tmp_path, config(), stop=iter([None] * 5 + ["pause"] * 9).__next__)
+    with pytest.raises(StudioError, match="base model has changed"):
+        list(train(config(), tmp_path, FAMILY.tiny(seed=1), FAMILY, PROMPTS, cpu=True))
+
+
+def test_a_loss_that_is_no_number_stops_before_the_weights_change(tmp_path):
+    def blow_up(folder):
+        pipe = FAMILY.tiny()
+        for event in train(config(start="noise"), folder, pipe, FAMILY, PROMPTS, cpu=True):
+            yield event
+            if isinstance(event, CheckpointSaved) and event.step == 2:
+                pipe.unet.conv_in.weight.data.fill_(float("nan"))
+
+    with pytest.raises(StudioError, match="loss of step 3 is no number") as failed:
+        list(blow_up(tmp_path))
+    assert "learning rate" in failed.value.remedy
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-0000002"]
+
+
+def test_the_newest_checkpoint_damaged_falls_back_to_the_one_before_and_says_so(tmp_path):
+    whole = run(tmp_path / "whole", config())
+    run(tmp_path / "cut", config())
+    newest = tmp_path / "cut" / "checkpoints" / "step-0000006" / "state.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-7])
+    events = run(tmp_path / "cut", config())
+    assert "step-0000006 is damaged; the run goes on from step-0000004" in events[0].message
+    assert losses(events) == losses(whole)[4:]
+
+
+def test_the_ema_reference_is_the_average_of_whole_products():
+    pipe = FAMILY.tiny()
+    student = Student(pipe.unet, FAMILY.lora_targets, config(reference="ema", ema_decay=0.7))
+    base = {n: p.detach().clone() for n, p in FAMILY.tiny().unet.named_parameters()}
+    expected: dict[str, torch.Tensor] = {}
+    for seed in range(3):
+        generator = torch.Generator().manual_seed(seed)
+        for parameter in student.parameters:
+            parameter.data = torch.randn(parameter.shape, generator=generator)
+        student.update_reference()
+        for name, layer in student.low_rank().items():
+            before = expected.get(name, torch.zeros(()))
+            expected[name] = 0.7 * before + 0.3 * layer.dense()
+    with student.reference() as network:
+        weights = dict(network.named_parameters())
+    for name, change in expected.items():
+        torch.testing.assert_close(weights[f"{name}.weight"] - base[f"{name}.weight"], change, atol=1e-5, rtol=1e-4)
+
+
+def test_images_of_a_folder_can_be_the_start(tmp_path):
+    from PIL import Image
+
+    with pytest.raises(StudioError, match="no captioned image"):
+        (tmp_path / "images").mkdir()
+        run(tmp_path / "run0", config(start="images", images_folder=str(tmp_path / "images")))
+    Image.new("RGB", (50, 40), "red").save(tmp_path / "images" / "a.png")
+    (tmp_path / "images" / "a.txt").write_text("a red field")
+    events = run(tmp_path / "run", config(start="images", images_folder=str(tmp_path / "images")))
+    assert isinstance(events[-1], RunFinished)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"learning_rte": 1}, "Did you mean learning_rate"),
+        ({"steps": 0}, "outside 1 to"),
+        ({"steps": "5"}, "must be a int"),
+        ({"weights": "dora"}, "Choose one of lora, full"),
+        ({"learning_rate": float("nan")}, "outside"),
+        ({"rollout_steps": 25}, "full simulation"),
+        ({"start": "images"}, "needs images_folder"),
+        ({"s_min": 0.9, "s_max": 0.2}, "not below"),
+    ],
+)
+def test_bad_settings_are_refused_with_the_remedy(values, said):
+    with pytest.raises(StudioError, match=said):
+        TrainConfig.from_dict(values)
+
+
+@pytest.mark.parametrize("name", ["paper", "studio"])
+def test_recipes_are_valid_and_survive_json(name):
+    made = recipe(name)
+    assert TrainConfig.from_dict(json.loads(json.dumps(made.to_dict()))) == made
+    assert recipe("official", images_folder="x").weights == "full"
+
+
+def test_the_cost_counts_what_is_run():
+    free = config(start="noise", rollout_steps=5, ddim_grid=25)
+    assert row_forwards_per_sample(free) == 6 + 3
+    assert row_forwards_per_sample(config(start="noise", rollout_steps=5, ddim_grid=25, rollout_guidance=-5.0)) == 15
+    stored = config(start="trajectory", pool_size=10, ddim_grid=6, steps=10, batch_size=6)
+    assert row_forwards_per_sample(stored) == 3 + 1
+
+
+def test_the_counted_forwards_are_the_real_ones(tmp_path, monkeypatch):
+    pipe = FAMILY.tiny()
+    rows = []
+    real = pipe.unet.forward
+    monkeypatch.setattr(pipe.unet, "forward", lambda x, *a, **k: rows.append(len(x)) or real(x, *a, **k))
+    settings = config(start="noise", rollout_guidance=2.0, steps=4)
+    list(train(settings, tmp_path, pipe, FAMILY, PROMPTS, cpu=True))
+    # a backward is counted as two forwards and is not seen here
+    assert sum(rows) / (4 * settings.batch_size) == row_forwards_per_sample(settings) - 2
