@@ -26,7 +26,7 @@ from core.method.guidance import GuidanceWeights
 from core.offsets.low_rank import LowRank, check_fits
 
 
-@dataclass(frozen=True)
+@dataclass
 class _GatedLayer:
     """Both offsets of one layer, ranks side by side; `owner` says for each rank whose scale it takes (0 eta, 1 delta)."""
 
@@ -92,10 +92,12 @@ class RowGate:
         if rows.start == rows.stop:
             return output
         x = args[0]
+        if layer.down.device != x.device:  # the network was moved after the gate was laid, as offloading does
+            layer.down, layer.up = layer.down.to(x.device), layer.up.to(x.device)
         key = (id(layer.owner), x.ndim)
         gate = self._gates.get(key)
         if gate is None:
-            gate = self._current[:, layer.owner].to(x.dtype)
+            gate = self._current.to(x.device)[:, layer.owner.to(x.device)].to(x.dtype)
             middle = (1,) * (x.ndim - 2)
             gate = (
                 gate.reshape(len(gate), -1, *middle)

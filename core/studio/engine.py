@@ -1,0 +1,269 @@
+"""The engine behind the page and the command line: one model loaded at a time, one rendering at a time.
+
+Nothing heavy is imported before the first use, or before `warm`.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core import __version__
+from core.errors import StudioError
+from core.families import detect
+from core.method.guidance import GuidanceWeights
+from core.studio.bases import BUNDLED, find_base, find_offset
+from core.studio.workspace import Workspace
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+PROMPT_LIMIT = 4000
+IMAGES_LIMIT = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareSettings:
+    """A comparison as a person sets it up: names of things instead of the things.
+
+    `positive` and `negative` are names of offsets, empty for none; the other fields are those of
+    `core.generation.compare.Comparison`.
+    """
+
+    base: str = BUNDLED
+    positive: str = ""
+    negative: str = ""
+    prompt: str = ""
+    negative_prompt: str = ""
+    seeds: tuple[int, ...] = (0,)
+    columns: tuple[GuidanceWeights, ...] = field(default_factory=lambda: (GuidanceWeights(omega=2),))
+    steps: int = 25
+    scheduler: str = "dpmsolver++"
+    height: int | None = None
+    width: int | None = None
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Another rendering, or the loading of the model, is under way."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """A step is done; `images` are rough pictures of the columns in `columns`, seed by seed."""
+
+    step: int
+    steps: int
+    columns: tuple[int, ...]
+    images: tuple[Image.Image, ...]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A finished image on disk, with its settings in it."""
+
+    column: int
+    seed: int
+    path: Path
+    settings: dict[str, Any]
+
+
+class Engine:
+    """Loads models and renders; safe to share between the sessions of a page.
+
+    Args:
+        workspace: where models are found and pictures kept.
+        cpu: stay on the CPU.
+        memory: "high", "medium" (whole models move to the device in turn) or "low" (and the VAE works in slices).
+    """
+
+    def __init__(self, workspace: Workspace, *, cpu: bool = False, memory: str = "high") -> None:
+        self.workspace, self.cpu, self.memory = workspace, cpu, memory
+        self._lock = threading.Lock()
+        self._loaded: tuple[Path, Any] | None = None
+        self._offsets: dict[tuple[str, float], Any] = {}
+
+    def warm(self) -> None:
+        """Imports the libraries and loads the bundled model, in a thread of its own."""
+
+        def load() -> None:
+            with self._lock:
+                try:
+                    self._pipeline(find_base(self.workspace, BUNDLED))
+                except StudioError:
+                    return  # it will be said when it is asked for
+
+        threading.Thread(target=load, name="warm", daemon=True).start()
+
+    def device(self) -> str:
+        """Where this engine renders: "cuda", "mps" or "cpu"."""
+        import torch
+
+        if self.cpu:
+            return "cpu"
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+
+    def _pipeline(self, base: Path) -> Any:
+        import torch
+
+        from core.families import get
+
+        if self._loaded is None or self._loaded[0] != base:
+            self._loaded = None  # let go of the former model before the next is loaded
+            family, device = get(detect(base)), self.device()
+            dtype = torch.float16 if device == "cuda" else torch.float32
+            offload = self.memory != "high" and device == "cuda"
+            pipe = family.load(base, dtype=dtype, device="cpu" if offload else device)
+            if offload:
+                pipe.enable_model_cpu_offload()
+            if self.memory == "low":
+                pipe.vae.enable_slicing()
+                pipe.vae.enable_tiling()
+            self._loaded = (base, pipe)
+        return self._loaded[1]
+
+    def _offset(self, path: Path | None, family: str) -> Any:
+        from core.offsets.offset import load_low_rank
+
+        if path is None:
+            return None
+        key = (str(path), path.stat().st_mtime)
+        if key not in self._offsets:
+            self._offsets = dict(list(self._offsets.items())[-3:])
+            self._offsets[key] = load_low_rank(path, family=family)
+        return self._offsets[key]
+
+    def compare(
+        self, settings: CompareSettings, *, cancelled: Callable[[], bool] = lambda: False
+    ) -> Iterator[Waiting | Sampling | Saved]:
+        """Renders a comparison, step by step, and keeps its pictures in the workspace's outputs.
+
+        Args:
+            cancelled: asked after every step; what is finished is kept.
+
+        Raises:
+            StudioError: a setting that does not fit, or a fault of the machine.
+        """
+        if len(settings.prompt) > PROMPT_LIMIT or len(settings.negative_prompt) > PROMPT_LIMIT:
+            raise StudioError(f"The prompt is longer than {PROMPT_LIMIT} characters.", "Shorten it.")
+        if len(settings.seeds) * len(settings.columns) > IMAGES_LIMIT:
+            raise StudioError(f"That is more than {IMAGES_LIMIT} images at once.", "Choose fewer seeds or columns.")
+        base = find_base(self.workspace, settings.base)
+        positive = find_offset(self.workspace, settings.positive)
+        negative = find_offset(self.workspace, settings.negative)
+        if self._lock.locked():
+            yield Waiting("Waiting for the rendering before this one.")
+        told: queue.Queue[Waiting | Sampling | Saved | BaseException | None] = queue.Queue()
+        left = threading.Event()
+        worker = threading.Thread(
+            target=self._render, args=(settings, base, positive, negative, told, left, cancelled), daemon=True
+        )
+        worker.start()
+        try:
+            while (event := told.get()) is not None:
+                if isinstance(event, BaseException):
+                    raise event
+                yield event
+        finally:
+            left.set()  # the page went away: stop within a step
+
+    def _render(
+        self,
+        settings: CompareSettings,
+        base: Path,
+        positive: Path | None,
+        negative: Path | None,
+        told: queue.Queue,
+        left: threading.Event,
+        cancelled: Callable[[], bool],
+    ) -> None:
+        try:
+            with self._lock:
+                if self._loaded is None or self._loaded[0] != base:
+                    told.put(Waiting(f"Loading {base.name}."))
+                from core.families import get
+                from core.generation.compare import Cancelled, Comparison, render
+
+                family = get(detect(base))
+                pipe = self._pipeline(base)
+                comparison = Comparison(
+                    prompt=settings.prompt,
+                    negative_prompt=settings.negative_prompt,
+                    seeds=settings.seeds,
+                    columns=settings.columns,
+                    steps=settings.steps,
+                    scheduler=settings.scheduler,
+                    height=settings.height,
+                    width=settings.width,
+                )
+                stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+                try:
+                    render(
+                        pipe,
+                        family,
+                        comparison,
+                        positive=self._offset(positive, family.name),
+                        negative=self._offset(negative, family.name),
+                        on_step=lambda s: told.put(Sampling(s.step, s.steps, s.columns, s.images)),
+                        on_image=lambda image: told.put(self._save(image, settings, stamp)),
+                        cancelled=lambda: left.is_set() or cancelled(),
+                        max_rows=32 if self.memory == "high" else 4,
+                    )
+                except Cancelled:
+                    pass
+            told.put(None)
+        except StudioError as error:
+            told.put(error)
+        except Exception as error:
+            memory = "out of memory" in str(error).lower() or isinstance(error, MemoryError)
+            told.put(
+                StudioError(
+                    "The machine ran out of memory.", "Choose fewer seeds, a smaller size, or start with --medvram."
+                )
+                if memory
+                else StudioError(f"Rendering failed: {type(error).__name__}: {str(error)[:200]}", "See the console.")
+            )
+
+    def _save(self, image: Any, settings: CompareSettings, stamp: str) -> Saved:
+        from core.families.samplers import SAMPLERS
+        from core.generation.media import save_png
+
+        weights: GuidanceWeights = image.weights
+        facts = {
+            "prompt": settings.prompt,
+            "negative_prompt": settings.negative_prompt,
+            "steps": settings.steps,
+            "sampler": SAMPLERS[settings.scheduler][1],
+            "guidance_scale": weights.guidance_scale,
+            "seed": image.seed,
+            "size": f"{image.image.width}x{image.image.height}",
+            "model": Path(settings.base).name,
+            "omega": weights.omega,
+            "alpha": weights.alpha,
+            "beta": weights.beta,
+            "beta_split": weights.beta_schedule.split,
+            "beta_late": weights.beta_schedule.late,
+            "positive": Path(settings.positive).name,
+            "negative": Path(settings.negative).name,
+            "scheduler": settings.scheduler,
+            "version": f"self-npo-studio {__version__}",
+        }
+        path = self.workspace.outputs / f"{stamp}-{image.column}-{image.seed}.png"
+        save_png(image.image, path, facts)
+        return Saved(image.column, image.seed, path, facts)
+
+
+def describe_settings(settings: dict[str, Any]) -> str:
+    """Settings as a person reads them, and as they can be pasted elsewhere."""
+    return json.dumps(settings, indent=2, ensure_ascii=False)

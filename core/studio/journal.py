@@ -1,0 +1,54 @@
+"""A run's journal: one event a line, appended and flushed; a last line cut short by a crash is passed over. No torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from core.errors import StudioError
+from core.events import TrainEvent, from_json, to_json
+
+FILE = "events.jsonl"
+
+
+class Journal:
+    """Appends events to a run folder."""
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / FILE
+        # a line that a crash cut short must not swallow the next one
+        if path.exists() and path.stat().st_size:
+            with path.open("rb+") as file:
+                file.seek(-1, 2)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")
+        self._file = path.open("a", encoding="utf-8")
+
+    def append(self, event: TrainEvent) -> None:
+        """Writes one event, at once readable by others."""
+        self._file.write(json.dumps(to_json(event)) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_events(folder: Path, offset: int = 0) -> tuple[list[TrainEvent], int]:
+    """Events from a byte offset on, and the offset to go on from. Unreadable lines are passed over."""
+    try:
+        with (folder / FILE).open("rb") as file:
+            file.seek(offset)
+            raw = file.read()
+    except FileNotFoundError:
+        return [], 0
+    whole = raw[: raw.rfind(b"\n") + 1]
+    return list(_parse(whole)), offset + len(whole)
+
+
+def _parse(raw: bytes) -> Iterator[TrainEvent]:
+    for line in raw.splitlines():
+        try:
+            yield from_json(json.loads(line))
+        except (ValueError, StudioError):
+            continue

@@ -1,0 +1,73 @@
+"""Where a person's things are kept, and how a name becomes a safe folder name. No torch."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import unicodedata
+from pathlib import Path
+
+import platformdirs
+
+from core.errors import StudioError
+
+ASSETS = Path(__file__).resolve().parents[2] / "assets"
+_RESERVED = {"con", "prn", "aux", "nul", *(f"com{n}" for n in range(10)), *(f"lpt{n}" for n in range(10))}
+
+
+class Workspace:
+    """The folders of one person's work; made when first asked for.
+
+    Args:
+        root: the workspace; None is `SELF_NPO_WORKSPACE`, else the user's data folder.
+
+    Raises:
+        StudioError: the folder cannot be made or written.
+    """
+
+    def __init__(self, root: Path | str | None = None) -> None:
+        chosen = root or os.environ.get("SELF_NPO_WORKSPACE") or platformdirs.user_data_dir("self-npo-studio", False)
+        self.root = Path(chosen).expanduser().resolve()
+        try:
+            for folder in (self.runs, self.offsets, self.outputs, self.models, self.presets):
+                folder.mkdir(parents=True, exist_ok=True)
+            probe = self.root / f".probe-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise StudioError(
+                f"The workspace “{self.root.name}” cannot be written: {error.strerror}.",
+                "Choose another folder with --workspace.",
+            ) from error
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    @property
+    def offsets(self) -> Path:
+        return self.root / "offsets"
+
+    @property
+    def outputs(self) -> Path:
+        return self.root / "outputs"
+
+    @property
+    def models(self) -> Path:
+        return self.root / "models"
+
+    @property
+    def presets(self) -> Path:
+        return self.root / "presets"
+
+    def free_bytes(self) -> int:
+        """Free disk space of the workspace."""
+        return shutil.disk_usage(self.root).free
+
+
+def slug(name: str) -> str:
+    """A safe folder name: letters, digits, dots and dashes, at most 60, never reserved, never outside its folder."""
+    plain = unicodedata.normalize("NFKC", name)
+    safe = re.sub(r"[^\w.-]+", "-", plain, flags=re.UNICODE).strip(".-_")[:60]
+    return f"run-{safe}" if not safe or safe.lower().split(".")[0] in _RESERVED else safe

@@ -1,0 +1,90 @@
+"""The engine renders, keeps pictures with their settings, and says what is wrong."""
+
+import subprocess
+import sys
+
+import pytest
+
+from core.errors import StudioError
+from core.generation.media import read_png
+from core.method.guidance import GuidanceWeights
+from core.offsets.offset import save_offset
+from core.studio.bases import find_base, find_offset, list_bases, list_offsets
+from core.studio.engine import CompareSettings, Engine, Sampling, Saved
+from tests.offsets.test_row_gate import DELTA
+
+NPO = GuidanceWeights(omega=2, beta=1)
+
+
+@pytest.fixture
+def engine(workspace):
+    save_offset(workspace.offsets / "bad.safetensors", DELTA, family="sd15", provenance={})
+    return Engine(workspace, cpu=True)
+
+
+def settings(**changes):
+    told = {"base": "tiny", "prompt": "ab", "negative": "bad.safetensors", "steps": 3, "columns": (NPO.plain(), NPO)}
+    return CompareSettings(**{**told, **changes})
+
+
+def test_a_comparison_is_told_step_by_step_and_kept_with_its_settings(engine):
+    events = list(engine.compare(settings(seeds=(3, 4))))
+    assert [e.step for e in events if isinstance(e, Sampling)] == [1, 2, 3]
+    saved = [e for e in events if isinstance(e, Saved)]
+    assert [(s.column, s.seed) for s in saved] == [(0, 3), (0, 4), (1, 3), (1, 4)]
+    told = read_png(saved[3].path)
+    assert told == saved[3].settings
+    assert (told["seed"], told["beta"], told["guidance_scale"], told["negative"]) == (4, 1, 3, "bad.safetensors")
+    assert saved[3].path.parent == engine.workspace.outputs
+
+
+def test_stop_keeps_what_is_finished(engine):
+    stop = []
+    seen = []
+    wish = settings(columns=(NPO, GuidanceWeights(omega=5, beta=1)))
+    for event in engine.compare(wish, cancelled=lambda: bool(stop)):
+        seen.append(event)
+        if isinstance(event, Saved):
+            stop.append(1)
+    assert len([e for e in seen if isinstance(e, Saved)]) == 1
+    assert len(list(engine.compare(settings()))) > 2  # and it goes on serving
+
+
+def test_a_session_that_left_frees_the_engine(engine):
+    rendering = engine.compare(settings(steps=100))
+    next(rendering)
+    rendering.close()
+    assert [e for e in engine.compare(settings(steps=2)) if isinstance(e, Saved)]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"base": "nothing"}, "no base model “nothing”"),
+        ({"base": "/etc"}, "not a model folder"),
+        ({"negative": "/no/such/file"}, "no offset “file”"),
+        ({"prompt": "x" * 5000}, "longer than 4000"),
+        ({"seeds": tuple(range(99))}, "more than 64"),
+        ({"scheduler": "x"}, "no scheduler"),
+        ({"steps": 0}, "no number of steps"),
+    ],
+)
+def test_what_cannot_be_done_is_said_without_a_path(engine, wrong, said):
+    with pytest.raises(StudioError, match=said) as refused:
+        list(engine.compare(settings(**wrong)))
+    assert refused.value.remedy and str(engine.workspace.root) not in str(refused.value)
+
+
+def test_what_there_is_to_choose_from(workspace, engine):
+    assert "tiny" in [choice.name for choice in list_bases(workspace)]
+    assert "bad.safetensors" in [choice.name for choice in list_offsets(workspace)]
+    assert find_base(workspace, "tiny") == workspace.models / "tiny"
+    assert find_offset(workspace, "none") is None
+
+
+def test_the_studio_floor_loads_without_torch():
+    code = (
+        "import sys, core.studio.engine, core.studio.runs, core.studio.bases, core.training.config; "
+        "sys.exit(bool({'torch', 'diffusers', 'transformers', 'gradio'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
