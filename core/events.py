@@ -146,7 +146,9 @@ def from_json(data: dict[str, Any]) -> TrainEvent:
     if kind is None:
         raise StudioError(f"The journal has an event of unknown kind {data.get('event')!r}.", "Update the studio.")
     known = {f.name for f in dataclasses.fields(kind)}
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items() if key in known}
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in data.items() if key in known
+    }
     try:
         return kind(**values)
     except TypeError as error:

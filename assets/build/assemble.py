@@ -1,6 +1,6 @@
 """Puts the trained parts together as a diffusers folder, in float16, with its prompts, log and sheet of samples.
 
-    python -m assets.build.assemble WORK/base/average-9000.safetensors WORK/vae/vae.safetensors miniature-sd15
+python -m assets.build.assemble WORK/base/average-9000.safetensors WORK/vae/vae.safetensors miniature-sd15
 """
 
 from __future__ import annotations

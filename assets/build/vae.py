@@ -52,7 +52,8 @@ def main() -> None:
     vae = make_vae(basis.scaling_factor)
     optimizer = torch.optim.AdamW(vae.parameters(), lr=2e-3, betas=(0.9, 0.98), weight_decay=1e-3)
     average = {name: tensor.clone() for name, tensor in vae.state_dict().items()}
-    log, started = [], time.monotonic()
+    log: list[dict[str, float | str]] = []
+    started = time.monotonic()
     sums = {"encoder": 0.0, "decoder": 0.0}
     for step in range(1, options.steps + 1):
         for group in optimizer.param_groups:

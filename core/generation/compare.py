@@ -111,7 +111,7 @@ def _preview_map(pipe: Any, family: FamilySpec) -> Tensor:
         noise = torch.rand(4, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1
         pictures = F.interpolate(noise, size=(side, side), mode="bicubic").clamp(-1, 1)
         latents = family.encode_image(pipe, pictures.to(pipe.vae.device)).float().cpu()
-        colours = F.adaptive_avg_pool2d(pictures, latents.shape[-2:]).movedim(1, -1).reshape(-1, 3)
+        colours = F.adaptive_avg_pool2d(pictures, (latents.shape[2], latents.shape[3])).movedim(1, -1).reshape(-1, 3)
         known = F.pad(latents.movedim(1, -1).flatten(0, 2), (0, 1), value=1.0)
         _preview_maps[pipe.vae] = torch.linalg.lstsq(known, colours).solution
     return _preview_maps[pipe.vae]

@@ -133,7 +133,7 @@ def applied(denoiser: nn.Module, low_rank: LowRank, scale: float = 1.0) -> Itera
     try:
         with torch.no_grad():
             for name, weight in weights.items():
-                weight += scale * low_rank[name].dense().to(weight)
+                weight.add_(low_rank[name].dense().to(weight), alpha=scale)
         yield
     finally:
         with torch.no_grad():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from core.errors import StudioError
 from core.families import detect
@@ -96,7 +97,7 @@ def prompts_of(base: Path, prompts_file: str = "") -> list[str]:
     return read_prompts(base / "prompts.txt") if (base / "prompts.txt").is_file() else []
 
 
-def start_prompts(base: Path) -> dict[str, str]:
+def start_values(base: Path) -> dict[str, Any]:
     """What Compare opens with for a base: `studio.json` beside it, where the base brings one."""
     try:
         told = json.loads((base / "studio.json").read_text(encoding="utf-8"))

@@ -5,6 +5,7 @@ Nothing heavy is imported before the first use, or before `warm`.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import secrets
@@ -208,7 +209,7 @@ class Engine:
                     width=settings.width,
                 )
                 stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-                try:
+                with contextlib.suppress(Cancelled):
                     render(
                         pipe,
                         family,
@@ -220,8 +221,6 @@ class Engine:
                         cancelled=lambda: left.is_set() or cancelled(),
                         max_rows=32 if self.memory == "high" else 4,
                     )
-                except Cancelled:
-                    pass
             told.put(None)
         except StudioError as error:
             told.put(error)

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,10 +139,8 @@ class Run:
 
 
 def _quietly(action: Any) -> None:
-    try:
+    with suppress(psutil.Error):  # it has ended by itself
         action()
-    except psutil.Error:
-        pass  # it has ended by itself
 
 
 @contextmanager

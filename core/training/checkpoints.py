@@ -95,7 +95,7 @@ def checkpoint_names(folder: Path) -> list[str]:
 
 def load_newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """The newest whole checkpoint, and the names of newer ones that are damaged."""
-    damaged = []
+    damaged: list[str] = []
     for name in reversed(checkpoint_names(folder)):
         try:
             facts = json.loads((folder / name / MANIFEST).read_text(encoding="utf-8"))

@@ -135,7 +135,9 @@ def _checked(field: dataclasses.Field, value: Any) -> Any:
         raise StudioError(f"{name} must be a {kind}, not {value!r:.60}.", rule["help"])
     if rule["one_of"] and value not in rule["one_of"]:
         raise StudioError(f"{name} is {value!r:.60}.", f"Choose one of {', '.join(rule['one_of'])}.")
-    if rule["low"] is not None and not (math.isfinite(value) and rule["low"] <= value <= rule["high"]):
+    if rule["low"] is not None and not (
+        isinstance(value, int | float) and math.isfinite(value) and rule["low"] <= value <= rule["high"]
+    ):
         raise StudioError(
             f"{name} is {value:g}, outside {rule['low']:g} to {rule['high']:g}.", f"Choose {name} within that range."
         )

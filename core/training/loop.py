@@ -11,6 +11,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,9 @@ def train(
     def run_student(x: Tensor, t: Tensor, told: dict[str, Tensor]) -> Tensor:
         return family.predict(wrapped, x, t, told)
 
+    def run_reference(network: nn.Module, x: Tensor, t: Tensor, told: dict[str, Tensor]) -> Tensor:
+        return family.predict(network, x, t, told).float()
+
     def save(now: int) -> str:
         tensors = {**student.state(), **_optimizer_state(optimizer, student.parameters)}
         return save_checkpoint(
@@ -285,9 +289,7 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = rate
         with student.reference() as network, accelerator.autocast():
-            batch = objective.batch(
-                lambda x, t, told, network=network: family.predict(network, x, t, told).float(), step, rank, device
-            )
+            batch = objective.batch(partial(run_reference, network), step, rank, device)
         with accelerator.autocast():
             loss = objective.loss(run_student, batch)
         value = float(loss.detach())

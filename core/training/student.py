@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import ContextManager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from peft.tuners.lora import LoraLayer
@@ -82,7 +81,7 @@ class Student:
             for average, now in self._effective():
                 average.lerp_(now.to(average), 1 - self.config.ema_decay)
 
-    def pristine(self) -> ContextManager[None]:
+    def pristine(self) -> AbstractContextManager[None]:
         """The denoiser with the base's own weights, for previews."""
         return adapter_disabled(self.denoiser) if self.lora else self._swapped()
 

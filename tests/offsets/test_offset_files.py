@@ -13,7 +13,7 @@ from core.errors import StudioError
 from core.families import get
 from core.offsets.low_rank import applied
 from core.offsets.offset import load_low_rank, read_offset, save_offset
-from tests.offsets.test_row_gate import DELTA, FAMILY, batch, predict
+from tests.offsets.test_row_gate import DELTA, batch, predict
 
 
 @pytest.fixture

@@ -1,0 +1,279 @@
+"""The command line: the page's start flags, and the same engine without a page."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from core import __version__
+from core.errors import StudioError
+
+
+def _add_workspace(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workspace", metavar="DIR", help="folder of runs, offsets and pictures")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="launch.py",
+        description="Self-NPO Studio. Without a command: the page.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--listen", action="store_true", help="answer other machines too; needs --auth")
+    parser.add_argument("--port", type=int, default=7860, help="first port to try (7860)")
+    parser.add_argument("--share", action="store_true", help="a public link through Gradio; needs --auth")
+    parser.add_argument("--auth", metavar="USER:PASSWORD", help="ask for a name and a password")
+    parser.add_argument("--cpu", action="store_true", help="do not use a graphics card")
+    parser.add_argument("--medvram", action="store_true", help="less graphics memory, somewhat slower")
+    parser.add_argument("--lowvram", action="store_true", help="least graphics memory, slowest")
+    parser.add_argument("--theme", choices=("system", "light", "dark"), default="system")
+    parser.add_argument(
+        "--preset", metavar="FILE", type=Path, help="open with the settings of a JSON file or a picture"
+    )
+    parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
+    _add_workspace(parser)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    train = commands.add_parser("train", help="train a negative offset")
+    train.add_argument("--recipe", default="studio", help="studio, paper or official")
+    train.add_argument("--base", default=None, help="a base of the library, or a folder")
+    train.add_argument("--name", default="", help="name of the run")
+    train.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="any setting; see --settings")
+    train.add_argument("--settings", action="store_true", help="list every setting with its meaning")
+    train.add_argument("--detach", action="store_true", help="start and return at once")
+
+    resume = commands.add_parser("resume", help="go on with a run that was paused or cut off")
+    resume.add_argument("run")
+    resume.add_argument("--detach", action="store_true", help="start and return at once")
+
+    compare = commands.add_parser("compare", help="render with and without NPO")
+    compare.add_argument("prompt", nargs="?", default=None)
+    compare.add_argument("--preset", metavar="FILE", type=Path, help="settings of a JSON file or a picture")
+    compare.add_argument(
+        "--set", nargs="*", default=[], metavar="KEY=VALUE", help="omega, alpha, beta, seed, images, …"
+    )
+
+    runs = commands.add_parser("runs", help="list the runs")
+    offset = commands.add_parser("offset", help="about offset files").add_subparsers(dest="action", required=True)
+    info = offset.add_parser("info", help="what an offset file is")
+    info.add_argument("file")
+    bench = commands.add_parser("bench", help="measure").add_subparsers(dest="action", required=True)
+    guidance = bench.add_parser("guidance", help="the row gate beside two networks and plain guidance, in one run")
+    guidance.add_argument("--base", default=None, help="a base of the library, or a folder")
+    guidance.add_argument("--negative", default=None, help="an offset; default: the bundled one")
+    guidance.add_argument("--rounds", type=int, default=15, help="interleaved rounds")
+    guidance.add_argument("--images", type=int, default=4, help="images of a batch")
+    for command in (train, resume, compare, runs, info, guidance):
+        _add_workspace(command)
+    for command in (train, compare, runs, info, guidance):
+        command.add_argument("--json", action="store_true", help="print results as JSON")
+    for command in (train, resume, compare, guidance):
+        command.add_argument("--cpu", action="store_true", help="do not use a graphics card")
+        command.add_argument("--dry-run", action="store_true", help="print what would be done, and do nothing")
+    return parser
+
+
+def parse_pairs(pairs: list[str]) -> dict[str, Any]:
+    """KEY=VALUE texts as values: JSON where it is JSON, else text."""
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        key, mark, raw = pair.partition("=")
+        if not mark:
+            raise StudioError(f"“{pair[:60]}” is no KEY=VALUE.", "Write for example steps=200.")
+        try:
+            values[key] = json.loads(raw)
+        except ValueError:
+            values[key] = {"True": True, "False": False}.get(raw, raw)
+    return values
+
+
+def _workspace(options: argparse.Namespace) -> Any:
+    from core.studio.workspace import Workspace
+
+    return Workspace(options.workspace)
+
+
+def _print(options: argparse.Namespace, data: Any, text: str) -> None:
+    print(json.dumps(data, indent=2, ensure_ascii=False) if getattr(options, "json", False) else text)
+
+
+def _follow(run: Any, options: argparse.Namespace) -> int:
+    """Prints a run's events until it ends; Ctrl-C asks it to pause and waits for its checkpoint."""
+    from core.events import CheckpointSaved, Notice, PoolProgress, RunFailed, RunStarted, StepDone, to_json
+
+    as_json, offset, asked = getattr(options, "json", False), run.events()[1], False
+    while True:
+        try:
+            alive = run.process() is not None
+            events, offset = run.events(offset)
+            for event in events:
+                if as_json:
+                    print(json.dumps(to_json(event)), flush=True)
+                elif isinstance(event, RunStarted):
+                    print(f"{run.id} on {event.device}: {event.row_forwards_per_sample:g} row-forwards a sample")
+                elif isinstance(event, PoolProgress):
+                    print(f"\rown samples {event.done}/{event.total} ", end="", flush=True)
+                elif isinstance(event, StepDone):
+                    steps = run.config.steps
+                    left = (steps - event.step) / event.rate if event.rate else 0
+                    line = f"step {event.step}/{steps}  loss {event.loss:.4g}  {event.rate:.2f}/s  {left:.0f} s left"
+                    print(f"\r{line}   ", end="", flush=True)
+                elif isinstance(event, CheckpointSaved | Notice):
+                    print(f"\n{getattr(event, 'message', '') or 'saved ' + getattr(event, 'name', '')}")
+                elif isinstance(event, RunFailed):
+                    raise StudioError(event.message, event.remedy)
+            if not alive:
+                break
+            time.sleep(0.2)
+        except KeyboardInterrupt:
+            if asked:
+                raise
+            asked = True
+            run.wish("pause")
+            print("\nPausing after a checkpoint…", file=sys.stderr)
+    if not as_json:
+        print(f"\n{run.id}: {run.status}" + (f", offset {run.offset.name}" if run.offset else ""))
+    return 0 if run.status in ("finished", "paused", "stopped") else 1
+
+
+def _train(options: argparse.Namespace) -> int:
+    from core.studio.bases import find_base
+    from core.studio.runs import create_run, start_run
+    from core.training.config import FIELDS, recipe, row_forwards_per_sample
+
+    if options.settings:
+        rows = [{"name": f.name, "default": f.default, "meaning": f.metadata["help"]} for f in FIELDS.values()]
+        _print(options, rows, "\n".join(f"{r['name']} = {r['default']!r}\n    {r['meaning']}" for r in rows))
+        return 0
+    changes = parse_pairs(options.set)
+    if options.base:
+        changes["base"] = options.base
+    config = recipe(options.recipe, **changes)
+    workspace = _workspace(options)
+    base = find_base(workspace, config.base)
+    if Path(config.base).is_dir():
+        config = dataclasses.replace(config, base=str(base.resolve()))
+    if options.dry_run:
+        told = {**config.to_dict(), "row_forwards_per_sample": row_forwards_per_sample(config)}
+        _print(options, told, "\n".join(f"{key} = {value!r}" for key, value in told.items()))
+        return 0
+    run = start_run(create_run(workspace, config, options.name), cpu=options.cpu)
+    if options.detach:
+        _print(options, {"run": run.id}, run.id)
+        return 0
+    return _follow(run, options)
+
+
+def _resume(options: argparse.Namespace) -> int:
+    from core.studio.runs import get_run, start_run
+
+    run = get_run(_workspace(options), options.run)
+    if options.dry_run:
+        print("\n".join(f"{key} = {value!r}" for key, value in run.config.to_dict().items()))
+        return 0
+    start_run(run, cpu=options.cpu)
+    if options.detach:
+        print(run.id)
+        return 0
+    return _follow(run, options)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from core.studio.bases import BUNDLED, find_base, find_offset, start_values
+    from core.studio.engine import Engine, Saved
+    from core.studio.values import checked, comparison_of, read_values
+
+    workspace = _workspace(options)
+    values = read_values(options.preset) if options.preset else {}
+    values |= parse_pairs(options.set)
+    if options.prompt is not None:
+        values["prompt"] = options.prompt
+    base = find_base(workspace, values.get("base", BUNDLED))
+    values = checked({**start_values(base), **values})
+    settings = comparison_of(values)
+    find_offset(workspace, settings.negative)
+    find_offset(workspace, settings.positive)
+    if options.dry_run:
+        rows = 2 * len(settings.seeds) * len(settings.columns) if values["omega"] else len(settings.seeds) * 2
+        values["row_forwards"] = rows * settings.steps
+        _print(options, values, "\n".join(f"{key} = {value!r}" for key, value in values.items()))
+        return 0
+    saved = [e for e in Engine(workspace, cpu=options.cpu).compare(settings) if isinstance(e, Saved)]
+    _print(
+        options,
+        [{"file": str(s.path), **s.settings} for s in saved],
+        "\n".join(f"{'with   ' if s.column else 'without'} seed {s.seed}: {s.path}" for s in saved),
+    )
+    return 0
+
+
+def _runs(options: argparse.Namespace) -> int:
+    from core.studio.runs import list_runs
+
+    runs = [dataclasses.asdict(run) for run in list_runs(_workspace(options))]
+    rows = [f"{r['id']:44} {r['status']:12} {r['step']:>6}/{r['steps']:<6} {r['base']}" for r in runs]
+    _print(options, runs, "\n".join(rows) or "There is no run yet.")
+    return 0
+
+
+def _offset(options: argparse.Namespace) -> int:
+    from core.studio.tools import offset_info
+
+    told = offset_info(_workspace(options), options.file)
+    _print(options, told, "\n".join(f"{key}: {value}" for key, value in told.items()))
+    return 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from core.studio.tools import measure_guidance
+
+    if options.dry_run:
+        print(f"{options.rounds} rounds of plain guidance, row gate and two networks, {options.images} images a batch")
+        return 0
+    told = measure_guidance(
+        _workspace(options),
+        options.base,
+        options.negative,
+        rounds=options.rounds,
+        images=options.images,
+        cpu=options.cpu,
+    )
+    _print(options, told, "\n".join(f"{key}: {value}" for key, value in told.items()))
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from app.serve import serve
+
+    serve(options)
+    return 0
+
+
+COMMANDS: dict[str | None, Callable[[argparse.Namespace], int]] = {
+    None: _serve,
+    "train": _train,
+    "resume": _resume,
+    "compare": _compare,
+    "runs": _runs,
+    "offset": _offset,
+    "bench": _bench,
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Does what the command line says; faults are one line each, and exit code 1."""
+    options = _parser().parse_args(arguments)
+    try:
+        return COMMANDS[options.command](options)
+    except StudioError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130

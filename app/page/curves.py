@@ -1,0 +1,72 @@
+"""What a run's journal looks like: the line above the curve, the loss curve, the preview pictures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from app.page.words import duration, facts, fault, progress
+from core.errors import StudioError
+from core.events import (
+    Notice,
+    PoolProgress,
+    PreviewSaved,
+    RunFailed,
+    RunStarted,
+    StepDone,
+    TrainEvent,
+)
+from core.studio.runs import Run
+
+POINTS = 400
+
+
+def loss_table(events: list[TrainEvent]) -> pd.DataFrame:
+    """Step and loss, each step once, thinned to a few hundred points by averaging neighbours."""
+    by_step = {event.step: event.loss for event in events if isinstance(event, StepDone)}
+    table = pd.DataFrame({"step": list(by_step), "loss": list(by_step.values())})
+    width = max(1, -(-len(table) // POINTS))
+    return table.groupby(table.index // width).mean() if width > 1 else table
+
+
+def status_line(run: Run, events: list[TrainEvent]) -> str:
+    """Where the run stands: progress, loss, pace, time left, memory; or what went wrong."""
+    status, config = run.status, run.config
+    done = next((e for e in reversed(events) if isinstance(e, StepDone)), None)
+    started = next((e for e in reversed(events) if isinstance(e, RunStarted)), None)
+    drawn = next((e for e in reversed(events) if isinstance(e, PoolProgress)), None)
+    step = done.step if done else 0
+    text = f"{run.id}: {status}, step {step} of {config.steps}"
+    if status == "running" and not done:
+        text = f"{run.id}: drawing own samples, {drawn.done} of {drawn.total}" if drawn else f"{run.id}: loading"
+    share = step / config.steps if done or not drawn else drawn.done / drawn.total
+    pairs: list[tuple[str, str]] = []
+    if done:
+        pairs = [("loss", f"{done.loss:.4g}"), ("pace", f"{done.rate:.2f} steps/s")]
+        if status == "running" and done.rate:
+            pairs.append(("left", duration((config.steps - step) / done.rate)))
+        pairs += [("memory", f"{done.memory / 2**30:.2f} GiB"), ("learning rate", f"{done.learning_rate:.2g}")]
+    if started:
+        pairs.append(("row-forwards a sample", f"{started.row_forwards_per_sample:g}"))
+    parts = [progress(text, share), facts(pairs)]
+    failed = next((e for e in reversed(events) if isinstance(e, RunFailed)), None)
+    if failed and status == "failed":
+        parts.append(fault(StudioError(failed.message, failed.remedy)))
+    notice = next((e for e in reversed(events) if isinstance(e, Notice)), None)
+    if notice:
+        parts.append(facts([("note", notice.message)]))
+    return "".join(parts)
+
+
+def preview_pictures(run: Run, events: list[TrainEvent]) -> list[tuple[Any, str]]:
+    """The newest previews, each seed without and with the growing offset."""
+    newest = next((e for e in reversed(events) if isinstance(e, PreviewSaved)), None)
+    if newest is None:
+        return []
+    shown = []
+    for plain, guided in zip(newest.plain, newest.guided, strict=True):
+        for name, label in ((plain, "without"), (guided, f"with, step {newest.step}")):
+            if (run.folder / name).is_file():
+                shown.append((str(run.folder / name), label))
+    return shown

@@ -1,0 +1,62 @@
+"""The looks of the page: colours, spacing, and how small pictures are shown large. No font is fetched."""
+
+import gradio as gr
+
+FONTS = ["ui-sans-serif", "system-ui", "Segoe UI", "Helvetica Neue", "Noto Sans", "sans-serif"]
+MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
+
+THEME = gr.themes.Base(
+    primary_hue="indigo",
+    secondary_hue="teal",
+    neutral_hue="slate",
+    font=FONTS,
+    font_mono=MONO,
+    radius_size="md",
+    spacing_size="sm",
+).set(
+    body_background_fill="#f6f7fb",
+    body_background_fill_dark="#0e1118",
+    block_background_fill="#ffffff",
+    block_background_fill_dark="#161b26",
+    block_border_color="#e2e6f0",
+    block_border_color_dark="#262d3d",
+    block_label_text_size="*text_sm",
+    block_info_text_size="*text_sm",
+    button_primary_background_fill="#4f46e5",
+    button_primary_background_fill_hover="#4338ca",
+    button_primary_text_color="#ffffff",
+    slider_color="#4f46e5",
+)
+
+CSS = """
+.gradio-container { max-width: 1320px !important; margin: 0 auto !important; padding-top: 10px !important; }
+footer { display: none !important; }
+#brand, .status, .scale-note, #meaning { background: transparent !important; border: 0 !important; }
+#brand { padding: 0 !important; }
+#brand h1 { font-size: 1.25rem; margin: 0; letter-spacing: -.01em; display: inline; }
+#brand p { display: inline; margin: 0 0 0 12px; opacity: .72; font-size: .92rem; }
+.status { min-height: 26px; font-size: .93rem; padding: 2px 4px; }
+.status .track { height: 6px; border-radius: 3px; background: rgba(127,127,160,.22); overflow: hidden; margin-top: 6px; }
+.status .fill { height: 100%; background: #4f46e5; transition: width .2s; }
+.status .fault { border-left: 4px solid #dc2626; background: rgba(220,38,38,.09); padding: 8px 12px; border-radius: 6px; }
+.status .fault b { display: block; }
+.status .facts { display: flex; flex-wrap: wrap; gap: 4px 18px; }
+.status .facts span b { font-variant-numeric: tabular-nums; }
+.scale-note { font-size: .9rem; opacity: .8; padding: 0 6px 4px; }
+.scale-note code { font-size: .95em; }
+#pair img { image-rendering: auto; width: 100% !important; height: 100% !important; object-fit: contain !important; }
+#pair { min-height: 380px; }
+#sides img, #history img, .previews img { image-rendering: auto; object-fit: contain !important; width: 100% !important; height: 100% !important; }
+#meaning { font-size: .92rem; line-height: 1.45; opacity: .9; padding: 2px 6px; }
+@media (max-width: 640px) {
+  .gradio-container { padding: 6px !important; }
+  #pair { min-height: 280px; }
+}
+"""
+
+FORCE_THEME = {
+    "system": "",
+    "light": "() => { document.body.classList.remove('dark'); }",
+    "dark": "() => { document.body.classList.add('dark'); }",
+}
+"""Script for --theme: run once when the page is opened."""

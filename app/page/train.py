@@ -1,0 +1,213 @@
+"""Train: choose a recipe, start, watch; pause, stop and resume. The run is a process of its own; the page reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from app.page.curves import loss_table, preview_pictures, status_line
+from app.page.words import facts, fault
+from core.errors import StudioError
+from core.studio.bases import find_base, list_bases
+from core.studio.engine import Engine
+from core.studio.runs import create_run, get_run, list_runs, reap, start_run
+from core.training.config import FIELDS, RECIPE_HELP, RECIPES, TrainConfig, row_forwards_per_sample
+
+FRONT = ("steps", "batch_size", "rank", "learning_rate", "start", "rollout_guidance", "seed")
+HIDDEN = ("base", "family", "recipe", "preview_prompts")
+KEY = "self-npo-run"
+
+
+@dataclass(frozen=True)
+class TrainTab:
+    """What other tabs may touch."""
+
+    run_id: gr.Textbox
+    timer: gr.Timer
+    use: gr.Button
+    remembered: gr.BrowserState
+    attach: Callable[..., tuple[Any, Any]]
+
+
+def recipe_values(name: str) -> dict[str, Any]:
+    """All settings of a recipe as plain values, also where it still needs a folder of images."""
+    return {**{f.name: f.default for f in FIELDS.values()}, **RECIPES.get(name, {}), "recipe": name}
+
+
+def _control(name: str, value: Any) -> Any:
+    field = FIELDS[name]
+    label, info = name.replace("_", " "), field.metadata["help"]
+    if field.metadata["one_of"]:
+        return gr.Dropdown(list(field.metadata["one_of"]), value=value, label=label, info=info, min_width=180)
+    if field.type == "bool":
+        return gr.Checkbox(value, label=label, info=info, min_width=180)
+    if field.type in ("int", "float"):
+        whole = 0 if field.type == "int" else None
+        return gr.Number(value, label=label, info=info, precision=whole, min_width=180)
+    return gr.Textbox(value, label=label, info=info, min_width=180)
+
+
+def build(engine: Engine) -> TrainTab:
+    """The tab."""
+    bases = [choice.name for choice in list_bases(engine.workspace)]
+    start_with = recipe_values("studio")
+    controls: dict[str, Any] = {}
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=4, min_width=320):
+            with gr.Row():
+                base = gr.Dropdown(bases, value=bases[0] if bases else None, label="Base model", min_width=150)
+                recipe = gr.Dropdown(list(RECIPE_HELP), value="studio", label="Recipe", min_width=150)
+            meaning = gr.HTML(RECIPE_HELP["studio"], elem_classes="scale-note")
+            with gr.Row():
+                start = gr.Button("Start training", variant="primary", scale=3)
+            plan = gr.HTML(elem_classes="status")
+            with gr.Group(), gr.Row():
+                for name in FRONT:
+                    controls[name] = _control(name, start_with[name])
+            with gr.Accordion("Advanced: every other setting, with its meaning", open=False), gr.Row():
+                for name in FIELDS:
+                    if name not in FRONT and name not in HIDDEN:
+                        controls[name] = _control(name, start_with[name])
+        with gr.Column(scale=6, min_width=320):
+            status = gr.HTML("No run chosen yet.", elem_classes="status")
+            with gr.Row():
+                pause = gr.Button("Pause", size="sm", min_width=80)
+                resume = gr.Button("Resume", size="sm", min_width=80)
+                stop = gr.Button("Stop and keep", size="sm", min_width=100)
+                use = gr.Button("Use in Compare", size="sm", variant="primary", min_width=120)
+            curve = gr.LinePlot(x="step", y="loss", height=230, x_title="step", y_title="loss", show_label=False)
+            previews = gr.Gallery(
+                label="Same seeds, without and with the growing offset",
+                columns=4,
+                height=300,
+                object_fit="contain",
+                elem_classes="previews",
+                interactive=False,
+                preview=False,
+            )
+            run_id = gr.Textbox("", label="Run", interactive=False)
+    timer = gr.Timer(1.0, active=False)
+    remembered = gr.BrowserState("", storage_key=KEY, secret=KEY)
+    seen = gr.State("")
+
+    def settings(base_name: str | None, recipe_name: str, given: tuple[Any, ...]) -> TrainConfig:
+        values = dict(zip(controls, given, strict=True))
+        for name, value in values.items():
+            if value is None:
+                raise StudioError(f"{name} is empty.", FIELDS[name].metadata["help"])
+        return TrainConfig.from_dict({**values, "base": base_name or "", "recipe": recipe_name})
+
+    def show_plan(base_name: str | None, recipe_name: str, *given: Any) -> str:
+        try:
+            config = settings(base_name, recipe_name, given)
+        except StudioError as error:
+            return fault(error)
+        cost = row_forwards_per_sample(config)
+        samples = config.steps * config.batch_size
+        return facts(
+            [
+                ("row-forwards a sample", f"{cost:g}"),
+                ("samples", f"{samples:,}"),
+                ("row-forwards in all", f"{cost * samples:,.0f}"),
+            ]
+        )
+
+    def choose_recipe(name: str) -> tuple[Any, ...]:
+        values = recipe_values(name)
+        return (RECIPE_HELP.get(name, ""), *(values[control] for control in controls))
+
+    def begin(base_name: str | None, recipe_name: str, *given: Any) -> tuple[Any, ...]:
+        try:
+            config = settings(base_name, recipe_name, given)
+            find_base(engine.workspace, config.base)
+            for summary in list_runs(engine.workspace):
+                if summary.status == "running":
+                    return summary.id, gr.Timer(active=True), summary.id, _already(summary.id)
+            run = start_run(create_run(engine.workspace, config), cpu=engine.cpu)
+        except StudioError as error:
+            return gr.skip(), gr.skip(), gr.skip(), fault(error)
+        return run.id, gr.Timer(active=True), run.id, facts([("started", run.id)])
+
+    def tick(current: str, last: str) -> tuple[Any, ...]:
+        if not current:
+            return "No run chosen yet.", gr.skip(), gr.skip(), gr.Timer(active=False), ""
+        reap()
+        try:
+            run = get_run(engine.workspace, current)
+            events, position = run.events()
+            state = run.status
+            mark = f"{current} {position} {state}"
+            over = state != "running" and mark == last
+            timer_now = gr.Timer(active=not over)
+            if mark == last:
+                return gr.skip(), gr.skip(), gr.skip(), timer_now, mark
+            pictures = preview_pictures(run, events)
+            return status_line(run, events), loss_table(events), pictures, timer_now, mark
+        except StudioError as error:
+            return fault(error), gr.skip(), gr.skip(), gr.Timer(active=False), ""
+
+    def ask(wish: str) -> Callable[[str], Any]:
+        def act(current: str) -> Any:
+            try:
+                run = get_run(engine.workspace, current)
+                if run.process() is None:
+                    raise StudioError(f"The run {current} is not running.", "Resume it, or start a new one.")
+                run.wish(wish)
+            except StudioError as error:
+                return fault(error)
+            return gr.skip()
+
+        return act
+
+    def go_on(current: str) -> tuple[Any, Any]:
+        try:
+            start_run(get_run(engine.workspace, current), cpu=engine.cpu)
+        except StudioError as error:
+            return fault(error), gr.skip()
+        return gr.skip(), gr.Timer(active=True)
+
+    def attach(kept: str, request: gr.Request) -> tuple[Any, Any]:
+        wanted = str(dict(request.query_params).get("run", "")) or kept or ""
+        running = [run.id for run in list_runs(engine.workspace) if run.status == "running"]
+        known = {run.id for run in list_runs(engine.workspace)}
+        current = running[0] if running else wanted if wanted in known else ""
+        return current, gr.Timer(active=bool(current))
+
+    def usable(current: str) -> Any:
+        try:
+            if get_run(engine.workspace, current).offset is None:
+                raise StudioError("This run has no offset yet.", "Let it finish, or press Stop and keep.")
+        except StudioError as error:
+            return fault(error)
+        return gr.skip()
+
+    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    given = [base, recipe, *controls.values()]
+    recipe.input(choose_recipe, recipe, [meaning, *controls.values()], **private).then(
+        show_plan, given, plan, **private
+    )
+    for control in controls.values():
+        control.change(show_plan, given, plan, **private)
+    start.click(begin, given, [run_id, timer, remembered, plan], concurrency_id="start", concurrency_limit=1, **private)
+    timer.tick(tick, [run_id, seen], [status, curve, previews, timer, seen], **private)
+    pause.click(ask("pause"), run_id, status, **private)
+    stop.click(ask("stop"), run_id, status, **private)
+    resume.click(go_on, run_id, [status, timer], **private)
+    use.click(usable, run_id, status, **private)
+    return TrainTab(run_id, timer, use, remembered, attach)
+
+
+def _already(run_id: str) -> str:
+    return facts([("already training", f"{run_id}; shown here. Stop it to start another.")])
+
+
+def summary_rows(engine: Engine) -> list[list[Any]]:
+    """The runs as rows of a table."""
+    rows = []
+    for run in list_runs(engine.workspace):
+        loss = "" if run.loss is None else f"{run.loss:.4g}"
+        rows.append([run.id, run.status, f"{run.step}/{run.steps}", loss, run.recipe, run.base])
+    return rows

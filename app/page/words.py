@@ -1,0 +1,39 @@
+"""Small pieces of HTML that several tabs show. Everything that came from outside is escaped."""
+
+from __future__ import annotations
+
+from html import escape
+
+from core.errors import StudioError
+
+
+def fault(error: StudioError) -> str:
+    """A fault as its message and its remedy."""
+    return f'<div class="fault" role="alert"><b>{escape(error.message)}</b>{escape(error.remedy)}</div>'
+
+
+def progress(text: str, share: float) -> str:
+    """A line of text over a bar; share from 0 to 1."""
+    width = max(0.0, min(1.0, share)) * 100
+    return f'{escape(text)}<div class="track"><div class="fill" style="width:{width:.1f}%"></div></div>'
+
+
+def facts(pairs: list[tuple[str, str]]) -> str:
+    """Names and figures in a row."""
+    cells = "".join(f"<span>{escape(name)} <b>{escape(value)}</b></span>" for name, value in pairs)
+    return f'<div class="facts">{cells}</div>'
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person reads them."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def scale_note(omega: float) -> str:
+    """Both conventions of the same strength, together."""
+    return f'<div class="scale-note">ω {omega:g} is the CFG scale <b>{omega + 1:g}</b> of other programs.</div>'

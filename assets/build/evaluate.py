@@ -1,0 +1,204 @@
+"""Measures guidance settings on many prompts the judge has not seen: same prompts, same seeds, paired intervals.
+
+    python -m assets.build.evaluate sample OUT SETTINGS.json --prompts 1000 --first 5000 --processes 2
+    python -m assets.build.evaluate report OUT --against "CFG 3"
+
+SETTINGS.json is a list of {"name", "omega", "alpha", "beta", "split", "late", "negative", "positive", "base", "alone"}:
+`negative` and `positive` are offset files, or "random:FILE" for a control of the same norm, or several files with "+"
+for their mean; `guide` is a denoiser file used whole as the negative network (autoguidance); `alone` samples the base
+with the negative offset in its weights, without guidance. What is sampled is kept, so settings can be added later.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.multiprocessing as mp
+from diffusers.models.attention_processor import AttnProcessor
+from safetensors.torch import load_file
+from torch import Tensor
+
+from assets.build.layout import asset
+from core.evaluation.judge import Judge, Scores
+from core.evaluation.statistics import Gaussian, frechet_difference, frechet_distance, mean_difference, win_rate
+from core.evaluation.world.scene import parse, sample_prompts
+from core.families import get
+from core.families.samplers import make_scheduler
+from core.generation.compare import start_latents
+from core.method.guidance import BetaSchedule, GuidanceWeights
+from core.offsets.low_rank import applied, combine, random_like
+from core.offsets.offset import load_low_rank
+from core.offsets.row_gate import row_gate
+
+BATCH = 32
+
+
+def load_offset(text: str | None) -> Any:
+    """An offset as SETTINGS.json names it."""
+    if not text:
+        return None
+    if text.startswith("random:"):
+        return random_like(load_low_rank(Path(text.removeprefix("random:"))), seed=17)
+    parts = [load_low_rank(Path(part)) for part in text.split("+")]
+    return combine([(part, 1 / len(parts)) for part in parts])
+
+
+class Sampler:
+    """Samples one setting for a batch of prompts, each with a seed of its own, in bfloat16 autocast."""
+
+    def __init__(self, base: Path, steps: int) -> None:
+        self.family = get("sd15")
+        self.pipe = self.family.load(base)
+        self.pipe.unet.set_attn_processor(AttnProcessor())
+        self.steps = steps
+        self.own = {name: tensor.clone() for name, tensor in self.pipe.unet.state_dict().items()}
+
+    @torch.no_grad()
+    def sample(self, prompts: list[str], seeds: list[int], setting: dict[str, Any], offsets: dict[str, Any]) -> Tensor:
+        """Pictures (prompts, 3, 64, 64) in [-1, 1]."""
+        weights = GuidanceWeights(
+            omega=setting.get("omega", 0.0),
+            alpha=setting.get("alpha", 1.0),
+            beta=setting.get("beta", 0.0),
+            beta_schedule=BetaSchedule(split=setting.get("split", 0.0), late=setting.get("late", 1.0)),
+        )
+        family, pipe = self.family, self.pipe
+        cond, empty = family.encode_prompt(pipe, prompts), family.encode_prompt(pipe, [""] * len(prompts))
+        x = start_latents(seeds, family.latent_shape(pipe, 64, 64))
+        scheduler = make_scheduler("dpmsolver++", pipe.scheduler.config)
+        scheduler.set_timesteps(self.steps)
+        with torch.autocast("cpu", torch.bfloat16):
+            if setting.get("alone"):
+                with applied(pipe.unet, offsets["negative"]):
+                    for t in scheduler.timesteps:
+                        x = scheduler.step(family.predict(pipe.unet, x, t.expand(len(x)), cond), t, x).prev_sample
+            elif setting.get("guide"):
+                for t in scheduler.timesteps:
+                    now = t.expand(len(x))
+                    self.pipe.unet.load_state_dict(offsets["guide"])
+                    low = family.predict(pipe.unet, x, now, empty if setting.get("empty", True) else cond)
+                    self.pipe.unet.load_state_dict(self.own)
+                    high = family.predict(pipe.unet, x, now, cond)
+                    x = scheduler.step(high + weights.omega * (high - low), t, x).prev_sample
+            else:
+                with row_gate(pipe.unet, offsets["positive"], offsets["negative"]) as gate:
+                    gate.set_columns([weights], len(prompts))
+                    pipe.scheduler = scheduler
+                    x = pipe(
+                        **family.pipeline_arguments(cond, empty),
+                        latents=x,
+                        num_inference_steps=self.steps,
+                        guidance_scale=weights.guidance_scale,
+                        output_type="latent",
+                    ).images
+                    pipe.scheduler = make_scheduler("dpmsolver++", scheduler.config)
+            return family.decode_latents(pipe, x).float().clamp(-1, 1)
+
+
+def sample_part(rank: int, options: argparse.Namespace) -> None:
+    """Samples every setting on this process's share of the prompts."""
+    torch.set_num_threads(1)
+    prompts = sample_prompts(options.first + options.prompts, seed=options.seed, pairs=options.pairs)[options.first :]
+    mine = range(rank, len(prompts), options.processes)
+    sampler, judge = Sampler(options.base, options.steps), Judge.load(asset("judge"))
+    for setting in json.loads(options.settings.read_text()):
+        key = f"{zlib.crc32(json.dumps(setting, sort_keys=True).encode()):08x}"
+        file = options.out / f"{key}-{options.first}-{options.prompts}-{rank}.pt"
+        if file.exists():
+            continue
+        offsets = {kind: load_offset(setting.get(kind)) for kind in ("positive", "negative")}
+        if setting.get("guide"):
+            guide = load_file(setting["guide"])
+            offsets["guide"] = {k.removeprefix("unet."): v.float() for k, v in guide.items() if "text_encoder" not in k}
+        parts = []
+        for start in range(0, len(mine), BATCH):
+            rows = mine[start : start + BATCH]
+            texts = [prompts[row] for row in rows]
+            images = sampler.sample(texts, [1_000_000 + options.first + row for row in rows], setting, offsets)
+            parts.append(judge.score(images, [parse(text) for text in texts]))
+        scores = Scores.join(parts)
+        torch.save({"setting": setting, "rows": list(mine), "scores": vars(scores)}, file)
+        if rank == 0:
+            told = {
+                name: round(float(getattr(scores, name).mean()), 4)
+                for name in ("accuracy", "cleanliness", "preference")
+            }
+            print(json.dumps({"name": setting["name"], **told}), flush=True)
+
+
+def gather(out: Path) -> dict[str, Scores]:
+    """Scores of each setting by name, in the order of the prompts."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for file in sorted(out.glob("*.pt")):
+        data = torch.load(file, weights_only=True)
+        found.setdefault(data["setting"]["name"], []).append(data)
+    gathered = {}
+    for name, parts in found.items():
+        order = torch.tensor([row for part in parts for row in part["rows"]]).argsort()
+        joined = Scores.join([Scores(**part["scores"]) for part in parts])
+        gathered[name] = Scores(**{key: value[order] for key, value in vars(joined).items()})
+    return gathered
+
+
+def report(options: argparse.Namespace) -> None:
+    """A table of every setting, with paired intervals against one of them."""
+    judge, scores = Judge.load(asset("judge")), gather(options.out)
+    before = scores[options.against]
+    rows = []
+    for name, now in scores.items():
+        paired = len(now.accuracy) == len(before.accuracy)
+        row = {
+            "name": name,
+            "n": len(now.accuracy),
+            "accuracy": round(float(now.accuracy.mean()), 4),
+            "whole": round(float(now.whole.mean()), 4),
+            "clean": round(float(now.cleanliness.mean()), 4),
+            "preference": round(float(now.preference.mean()), 4),
+            "FD": round(frechet_distance(Gaussian.of(now.features), judge.clean), 2),
+        }
+        if paired and name != options.against:
+            row["dFD"] = str(frechet_difference(now.features, before.features, judge.clean, draws=options.draws))
+            row["d_accuracy"] = str(mean_difference(now.accuracy, before.accuracy))
+            row["d_clean"] = str(mean_difference(now.cleanliness, before.cleanliness))
+            row["win_rate"] = str(win_rate(now.preference, before.preference))
+        rows.append(row)
+        print(json.dumps(row, ensure_ascii=False), flush=True)
+    (options.out / "report.json").write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+
+
+def main() -> None:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    sample = commands.add_parser("sample")
+    sample.add_argument("out", type=Path)
+    sample.add_argument("settings", type=Path)
+    sample.add_argument("--prompts", type=int, default=1000)
+    sample.add_argument("--first", type=int, default=0, help="skip so many prompts: choose on others than reported")
+    sample.add_argument("--pairs", type=float, default=0.25, help="share of prompts with two objects")
+    sample.add_argument("--steps", type=int, default=25)
+    sample.add_argument("--seed", type=int, default=2026)
+    sample.add_argument("--processes", type=int, default=2)
+    sample.add_argument("--base", type=Path, default=asset("miniature-sd15"))
+    told = commands.add_parser("report")
+    told.add_argument("out", type=Path)
+    told.add_argument("--against", required=True)
+    told.add_argument("--draws", type=int, default=200)
+    options = parser.parse_args()
+    if options.command == "report":
+        report(options)
+        return
+    options.out.mkdir(parents=True, exist_ok=True)
+    if options.processes == 1:
+        sample_part(0, options)
+    else:
+        mp.spawn(sample_part, (options,), nprocs=options.processes)
+
+
+if __name__ == "__main__":
+    main()

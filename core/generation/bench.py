@@ -1,0 +1,107 @@
+"""Measures the row gate against the two things it replaces, in one run: interleaved rounds, ratios, no absolute claims."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from typing import Any
+
+import torch
+
+from core.families.base import FamilySpec, join
+from core.method.guidance import GuidanceWeights, guide
+from core.offsets.low_rank import LowRank, check_fits
+from core.offsets.row_gate import row_gate
+
+
+@torch.no_grad()
+def bench_guidance(
+    pipe: Any, family: FamilySpec, negative: LowRank, *, rounds: int = 15, images: int = 4, threads: int = 1
+) -> dict[str, Any]:
+    """One guided prediction of a batch, three ways: plain guidance, the row gate, two networks.
+
+    Args:
+        negative: delta; alpha = 1, beta = 1.
+        rounds: each way is timed once in each round, in turn.
+        images: images of a batch, twice as many rows.
+
+    Returns:
+        median ratios of time to plain guidance with their 5 and 95 % quantiles, ratios of the bytes of weights held,
+        and the largest difference between the row gate and the two networks.
+    """
+    torch.set_num_threads(threads)
+    denoiser = family.denoiser(pipe)
+    check_fits(denoiser, negative)
+    parameter = next(denoiser.parameters())
+    standard = family.defaults(pipe)
+    shape = family.latent_shape(pipe, standard.height, standard.width)
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn((images, *shape), generator=generator).to(parameter)
+    t = torch.full((images,), 500, device=parameter.device)
+    cond = family.encode_prompt(pipe, ["a"] * images)
+    empty = family.encode_prompt(pipe, [""] * images)
+    both, x_both, t_both = join(empty, cond), torch.cat([x, x]), torch.cat([t, t])
+    weights = GuidanceWeights(omega=2.0, alpha=1.0, beta=1.0)
+
+    other = copy.deepcopy(denoiser)
+    modules = dict(other.named_modules())
+    for name, layer in negative.items():
+        modules[name].weight += layer.dense().to(parameter)  # type: ignore[operator]
+
+    def plain() -> torch.Tensor:
+        low, high = family.predict(denoiser, x_both, t_both, both).chunk(2)
+        return guide(high, low, weights.omega)
+
+    def two_networks() -> torch.Tensor:
+        low = family.predict(other, x, t, empty)
+        return guide(family.predict(denoiser, x, t, cond), low, weights.omega)
+
+    def finish() -> float:
+        if parameter.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    times: dict[str, list[float]] = {"plain": [], "gate": [], "two": []}
+    difference = 0.0
+    for turn in range(rounds + 2):
+        for name in times:
+            if name == "gate":
+                with row_gate(denoiser, None, negative) as gate:
+                    gate.set_columns([weights], images)
+                    began = finish()
+                    result = plain()
+                    ended = finish()
+            else:
+                began = finish()
+                result = plain() if name == "plain" else two_networks()
+                ended = finish()
+            if name == "gate":
+                gated = result
+            elif name == "two":
+                difference = max(difference, float((gated - result).abs().max()))
+            if turn >= 2:  # two rounds to warm up
+                times[name].append(ended - began)
+
+    def ratio(name: str) -> dict[str, float]:
+        pairs = sorted(a / b for a, b in zip(times[name], times["plain"], strict=True))
+        return {
+            "median": round(statistics.median(pairs), 3),
+            "low": round(pairs[int(0.05 * (len(pairs) - 1))], 3),
+            "high": round(pairs[int(0.95 * (len(pairs) - 1))], 3),
+        }
+
+    base = sum(p.numel() * p.element_size() for p in denoiser.parameters())
+    extra = sum(layer.down.numel() + layer.up.numel() for layer in negative.values()) * parameter.element_size()
+    return {
+        "rounds": rounds,
+        "rows": 2 * images,
+        "device": str(parameter.device),
+        "threads": threads,
+        "row_gate_time_over_plain": ratio("gate"),
+        "two_networks_time_over_plain": ratio("two"),
+        "row_gate_weights_over_plain": round((base + extra) / base, 3),
+        "two_networks_weights_over_plain": 2.0,
+        "largest_difference": difference,
+        "plain_milliseconds": round(1000 * statistics.median(times["plain"]), 2),
+    }

@@ -1,0 +1,121 @@
+"""The values of a comparison as flat names and JSON values: what a preset file, a picture and the page share. No torch."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from core.errors import StudioError
+from core.method.guidance import BetaSchedule, GuidanceWeights
+from core.studio.bases import BUNDLED
+from core.studio.engine import CompareSettings
+
+DEFAULTS: dict[str, Any] = {
+    "base": BUNDLED,
+    "positive": "",
+    "negative": "",
+    "prompt": "",
+    "negative_prompt": "",
+    "omega": 2.0,
+    "alpha": 1.0,
+    "beta": 1.0,
+    "beta_split": 0.0,
+    "beta_late": 1.0,
+    "seed": 0,
+    "images": 2,
+    "steps": 25,
+    "scheduler": "dpmsolver++",
+    "height": 0,
+    "width": 0,
+}
+"""Every value with what it is where nothing is said. Sizes of 0 are the model's own."""
+
+FILE_LIMIT = 2**20
+
+
+def _whole(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+        raise StudioError(f"{name} must be a whole number, not {value!r:.40}.", "Choose a whole number.")
+    return int(value)
+
+
+def checked(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with defaults for what is missing.
+
+    Raises:
+        StudioError: an unknown name (the nearest known one is named), or a value of the wrong kind.
+    """
+    for name, value in values.items():
+        if name not in DEFAULTS:
+            near = difflib.get_close_matches(str(name), DEFAULTS, n=1)
+            raise StudioError(
+                f"There is no setting “{str(name)[:60]}”.", f"Did you mean {near[0]}?" if near else "Remove it."
+            )
+        if isinstance(DEFAULTS[name], str) and not isinstance(value, str):
+            raise StudioError(f"{name} must be text, not {value!r:.40}.", "Write it in quotes.")
+    return {**DEFAULTS, **values}
+
+
+def comparison_of(values: Mapping[str, Any]) -> CompareSettings:
+    """Without and with NPO at the same omega, in this order.
+
+    Raises:
+        StudioError: as `checked`, or a value outside its range.
+    """
+    told = checked(values)
+    count, first = _whole("images", told["images"]), _whole("seed", told["seed"])
+    if not 1 <= count <= 16:
+        raise StudioError(f"{count} pairs at once cannot be rendered.", "Choose 1 to 16.")
+    with_npo = GuidanceWeights(
+        omega=told["omega"],
+        alpha=told["alpha"],
+        beta=told["beta"],
+        beta_schedule=BetaSchedule(split=told["beta_split"], late=told["beta_late"]),
+    )
+    return CompareSettings(
+        base=told["base"],
+        positive=told["positive"],
+        negative=told["negative"],
+        prompt=told["prompt"],
+        negative_prompt=told["negative_prompt"],
+        seeds=tuple(range(first, first + count)),
+        columns=(with_npo.plain(), with_npo),
+        steps=_whole("steps", told["steps"]),
+        scheduler=told["scheduler"],
+        height=_whole("height", told["height"]) or None,
+        width=_whole("width", told["width"]) or None,
+    )
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """Values of a preset: a JSON file, or a picture that the studio made. Only what it says; nothing is fetched.
+
+    Raises:
+        StudioError: the file cannot be read, or says something unknown.
+    """
+    if path.suffix.lower() == ".png":
+        from core.generation.media import read_png
+
+        told = {name: value for name, value in read_png(path).items() if name in DEFAULTS}
+        checked(told)
+        return told
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        if len(names) != len(set(names)):
+            raise ValueError("a name stands twice")
+        return dict(pairs)
+
+    try:
+        if path.stat().st_size > FILE_LIMIT:
+            raise ValueError("too long")
+        told = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=once)
+        if not isinstance(told, dict):
+            raise ValueError("no object")
+    except (OSError, ValueError, RecursionError) as error:
+        raise StudioError(f"“{path.name}” is no preset that can be read.", "Choose a JSON file of settings.") from error
+    checked(told)
+    return told

@@ -1,0 +1,83 @@
+"""The command line: help everywhere, JSON where results are, dry runs that do nothing, one sentence for each fault."""
+
+import json
+
+import pytest
+
+from app.cli import main
+from core.generation.media import read_png
+
+TINY = ["steps=2", "batch_size=2", "pool_size=2", "rank=2", "preview_every=0", "ddim_grid=4", "rollout_steps=1"]
+
+
+@pytest.fixture
+def space(tmp_path):
+    return ["--workspace", str(tmp_path / "space")]
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["train"], ["resume"], ["compare"], ["runs"], ["offset"], ["offset", "info"], ["bench", "guidance"]]
+)
+def test_every_command_explains_itself(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--help"])
+    assert ended.value.code == 0 and "usage:" in capsys.readouterr().out
+
+
+def test_train_resume_runs_and_compare_end_to_end(space, capsys, tmp_path):
+    assert main(["train", "--cpu", "--name", "first", *space, "--set", *TINY]) == 0
+    assert "finished, offset offset.safetensors" in capsys.readouterr().out
+    assert main(["runs", "--json", *space]) == 0
+    (run,) = json.loads(capsys.readouterr().out)
+    assert (run["status"], run["step"]) == ("finished", 2)
+    assert main(["resume", run["id"], *space]) == 1
+    assert "is finished" in capsys.readouterr().err
+    assert main(["offset", "info", f"run {run['id']}", "--json", *space]) == 0
+    assert json.loads(capsys.readouterr().out)["recipe"] == "studio"
+    given = ["--set", "steps=2", "images=1", "seed=5", f"negative=run {run['id']}"]
+    assert main(["compare", "a red circle", "--cpu", "--json", *space, *given]) == 0
+    first, second = json.loads(capsys.readouterr().out)
+    assert (first["beta"], second["seed"]) == (0.0, 5) and second["beta"] != 0
+    assert read_png(tmp_path / "space" / "outputs" / second["file"].split("/")[-1])["prompt"] == "a red circle"
+    assert main(["compare", "--preset", second["file"], "--dry-run", "--json", *space]) == 0
+    assert json.loads(capsys.readouterr().out)["omega"] == second["omega"]
+
+
+def test_dry_runs_do_nothing(space, capsys, tmp_path):
+    assert main(["train", "--dry-run", "--json", "--set", "steps=7", *space]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["steps"] == 7 and told["row_forwards_per_sample"] > 0
+    assert main(["compare", "a red circle", "--dry-run", *space]) == 0
+    assert main(["bench", "guidance", "--dry-run", *space]) == 0
+    assert not list((tmp_path / "space" / "runs").iterdir()) and not list((tmp_path / "space" / "outputs").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["train", "--set", "stps=1"], "Did you mean steps"),
+        (["train", "--set", "steps"], "KEY=VALUE"),
+        (["train", "--recipe", "best"], "no recipe “best”"),
+        (["train", "--base", "/nowhere"], "no base model “nowhere”"),
+        (["resume", "../../x"], "There is no run"),
+        (["compare", "x", "--set", "omegga=1"], "Did you mean omega"),
+        (["compare", "x", "--set", "omega=99"], "outside 0 to 30"),
+        (["compare", "x", "--preset", "/no/such.json"], "no preset"),
+        (["offset", "info", "/etc/hostname"], "“hostname”"),
+        (["--listen", "--no-browser"], "Add --auth"),
+        (["--share", "--no-browser"], "Add --auth"),
+        (["--auth", "nobody", "--no-browser"], "NAME:PASSWORD"),
+        (["--port", "99999", "--no-browser"], "no port"),
+    ],
+)
+def test_each_fault_is_one_sentence_and_exit_code_1(space, capsys, monkeypatch, command, said):
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    assert main([*command, *space]) == 1
+    told = capsys.readouterr().err
+    assert said in told and "Traceback" not in told and told.startswith("Error: ")
+
+
+def test_a_workspace_that_cannot_be_written_is_said(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert main(["runs", "--workspace", str(tmp_path / "file" / "space")]) == 1
+    assert "cannot be written" in capsys.readouterr().err

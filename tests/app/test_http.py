@@ -1,0 +1,71 @@
+"""What the server refuses, and what it offers."""
+
+import http.client
+import json
+from urllib.parse import urlsplit
+
+import pytest
+
+
+def ask(studio, method, path, headers, body=None):
+    connection = http.client.HTTPConnection(urlsplit(studio.address).netloc, timeout=20)
+    connection.request(method, path, body, headers)
+    return connection.getresponse()
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:7860", "127.0.0.1.evil.example", "10.0.0.1", ""])
+def test_a_foreign_host_name_is_refused(studio, host):
+    assert ask(studio, "GET", "/config", {"Host": host}).status == 400
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "https://127.0.0.1", "http://localhost:1"])
+@pytest.mark.parametrize("path", ["/gradio_api/upload", "/gradio_api/queue/join", "/gradio_api/call/compare"])
+def test_a_request_from_another_site_is_refused(studio, origin, path):
+    host = urlsplit(studio.address).netloc
+    headers = {"Host": host, "Origin": origin, "Content-Type": "application/json"}
+    assert ask(studio, "POST", path, headers, "{}").status == 403
+
+
+def test_its_own_page_is_served(studio):
+    host = urlsplit(studio.address).netloc
+    assert ask(studio, "GET", "/", {"Host": host, "Origin": studio.address}).status == 200
+
+
+def test_an_upload_over_the_limit_is_refused(studio):
+    host = urlsplit(studio.address).netloc
+    edge = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n'
+    body = edge + b"0" * (65 * 2**20) + b"\r\n--x--\r\n"
+    headers = {"Host": host, "Content-Type": "multipart/form-data; boundary=x"}
+    assert ask(studio, "POST", "/gradio_api/upload", headers, body).status == 413
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../../etc/passwd"])
+def test_files_outside_the_outputs_are_not_served(studio, path):
+    host = urlsplit(studio.address).netloc
+    assert ask(studio, "GET", f"/gradio_api/file={path}", {"Host": host}).status in (403, 404)
+
+
+def test_the_list_of_endpoints_is_known(studio):
+    told = json.loads(ask(studio, "GET", "/gradio_api/info", {"Host": urlsplit(studio.address).netloc}).read())
+    assert sorted(told["named_endpoints"]) == ["/compare"]
+    assert not told["unnamed_endpoints"]
+
+
+def test_values_out_of_range_are_refused_by_the_server_itself(studio):
+    from gradio_client import Client
+
+    client = Client(studio.address, verbose=False)
+    names = [
+        p["parameter_name"] for p in client.view_api(return_format="dict")["named_endpoints"]["/compare"]["parameters"]
+    ]
+    assert len(names) >= 16
+    for wrong in ({"omega": 99}, {"steps": 10_000}, {"images": 500}, {"base": "../../etc"}):
+        index = {"omega": 2, "images": 8, "steps": 9, "base": 13}
+        given = ["a red circle", "", 2, 1, 0, 0, 1, 0, 1, 2, "ddim", 0, 0, "miniature-sd15", "none", "none"]
+        for key, value in wrong.items():
+            given[index[key]] = value
+        try:
+            answer = str(client.predict(*given, api_name="/compare"))
+        except Exception as error:  # the component's own check may speak first
+            answer = str(error)
+        assert "alert" in answer or "not in" in answer or "must be" in answer or "greater" in answer, answer

@@ -1,0 +1,133 @@
+"""The journey of a newcomer in a real browser: compare, train, watch, reload, use what was trained."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+from playwright.sync_api import expect
+
+from core.generation.media import read_png
+from tests.app.conftest import ROOT
+
+pytestmark = pytest.mark.timeout(400)
+LONG = 120_000
+
+
+def set_number(page, label, value):
+    field = page.get_by_label(label, exact=True)
+    field.fill(str(value))
+    field.press("Tab")
+
+
+def train(page, steps):
+    page.get_by_role("tab", name="Train").click()
+    set_number(page, "steps", steps)
+    set_number(page, "batch size", 2)
+    page.get_by_role("button", name="Advanced").click()
+    set_number(page, "pool size", 4)
+    set_number(page, "preview every", steps if steps < 10 else 0)
+    page.wait_for_timeout(500)
+    page.get_by_role("button", name="Start training").click()
+
+
+def test_the_page_answers_before_the_libraries_are_loaded(studio):
+    assert studio.seconds < 20
+
+
+def test_compare_opens_filled_in_and_renders_a_pair_whose_files_know_their_settings(page, studio):
+    expect(page.get_by_label("Prompt", exact=True)).not_to_be_empty()
+    page.get_by_role("button", name="Render the pair").click()
+    page.get_by_text("Done.").wait_for(timeout=LONG)
+    expect(page.get_by_text("without NPO · seed 0").first).to_be_visible()
+    expect(page.get_by_text("with NPO · seed 0").first).to_be_visible()
+    files = sorted((studio.workspace / "outputs").glob("*.png"))
+    told = [read_png(file) for file in files[-4:]]
+    assert {t["beta"] for t in told} >= {0.0} and all(t["model"] == "miniature-sd15" for t in told)
+    page.get_by_role("button", name="Settings of the chosen picture").click()
+    expect(page.locator(".cm-content").first).to_contain_text("guidance_scale")
+    assert not page.faults
+
+
+def test_the_cfg_scale_follows_omega_without_asking_the_server(page):
+    slider = page.get_by_role("spinbutton", name="number input for ω · strength")
+    slider.fill("6.5")
+    slider.press("Tab")
+    expect(page.get_by_text("is the CFG scale")).to_contain_text("7.5")
+
+
+def test_what_cannot_be_rendered_is_said_in_the_page(page):
+    page.get_by_role("button", name="More", exact=True).click()
+    set_number(page, "Height (0: the model's own)", 33)
+    page.get_by_role("button", name="Render the pair").click()
+    alert = page.get_by_role("alert").first
+    alert.wait_for(timeout=LONG)
+    expect(alert).to_contain_text("no multiple of")
+    expect(alert).to_contain_text("Choose a multiple")
+
+
+def test_train_watch_reload_and_use_in_compare(page, studio):
+    train(page, 4)
+    expect(page.get_by_text(re.compile("finished, step 4 of 4"))).to_be_visible(timeout=LONG)
+    expect(page.get_by_text("with, step 4").first).to_be_visible(timeout=LONG)
+    assert page.locator(".vega-embed, canvas, svg.marks").count() > 0
+    page.reload()
+    page.get_by_role("tab", name="Train").click()
+    expect(page.get_by_text(re.compile("finished, step 4 of 4"))).to_be_visible(timeout=30_000)
+    page.get_by_role("button", name="Use in Compare").first.click()
+    expect(page.get_by_label("Negative offset δ")).to_have_value(re.compile("^run studio-"), timeout=30_000)
+    page.get_by_role("button", name="Render the pair").click()
+    page.get_by_text("Done.").wait_for(timeout=LONG)
+    assert not page.faults
+
+
+def test_pause_resume_and_stop_from_the_page_and_a_second_start_shows_the_first(page, studio, browser):
+    train(page, 5000)
+    expect(page.get_by_text(re.compile("running, step [1-9]"))).to_be_visible(timeout=LONG)
+    other = browser.new_context().new_page()
+    other.goto(studio.address)
+    other.get_by_role("tab", name="Train").click()
+    expect(other.get_by_text(re.compile("running, step [1-9]"))).to_be_visible(timeout=LONG)
+    other.get_by_role("button", name="Start training").click()
+    expect(other.get_by_text("already training")).to_be_visible(timeout=30_000)
+    other.context.close()
+    page.get_by_role("button", name="Pause").click()
+    expect(page.get_by_text(re.compile(": paused, step"))).to_be_visible(timeout=LONG)
+    page.get_by_role("button", name="Resume").click()
+    expect(page.get_by_text(re.compile(": running"))).to_be_visible(timeout=LONG)
+    expect(page.get_by_text(re.compile("running, step [1-9]"))).to_be_visible(timeout=LONG)
+    page.get_by_role("button", name="Stop and keep").click()
+    expect(page.get_by_text(re.compile(": stopped, step"))).to_be_visible(timeout=LONG)
+
+
+def test_a_run_of_the_command_line_appears_in_the_page(page, studio):
+    command = [
+        sys.executable,
+        "-m",
+        "app",
+        "train",
+        "--cpu",
+        "--name",
+        "from-shell",
+        "--workspace",
+        str(studio.workspace),
+    ]
+    command += ["--set", "steps=2", "batch_size=2", "pool_size=2", "preview_every=0"]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=200, stdout=subprocess.DEVNULL)
+    page.get_by_role("tab", name="Runs").click()
+    row = page.get_by_text(re.compile("from-shell")).first
+    row.click(timeout=30_000)
+    expect(page.get_by_text(re.compile("from-shell.*finished, step 2 of 2")).first).to_be_visible(timeout=30_000)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_everything_without_scrolling_sideways(browser, studio, scheme):
+    context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme)
+    page = context.new_page()
+    page.goto(studio.address)
+    page.get_by_role("button", name="Render the pair").wait_for()
+    for tab in ("Train", "Runs", "Compare"):
+        page.get_by_role("tab", name=tab).click()
+        page.wait_for_timeout(300)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 391
+    context.close()
