@@ -38,12 +38,13 @@ def build(engine: Engine, opening: dict[str, Any]) -> gr.Blocks:
         runs_tab.watch.click(
             watch, runs_tab.run_id, [tabs, train_tab.run_id, train_tab.timer], api_visibility="private"
         )
-        runs_here.select(runs_tab.refresh, None, runs_tab.table, api_visibility="private")
+        runs_here.select(runs_tab.refresh, None, runs_tab.run_id, api_visibility="private")
         page.load(compare_tab.refresh, None, compare_tab.lists, api_visibility="private")
         page.load(
             train_tab.attach,
             train_tab.remembered,
             [train_tab.run_id, train_tab.timer],
+            js=train.RECALL,
             api_visibility="private",
         )
     return page

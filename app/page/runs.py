@@ -10,46 +10,41 @@ from typing import Any
 import gradio as gr
 
 from app.page.curves import loss_table, preview_pictures, status_line
-from app.page.train import summary_rows
 from app.page.words import fault
 from core.errors import StudioError
 from core.studio.engine import Engine
-from core.studio.runs import get_run
+from core.studio.runs import get_run, list_runs
 
-COLUMNS = ["run", "status", "step", "loss", "recipe", "base"]
+
+def run_choices(engine: Engine) -> list[tuple[str, str]]:
+    """Each run as a line to read and its id."""
+    lines = []
+    for run in list_runs(engine.workspace):
+        loss = "" if run.loss is None else f", loss {run.loss:.4g}"
+        lines.append((f"{run.id} · {run.status} · step {run.step}/{run.steps}{loss} · {run.base}", run.id))
+    return lines
 
 
 @dataclass(frozen=True)
 class RunsTab:
     """What other tabs may touch."""
 
-    table: gr.Dataframe
-    run_id: gr.Textbox
+    run_id: gr.Radio
     use: gr.Button
     watch: gr.Button
-    refresh: Callable[[], list[list[Any]]]
+    refresh: Callable[[], Any]
 
 
 def build(engine: Engine) -> RunsTab:
     """The tab."""
 
-    def refresh() -> list[list[Any]]:
-        return summary_rows(engine)
+    def refresh() -> Any:
+        return gr.Radio(choices=run_choices(engine))
 
     with gr.Row():
         gr.HTML("Choose a run to see it. Runs started from the command line stand here too.", elem_classes="scale-note")
         again = gr.Button("Refresh", size="sm", min_width=90, scale=0)
-    table = gr.Dataframe(
-        refresh(),
-        headers=COLUMNS,
-        datatype="str",
-        interactive=False,
-        type="array",
-        max_height=260,
-        wrap=True,
-        show_label=False,
-    )
-    run_id = gr.Textbox("", label="Chosen run", interactive=False)
+    run_id = gr.Radio(run_choices(engine), label="Runs, newest first", elem_id="runs-list")
     with gr.Row():
         watch = gr.Button("Watch in Train", size="sm", min_width=120)
         use = gr.Button("Use in Compare", size="sm", variant="primary", min_width=120)
@@ -69,24 +64,22 @@ def build(engine: Engine) -> RunsTab:
     with gr.Accordion("Settings of the run", open=False):
         settings = gr.Code(language="json", show_label=False, lines=8)
 
-    def show(rows: Any, event: gr.SelectData) -> tuple[Any, ...]:
+    def show(chosen: str | None) -> tuple[Any, ...]:
         try:
-            run = get_run(engine.workspace, str(rows[event.index[0]][0]))
+            run = get_run(engine.workspace, chosen or "")
             events, _ = run.events()
             offset = run.offset
             return (
-                run.id,
                 status_line(run, events),
                 loss_table(events),
                 preview_pictures(run, events),
                 json.dumps(run.config.to_dict(), indent=2),
                 gr.DownloadButton(value=str(offset) if offset else None, interactive=offset is not None),
             )
-        except (StudioError, IndexError, TypeError) as error:
-            shown = error if isinstance(error, StudioError) else StudioError("The list is out of date.", "Refresh it.")
-            return gr.skip(), fault(shown), gr.skip(), gr.skip(), gr.skip(), gr.skip()
+        except StudioError as error:
+            return fault(error), gr.skip(), gr.skip(), gr.skip(), gr.skip()
 
-    outputs = [run_id, status, curve, previews, settings, download]
-    table.select(show, table, outputs, api_visibility="private")
-    again.click(refresh, None, table, api_visibility="private")
-    return RunsTab(table, run_id, use, watch, refresh)
+    outputs = [status, curve, previews, settings, download]
+    run_id.input(show, run_id, outputs, api_visibility="private", show_progress="hidden")
+    again.click(refresh, None, run_id, api_visibility="private")
+    return RunsTab(run_id, use, watch, refresh)

@@ -18,7 +18,9 @@ from core.training.config import FIELDS, RECIPE_HELP, RECIPES, TrainConfig, row_
 
 FRONT = ("steps", "batch_size", "rank", "learning_rate", "start", "rollout_guidance", "seed")
 HIDDEN = ("base", "family", "recipe", "preview_prompts")
-KEY = "self-npo-run"
+REMEMBER = "(run) => { if (run) localStorage.setItem('self-npo-run', run); }"
+RECALL = "() => localStorage.getItem('self-npo-run') || ''"
+"""The browser keeps the run it last watched, and shows it again after a reload."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class TrainTab:
     run_id: gr.Textbox
     timer: gr.Timer
     use: gr.Button
-    remembered: gr.BrowserState
+    remembered: gr.Textbox
     attach: Callable[..., tuple[Any, Any]]
 
 
@@ -90,7 +92,7 @@ def build(engine: Engine) -> TrainTab:
             )
             run_id = gr.Textbox("", label="Run", interactive=False)
     timer = gr.Timer(1.0, active=False)
-    remembered = gr.BrowserState("", storage_key=KEY, secret=KEY)
+    remembered = gr.Textbox("", visible="hidden")
     seen = gr.State("")
 
     def settings(base_name: str | None, recipe_name: str, given: tuple[Any, ...]) -> TrainConfig:
@@ -125,11 +127,11 @@ def build(engine: Engine) -> TrainTab:
             find_base(engine.workspace, config.base)
             for summary in list_runs(engine.workspace):
                 if summary.status == "running":
-                    return summary.id, gr.Timer(active=True), summary.id, _already(summary.id)
+                    return summary.id, gr.Timer(active=True), _already(summary.id)
             run = start_run(create_run(engine.workspace, config), cpu=engine.cpu)
         except StudioError as error:
-            return gr.skip(), gr.skip(), gr.skip(), fault(error)
-        return run.id, gr.Timer(active=True), run.id, facts([("started", run.id)])
+            return gr.skip(), gr.skip(), fault(error)
+        return run.id, gr.Timer(active=True), facts([("started", run.id)])
 
     def tick(current: str, last: str) -> tuple[Any, ...]:
         if not current:
@@ -191,7 +193,8 @@ def build(engine: Engine) -> TrainTab:
     )
     for control in controls.values():
         control.change(show_plan, given, plan, **private)
-    start.click(begin, given, [run_id, timer, remembered, plan], concurrency_id="start", concurrency_limit=1, **private)
+    start.click(begin, given, [run_id, timer, plan], concurrency_id="start", concurrency_limit=1, **private)
+    run_id.change(None, run_id, None, js=REMEMBER, **private)
     timer.tick(tick, [run_id, seen], [status, curve, previews, timer, seen], **private)
     pause.click(ask("pause"), run_id, status, **private)
     stop.click(ask("stop"), run_id, status, **private)
@@ -202,12 +205,3 @@ def build(engine: Engine) -> TrainTab:
 
 def _already(run_id: str) -> str:
     return facts([("already training", f"{run_id}; shown here. Stop it to start another.")])
-
-
-def summary_rows(engine: Engine) -> list[list[Any]]:
-    """The runs as rows of a table."""
-    rows = []
-    for run in list_runs(engine.workspace):
-        loss = "" if run.loss is None else f"{run.loss:.4g}"
-        rows.append([run.id, run.status, f"{run.step}/{run.steps}", loss, run.recipe, run.base])
-    return rows

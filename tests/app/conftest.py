@@ -81,6 +81,7 @@ def browser():
 def page(browser, studio):
     context = browser.new_context(viewport={"width": 1280, "height": 720})
     opened = context.new_page()
+    opened.set_default_timeout(15_000)
     opened.faults = []
     opened.on("pageerror", lambda error: opened.faults.append(str(error)))
     opened.on("console", lambda message: opened.faults.append(message.text) if message.type == "error" else None)
