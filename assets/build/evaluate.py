@@ -5,7 +5,8 @@
 
 SETTINGS.json is a list of {"name", "omega", "alpha", "beta", "split", "late", "negative", "positive", "base", "alone"}:
 `negative` and `positive` are offset files, or "random:FILE" for a control of the same norm, or several files with "+"
-for their mean; `guide` is a denoiser file used whole as the negative network (autoguidance); `alone` samples the base
+for their mean; `guide` is a folder with another denoiser and its text encoder, the negative network (autoguidance: `told` says
+whether it is told the prompt); `alone` samples the base
 with the negative offset in its weights, without guidance. What is sampled is kept, so settings can be added later.
 """
 
@@ -53,10 +54,22 @@ class Sampler:
 
     def __init__(self, base: Path, steps: int) -> None:
         self.family = get("sd15")
+        self.base = base
         self.pipe = self.family.load(base)
         self.pipe.unet.set_attn_processor(AttnProcessor())
         self.steps = steps
-        self.own = {name: tensor.clone() for name, tensor in self.pipe.unet.state_dict().items()}
+        self.guides: dict[str, Any] = {}
+
+    def guide(self, folder: str) -> Any:
+        """Another denoiser with its own text encoder, in a pipeline with the base's other parts."""
+        if folder not in self.guides:
+            other = self.family.load(self.base)
+            other.unet.load_state_dict({k: v.float() for k, v in load_file(f"{folder}/unet.safetensors").items()})
+            text = load_file(f"{folder}/text_encoder.safetensors")
+            other.text_encoder.load_state_dict({k: v.float() for k, v in text.items()})
+            other.unet.set_attn_processor(AttnProcessor())
+            self.guides[folder] = other
+        return self.guides[folder]
 
     @torch.no_grad()
     def sample(self, prompts: list[str], seeds: list[int], setting: dict[str, Any], offsets: dict[str, Any]) -> Tensor:
@@ -78,11 +91,11 @@ class Sampler:
                     for t in scheduler.timesteps:
                         x = scheduler.step(family.predict(pipe.unet, x, t.expand(len(x)), cond), t, x).prev_sample
             elif setting.get("guide"):
+                other = self.guide(setting["guide"])
+                told = family.encode_prompt(other, prompts if setting.get("told") else [""] * len(prompts))
                 for t in scheduler.timesteps:
                     now = t.expand(len(x))
-                    self.pipe.unet.load_state_dict(offsets["guide"])
-                    low = family.predict(pipe.unet, x, now, empty if setting.get("empty", True) else cond)
-                    self.pipe.unet.load_state_dict(self.own)
+                    low = family.predict(other.unet, x, now, told)
                     high = family.predict(pipe.unet, x, now, cond)
                     x = scheduler.step(high + weights.omega * (high - low), t, x).prev_sample
             else:
@@ -112,9 +125,6 @@ def sample_part(rank: int, options: argparse.Namespace) -> None:
         if file.exists():
             continue
         offsets = {kind: load_offset(setting.get(kind)) for kind in ("positive", "negative")}
-        if setting.get("guide"):
-            guide = load_file(setting["guide"])
-            offsets["guide"] = {k.removeprefix("unet."): v.float() for k, v in guide.items() if "text_encoder" not in k}
         parts = []
         for start in range(0, len(mine), BATCH):
             rows = mine[start : start + BATCH]
