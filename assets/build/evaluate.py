@@ -20,7 +20,6 @@ from typing import Any
 
 import torch
 import torch.multiprocessing as mp
-from diffusers.models.attention_processor import AttnProcessor
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -29,9 +28,10 @@ from core.evaluation.judge import Judge, Scores
 from core.evaluation.statistics import Gaussian, frechet_difference, frechet_distance, mean_difference, win_rate
 from core.evaluation.world.scene import parse, sample_prompts
 from core.families import get
+from core.families.base import Conditioning, join
 from core.families.samplers import make_scheduler
 from core.generation.compare import start_latents
-from core.method.guidance import BetaSchedule, GuidanceWeights
+from core.method.guidance import BetaSchedule, GuidanceWeights, guide
 from core.offsets.low_rank import applied, combine, random_like
 from core.offsets.offset import load_low_rank
 from core.offsets.row_gate import row_gate
@@ -50,13 +50,13 @@ def load_offset(text: str | None) -> Any:
 
 
 class Sampler:
-    """Samples one setting for a batch of prompts, each with a seed of its own, in bfloat16 autocast."""
+    """Samples one setting for a batch of prompts, each with a seed of its own: networks in bfloat16, the rest float32."""
 
     def __init__(self, base: Path, steps: int) -> None:
         self.family = get("sd15")
         self.base = base
         self.pipe = self.family.load(base)
-        self.pipe.unet.set_attn_processor(AttnProcessor())
+        self.pipe.unet.to(torch.bfloat16)
         self.steps = steps
         self.guides: dict[str, Any] = {}
 
@@ -67,7 +67,7 @@ class Sampler:
             other.unet.load_state_dict({k: v.float() for k, v in load_file(f"{folder}/unet.safetensors").items()})
             text = load_file(f"{folder}/text_encoder.safetensors")
             other.text_encoder.load_state_dict({k: v.float() for k, v in text.items()})
-            other.unet.set_attn_processor(AttnProcessor())
+            other.unet.to(torch.bfloat16)
             self.guides[folder] = other
         return self.guides[folder]
 
@@ -85,31 +85,32 @@ class Sampler:
         x = start_latents(seeds, family.latent_shape(pipe, 64, 64))
         scheduler = make_scheduler("dpmsolver++", pipe.scheduler.config)
         scheduler.set_timesteps(self.steps)
-        with torch.autocast("cpu", torch.bfloat16):
-            if setting.get("alone"):
-                with applied(pipe.unet, offsets["negative"]):
-                    for t in scheduler.timesteps:
-                        x = scheduler.step(family.predict(pipe.unet, x, t.expand(len(x)), cond), t, x).prev_sample
-            elif setting.get("guide"):
-                other = self.guide(setting["guide"])
-                told = family.encode_prompt(other, prompts if setting.get("told") else [""] * len(prompts))
+
+        def predict(network: Any, x: Tensor, t: Tensor, told: Conditioning) -> Tensor:
+            half = {name: tensor.bfloat16() for name, tensor in told.items()}
+            return family.predict(network, x.bfloat16(), t.expand(len(x)), half).float()
+
+        if setting.get("alone"):
+            with applied(pipe.unet, offsets["negative"]):
                 for t in scheduler.timesteps:
-                    now = t.expand(len(x))
-                    low = family.predict(other.unet, x, now, told)
-                    high = family.predict(pipe.unet, x, now, cond)
-                    x = scheduler.step(high + weights.omega * (high - low), t, x).prev_sample
-            else:
-                with row_gate(pipe.unet, offsets["positive"], offsets["negative"]) as gate:
-                    gate.set_columns([weights], len(prompts))
-                    pipe.scheduler = scheduler
-                    x = pipe(
-                        **family.pipeline_arguments(cond, empty),
-                        latents=x,
-                        num_inference_steps=self.steps,
-                        guidance_scale=weights.guidance_scale,
-                        output_type="latent",
-                    ).images
-                    pipe.scheduler = make_scheduler("dpmsolver++", scheduler.config)
+                    x = scheduler.step(predict(pipe.unet, x, t, cond), t, x).prev_sample
+        elif setting.get("guide"):
+            other = self.guide(setting["guide"])
+            told = family.encode_prompt(other, prompts if setting.get("told") else [""] * len(prompts))
+            for t in scheduler.timesteps:
+                low, high = predict(other.unet, x, t, told), predict(pipe.unet, x, t, cond)
+                x = scheduler.step(guide(high, low, weights.omega), t, x).prev_sample
+        else:
+            with row_gate(pipe.unet, offsets["positive"], offsets["negative"]) as gate:
+                gate.set_columns([weights], len(prompts))
+                both = join(empty, cond)
+                for t in scheduler.timesteps:
+                    if weights.omega:
+                        low, high = predict(pipe.unet, torch.cat([x, x]), t, both).chunk(2)
+                    else:
+                        low = high = predict(pipe.unet, x, t, cond)
+                    x = scheduler.step(guide(high, low, weights.omega), t, x).prev_sample
+        with torch.autocast("cpu", torch.bfloat16):
             return family.decode_latents(pipe, x).float().clamp(-1, 1)
 
 

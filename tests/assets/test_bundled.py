@@ -1,0 +1,83 @@
+"""What is bundled: a stock SD1.5 folder within its size, a judge that reads it, offsets that fit it."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+
+from core.evaluation.judge import Judge
+from core.evaluation.world.render import render
+from core.evaluation.world.scene import parse, sample_prompts, sample_scene
+from core.families import get
+from core.generation.compare import Comparison
+from core.generation.compare import render as render_pairs
+from core.method.guidance import GuidanceWeights
+from core.offsets.low_rank import check_fits
+from core.offsets.offset import load_low_rank, read_offset
+from core.studio.values import comparison_of
+
+ASSETS = Path(__file__).parents[2] / "assets"
+MINIATURE = ASSETS / "miniature-sd15"
+OFFSETS = sorted((ASSETS / "offsets").glob("*.safetensors"))
+FAMILY = get("sd15")
+
+
+@pytest.fixture(scope="module")
+def pipe():
+    return FAMILY.load(MINIATURE)
+
+
+def test_the_stock_pipeline_loads_it_unchanged_and_it_is_at_most_14_megabytes():
+    stock = StableDiffusionPipeline.from_pretrained(MINIATURE, safety_checker=None, local_files_only=True)
+    names = {type(part).__name__ for part in (stock.unet, stock.vae, stock.text_encoder)}
+    assert names == {"UNet2DConditionModel", "AutoencoderKL", "CLIPTextModel"}
+    assert sum(file.stat().st_size for file in MINIATURE.rglob("*.safetensors")) <= 14e6
+
+
+def test_every_word_of_the_world_is_one_token(pipe):
+    from core.evaluation.world.scene import vocabulary
+
+    assert all(len(pipe.tokenizer(word).input_ids) == 3 for word in vocabulary())
+    for text in sample_prompts(300, seed=4, keep=1.0):
+        assert len(pipe.tokenizer(text).input_ids) <= pipe.tokenizer.model_max_length
+
+
+@torch.no_grad()
+def test_the_judge_reads_clean_scenes_through_the_vae_and_knows_spoilt_ones(pipe):
+    import numpy as np
+
+    judge, rng = Judge.load(ASSETS / "judge"), np.random.default_rng(99)
+    scenes = [sample_scene(rng) for _ in range(64)] + [sample_scene(rng, spoilt=1.0) for _ in range(64)]
+    images = FAMILY.decode_latents(pipe, FAMILY.encode_image(pipe, render(scenes) * 2 - 1)).clamp(-1, 1)
+    scores = judge.score(images, [s.attributes for s in scenes])
+    assert scores.accuracy[:64].mean() > 0.95
+    assert scores.cleanliness[:64].mean() > 0.9 > 0.3 > scores.cleanliness[64:].mean()
+
+
+def test_guidance_makes_the_miniatures_pictures_cleaner_and_truer(pipe):
+    judge = Judge.load(ASSETS / "judge")
+    told = {}
+    for omega in (0.0, 5.0):
+        parts = []
+        for seed, prompt in enumerate(sample_prompts(12, seed=8)):
+            comparison = Comparison(prompt=prompt, seeds=(seed,), columns=(GuidanceWeights(omega=omega),), steps=15)
+            image = render_pairs(pipe, FAMILY, comparison)[0].image
+            pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).reshape(1, 64, 64, 3)
+            parts.append(judge.score(pixels.movedim(-1, 1).float() / 127.5 - 1, [parse(prompt)]).preference)
+        told[omega] = float(torch.cat(parts).mean())
+    assert told[5.0] > told[0.0] + 0.15
+
+
+@pytest.mark.parametrize("file", OFFSETS, ids=lambda file: file.stem)
+def test_bundled_offsets_fit_the_miniature_and_say_how_they_were_made(pipe, file):
+    check_fits(pipe.unet, load_low_rank(file, family="sd15"))
+    told = read_offset(file).provenance
+    assert told["base"] == "miniature-sd15" and int(told["steps"]) > 0 and told["recipe"]
+
+
+def test_compare_opens_with_values_that_can_be_rendered():
+    told = json.loads((MINIATURE / "studio.json").read_text())
+    assert comparison_of(told).columns[1].beta != 0
+    assert parse(told["prompt"]) and told["negative"] in {file.stem for file in OFFSETS}
