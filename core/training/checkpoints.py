@@ -8,10 +8,12 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -19,6 +21,10 @@ from torch import Tensor
 from core.errors import StudioError
 
 STATE, MANIFEST = "state.safetensors", "manifest.json"
+
+
+class DiskFull(StudioError):
+    """No room for a checkpoint; those before it are kept, and the run can be resumed."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,9 @@ def _hash(path: Path) -> str:
 
 
 def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+    if os.name == "nt" and path.is_dir():
+        return  # Windows has no handle on a folder to flush
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -46,22 +54,26 @@ def _flush(path: Path) -> None:
 def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], keep: int) -> str:
     """Writes `step-N` into `folder` and then removes all but the newest `keep`.
 
+    Newer ones than N are removed too: they were found damaged, or the run would have gone on from them.
+
     Returns:
         the checkpoint's name.
 
     Raises:
-        StudioError: the disk is full, failing or read-only. Earlier checkpoints are untouched.
+        DiskFull: with the room that is needed. Earlier checkpoints are untouched.
+        StudioError: the disk is failing or read-only. Earlier checkpoints are untouched.
     """
     name = f"step-{step:07d}"
     staged = folder / f"{name}.{os.getpid()}.tmp"
-    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    written = {key: tensor.contiguous() for key, tensor in tensors.items()}
+    size = sum(tensor.numel() * tensor.element_size() for tensor in written.values())
     try:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir()
-        save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, staged / STATE)
+        save_file(written, staged / STATE)
         _flush(staged / STATE)
-        load_file(staged / STATE)
+        _read_back(staged / STATE, written)
         manifest = {**facts, "step": step, "files": {STATE: _hash(staged / STATE)}}
         with (staged / MANIFEST).open("w", encoding="utf-8") as file:
             json.dump(manifest, file)
@@ -74,34 +86,59 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], fact
         _flush(folder)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(staged, ignore_errors=True)
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space" in str(error)
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space" in str(error):
+            raise DiskFull(
+                f"The checkpoint of step {step} could not be written: the disk is full.",
+                f"Free {max(0.1, 2 * size / 1e9):.1f} GB and resume; the checkpoint before it is kept.",
+            ) from error
         raise StudioError(
-            f"The checkpoint of step {step} could not be written: {'the disk is full' if full else type(error).__name__}.",
-            f"Free {max(0.1, 2 * size / 1e9):.1f} GB and resume; the checkpoint before it is kept."
-            if full
-            else "Check that the folder can be written and resume; the checkpoint before it is kept.",
+            f"The checkpoint of step {step} could not be written: {type(error).__name__}.",
+            "Check that the folder can be written and resume; the checkpoint before it is kept.",
         ) from error
-    for old in checkpoint_names(folder)[:-keep]:
+    names = checkpoint_names(folder)
+    older = [old for old in names if old <= name]
+    for old in [*older[:-keep], *names[len(older) :], *(path.name for path in folder.glob("*.tmp"))]:
         shutil.rmtree(folder / old, ignore_errors=True)
-    for orphan in folder.glob("*.tmp"):
-        shutil.rmtree(orphan, ignore_errors=True)
     return name
+
+
+def _read_back(path: Path, written: Mapping[str, Tensor]) -> None:
+    found = load_file(path)
+    if found.keys() != written.keys() or any(
+        not torch.equal(found[key].view(-1).view(torch.uint8), tensor.cpu().view(-1).view(torch.uint8))
+        for key, tensor in written.items()
+    ):
+        raise OSError("what was read back is not what was written")
 
 
 def checkpoint_names(folder: Path) -> list[str]:
     """Names of the checkpoints with a manifest, oldest first."""
-    return sorted(path.name for path in folder.glob("step-*") if (path / MANIFEST).is_file() and path.suffix != ".tmp")
+    return sorted(path.name for path in folder.glob("step-*") if not path.suffix and (path / MANIFEST).is_file())
 
 
 def load_newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest whole checkpoint, and the names of newer ones that are damaged."""
+    """The newest whole checkpoint, and the names of newer ones that are damaged.
+
+    Its tensors are copies: a mapped file that is cut short later would kill the process.
+    """
     damaged: list[str] = []
     for name in reversed(checkpoint_names(folder)):
         try:
             facts = json.loads((folder / name / MANIFEST).read_text(encoding="utf-8"))
             if facts.pop("files") != {STATE: _hash(folder / name / STATE)}:
                 raise ValueError("a file is not the one that was written")
-            return Checkpoint(name, load_file(folder / name / STATE), facts), damaged
-        except (OSError, ValueError, KeyError, AttributeError, SafetensorError):
+            if name != f"step-{int(facts['step']):07d}":
+                raise ValueError("the manifest is of another step")
+            tensors = {key: tensor.clone() for key, tensor in load_file(folder / name / STATE).items()}
+            return Checkpoint(name, tensors, facts), damaged
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError):
             damaged.append(name)
     return None, damaged
+
+
+def set_aside(folder: Path, names: list[str]) -> None:
+    """Takes damaged checkpoints out of the count, so that they never push out a whole one."""
+    for name in names:
+        shutil.rmtree(folder / f"{name}.damaged", ignore_errors=True)
+        with suppress(OSError):
+            os.replace(folder / name, folder / f"{name}.damaged")

@@ -6,18 +6,21 @@ uninterrupted run's on a CPU.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
+import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, InitProcessGroupKwargs
+from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
 from PIL import Image
 from torch import Tensor, nn
@@ -40,70 +43,52 @@ from core.families.base import FamilySpec
 from core.method.schedule import NoiseSchedule, ddim_grid
 from core.offsets.low_rank import LowRank
 from core.offsets.offset import save_offset
-from core.training.checkpoints import load_newest, save_checkpoint
+from core.training.checkpoints import checkpoint_names, load_newest, save_checkpoint, set_aside
 from core.training.config import TrainConfig, row_forwards_per_sample
 from core.training.objective import Objective
-from core.training.pool import FILE, Pool, draw_pool, encode_images, read_captioned_images
+from core.training.pool import FILE, Pool, choose_texts, conditionings, draw_pool, encode_images
+from core.training.resume import begin, check_same_run, fingerprint, load_optimizer_state, optimizer_state
 from core.training.student import Student
 
 OFFSET = "offset.safetensors"
-Preview = Callable[[LowRank, str], list[Image.Image]]
-"""(offset so far, "plain" or "guided") -> pictures at the run's preview prompts and seeds, on the pristine base."""
-
-
-def fingerprint(module: nn.Module) -> str:
-    """A hash of all weights, to know a base model again."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, tensor in module.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def check_same_run(folder: Path, config: TrainConfig) -> None:
-    """Keeps the settings in the run folder, or compares with those kept.
-
-    Raises:
-        StudioError: the run was begun with other settings; says which.
-    """
-    path = folder / "config.json"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(config.to_dict(), indent=2) + "\n", encoding="utf-8")
-        return
-    kept = json.loads(path.read_text(encoding="utf-8"))
-    now = config.to_dict()
-    changed = [f"{name} {kept.get(name)!r} → {value!r}" for name, value in now.items() if kept.get(name) != value]
-    if changed:
-        raise StudioError(
-            f"The run was begun with other settings: {'; '.join(changed[:6])}.",
-            "Resume with the settings it has, or start a new run.",
-        )
-
-
-def _optimizer_state(optimizer: Any, parameters: Sequence[nn.Parameter]) -> dict[str, Tensor]:
-    state = optimizer.state
-    return {
-        f"{name}.{index}": value.detach().cpu().clone().reshape(value.shape or (1,))
-        for index, parameter in enumerate(parameters)
-        for name, value in state.get(parameter, {}).items()
-    }
-
-
-def _load_optimizer(optimizer: Any, parameters: Sequence[nn.Parameter], tensors: dict[str, Tensor]) -> None:
-    for index, parameter in enumerate(parameters):
-        if f"step.{index}" in tensors:
-            optimizer.state[parameter] = {
-                "step": tensors[f"step.{index}"].reshape(()),
-                "exp_avg": tensors[f"exp_avg.{index}"].to(parameter),
-                "exp_avg_sq": tensors[f"exp_avg_sq.{index}"].to(parameter),
-            }
+Preview = Callable[[LowRank, str], list[Image.Image] | None]
+"""(offset so far, "plain" or "guided") -> pictures at the run's preview prompts and seeds, on the pristine base; None
+when it was asked to stop on the way."""
 
 
 def _memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return psutil.Process().memory_info().rss
+
+
+def _accelerator(config: TrainConfig, cpu: bool) -> Accelerator:
+    # one process draws the own samples while the others wait, for longer than the usual timeout
+    patient = InitProcessGroupKwargs(timeout=timedelta(hours=12))
+    if not torch.distributed.is_initialized():
+        AcceleratorState._reset_state(reset_partial_state=True)  # else a process keeps its first run's precision
+    refused = StudioError(
+        f"This machine cannot train with precision {config.precision}.", "Choose bf16 or no, and start a new run."
+    )
+    try:
+        accelerator = Accelerator(mixed_precision=config.precision, cpu=cpu, kwargs_handlers=[patient])
+    except ValueError as error:
+        raise refused from error
+    if config.precision == "fp16" and accelerator.device.type == "cpu":
+        raise refused
+    return accelerator
+
+
+def _check_room(folder: Path, student: Student, config: TrainConfig) -> None:
+    """Refuses a run whose checkpoints cannot fit: all that will be kept and the one being written."""
+    there = len(checkpoint_names(folder / "checkpoints"))
+    needed = max(1, config.keep_checkpoints + 1 - there) * student.state_bytes()
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise StudioError(
+            f"The disk has {free / 1e9:.1f} GB free; the checkpoints of this run need {needed / 1e9:.1f} GB.",
+            f"Free {(needed - free) / 1e9 + 0.1:.1f} GB, or train a LoRA of a smaller rank.",
+        )
 
 
 def train(
@@ -123,20 +108,20 @@ def train(
         config: the settings; on resume the same as before.
         folder: the run folder; checkpoints, own samples, previews and the offset go there.
         pipe: a pipeline of the family; its denoiser is changed in place.
-        prompts: texts to train with; not needed for start = images.
+        prompts: texts to train with; not needed for start = images, nor with caption_dropout = 1.
         stop: asked every step: None, "pause" or "stop".
         preview: draws previews; None draws none.
         cpu: stay on the CPU.
 
     Raises:
-        StudioError: what a person must know: settings that changed, a full disk, a loss that is no number.
+        DiskFull: a checkpoint found no room; the run can be resumed.
+        StudioError: what a person must know: settings that changed, a loss that is no number.
     """
     began = time.monotonic()
-    accelerator = Accelerator(mixed_precision=config.precision, cpu=cpu)
+    accelerator = _accelerator(config, cpu)
     main, rank, device = accelerator.is_main_process, accelerator.process_index, accelerator.device
     if main:
         check_same_run(folder, config)
-    accelerator.wait_for_everyone()
 
     def at(step: int) -> dict[str, Any]:
         return {"step": step, "elapsed": round(time.monotonic() - began, 3)}
@@ -144,28 +129,20 @@ def train(
     pipe.to(device)
     denoiser = family.denoiser(pipe)
     base = fingerprint(denoiser)
+    if main:
+        begin(folder, base, lambda: choose_texts(config, prompts))
+    accelerator.wait_for_everyone()
+    texts = begin(folder, base, lambda: choose_texts(config, prompts))
     schedule = NoiseSchedule.from_scheduler(pipe.scheduler).to(device)
     standard = family.defaults(pipe)
     height, width = config.height or standard.height, config.width or standard.width
     shape = family.latent_shape(pipe, height, width)
     grid = ddim_grid(schedule.timesteps, config.ddim_grid, spacing=pipe.scheduler.config.timestep_spacing)
 
-    files: list[Path] = []
-    if config.start == "images":
-        captioned = read_captioned_images(Path(config.images_folder), config.pool_size)
-        files, texts = [path for path, _ in captioned], [text for _, text in captioned]
-    elif prompts:
-        order = torch.randperm(len(prompts), generator=torch.Generator().manual_seed(config.seed)).tolist()
-        texts = [prompts[order[i % len(order)]] for i in range(config.pool_size)]
-    else:
-        raise StudioError("There are no prompts to train with.", "Name a text file with one prompt a line.")
-    unique = list(dict.fromkeys(texts))
-    encoded = [family.encode_prompt(pipe, unique[i : i + 32]) for i in range(0, len(unique), 32)]
-    table = {name: torch.cat([part[name].cpu() for part in encoded]) for name in encoded[0]}
-    place = {text: i for i, text in enumerate(unique)}
-    cond = {name: tensor[[place[text] for text in texts]] for name, tensor in table.items()}
-    empty = {name: tensor.cpu() for name, tensor in family.encode_prompt(pipe, [""]).items()}
+    cond, empty = conditionings(pipe, family, texts)
 
+    if device.type == "cpu":
+        denoiser.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster there
     if config.gradient_checkpointing:
         denoiser.enable_gradient_checkpointing()  # type: ignore[operator]
     # dropout and the like would make the reference random; a denoiser in training mode is needed for checkpointing
@@ -174,19 +151,21 @@ def train(
     optimizer = torch.optim.AdamW(
         student.parameters, lr=config.learning_rate, betas=(0.9, 0.999), weight_decay=config.weight_decay
     )
-    step, row_forwards = 0, 0.0
+    step = 0
     checkpoint, damaged = load_newest(folder / "checkpoints")
+    accelerator.wait_for_everyone()
+    if main:
+        _check_room(folder, student, config)
+        set_aside(folder / "checkpoints", damaged)
     if damaged:
         went = f"goes on from {checkpoint.name}" if checkpoint else "begins anew"
         yield Notice(**at(0), message=f"Checkpoint {', '.join(damaged)} is damaged; the run {went}.")
     if checkpoint:
-        if checkpoint.facts["base"] != base:
-            raise StudioError(
-                "The base model has changed since the run began.", "Put the former model back, or start a new run."
-            )
         step = int(checkpoint.facts["step"])
         student.load_state(checkpoint.tensors)
-        _load_optimizer(optimizer, student.parameters, checkpoint.tensors)
+        load_optimizer_state(optimizer, student.parameters, checkpoint.tensors)
+        if accelerator.scaler and checkpoint.facts.get("scaler"):
+            accelerator.scaler.load_state_dict(checkpoint.facts["scaler"])
     wrapped, prepared = accelerator.prepare(denoiser, optimizer)
 
     def run_student(x: Tensor, t: Tensor, told: dict[str, Tensor]) -> Tensor:
@@ -196,12 +175,14 @@ def train(
         return family.predict(network, x, t, told).float()
 
     def save(now: int) -> str:
-        tensors = {**student.state(), **_optimizer_state(optimizer, student.parameters)}
-        return save_checkpoint(
-            folder / "checkpoints", now, tensors, {"base": base, "weights": config.weights}, config.keep_checkpoints
-        )
+        tensors = {**student.state(), **optimizer_state(optimizer, student.parameters)}
+        scaler = accelerator.scaler.state_dict() if accelerator.scaler else {}
+        facts = {"weights": config.weights, "scaler": scaler}
+        return save_checkpoint(folder / "checkpoints", now, tensors, facts, config.keep_checkpoints)
 
-    def write_offset(now: int) -> None:
+    def write_offset(now: int) -> float:
+        low_rank = student.low_rank()
+        held = student.held(low_rank)
         provenance = {
             "base": Path(config.base).name,
             "base_fingerprint": base,
@@ -210,12 +191,13 @@ def train(
             "seed": str(config.seed),
             "rank": str(config.rank),
             "weights": config.weights,
-            "captured": f"{student.captured():.4f}",
+            "captured": f"{held:.4f}",
             "settings": json.dumps(
                 {k: v for k, v in config.to_dict().items() if k not in ("base", "images_folder", "prompts_file")}
             ),
         }
-        save_offset(folder / OFFSET, student.low_rank(), family=config.family, provenance=provenance)
+        save_offset(folder / OFFSET, low_rank, family=config.family, provenance=provenance)
+        return held
 
     yield RunStarted(
         **at(step),
@@ -227,55 +209,68 @@ def train(
         resumed=checkpoint is not None,
     )
 
-    def decided() -> str | None:
-        answer = [stop() if main else None]
+    def shared(wish: str | None) -> str | None:
+        """The main process's wish, in every process."""
+        answer = [wish]
         if accelerator.num_processes > 1:
             broadcast_object_list(answer)
         return answer[0]
 
-    pool = Pool()
-    if config.start == "images":
-        pool = encode_images(pipe, family, files, height, width)
-    elif config.start != "noise":
+    pool, wish = Pool(), None
+    if config.start != "noise":
         if main and not (folder / FILE).exists():
+            if config.start == "images":
+                encode_images(pipe, family, config, texts, height, width).save(folder / FILE)
+            else:
 
-            def run_base(x: Tensor, t: Tensor, told: dict[str, Tensor]) -> Tensor:
-                on_device = {name: tensor.to(device) for name, tensor in told.items()}
-                with accelerator.autocast():
-                    return family.predict(denoiser, x, t, on_device).float()
+                def run_base(x: Tensor, t: Tensor, told: dict[str, Tensor]) -> Tensor:
+                    on_device = {name: tensor.to(device) for name, tensor in told.items()}
+                    with accelerator.autocast():
+                        return family.predict(denoiser, x, t, on_device).float()
 
-            with student.pristine():
-                for drawn in draw_pool(run_base, cond, empty, shape, grid, schedule, config, device):
-                    if isinstance(drawn, Pool):
-                        drawn.save(folder / FILE)
-                    else:
-                        yield PoolProgress(**at(step), done=drawn, total=len(texts))
-                        if stop() and accelerator.num_processes == 1:
-                            yield RunPaused(**at(step), reason="while own samples were drawn")
-                            return
-        accelerator.wait_for_everyone()
+                done = 0
+                with student.pristine():
+                    for drawn in draw_pool(run_base, cond, empty, shape, grid, schedule, config, device):
+                        if isinstance(drawn, Pool):
+                            drawn.save(folder / FILE)
+                        elif drawn > done:
+                            done = drawn
+                            yield PoolProgress(**at(step), done=done, total=len(texts))
+                        if wish := stop():
+                            break
+        wish = shared(wish)
+        if wish:
+            reason = "while own samples were drawn"
+            yield RunPaused(**at(step), reason=reason) if wish == "pause" else RunStopped(**at(step))
+            return
         pool = Pool.load(folder / FILE)
     objective = Objective(config, schedule, grid, shape, pool, cond, empty)
     per_step = row_forwards_per_sample(config) * config.batch_size * accelerator.num_processes
 
-    def draw_previews(now: int) -> PreviewSaved:
+    def draw_previews(now: int) -> PreviewSaved | None:
         assert preview is not None
         (folder / "previews").mkdir(exist_ok=True)
         names: dict[str, tuple[str, ...]] = {}
         low_rank = student.low_rank()
-        for kind in ("plain", "guided"):
+        # the base does not change: its pictures are drawn once, and are whole when the first, kept last, is there
+        kept = sorted(path.name for path in (folder / "previews").glob("plain-*.png"))
+        plain = tuple(f"previews/{name}" for name in kept) if "plain-000.png" in kept else ()
+        for kind in ("guided",) if plain else ("plain", "guided"):
             with student.pristine(), torch.no_grad():
                 pictures = preview(low_rank, kind)
-            names[kind] = tuple(f"previews/{kind}-{now:07d}-{index}.png" for index in range(len(pictures)))
-            for name, picture in zip(names[kind], pictures, strict=True):
-                picture.save(folder / name)
-        return PreviewSaved(**at(now), plain=names["plain"], guided=names["guided"])
+            if pictures is None:
+                return None
+            mark = "" if kind == "plain" else f"{now:07d}-"
+            names[kind] = tuple(f"previews/{kind}-{mark}{index:03d}.png" for index in range(len(pictures)))
+            for name, picture in reversed(list(zip(names[kind], pictures, strict=True))):
+                picture.save(folder / f"{name}.tmp", format="PNG")
+                os.replace(folder / f"{name}.tmp", folder / name)
+        return PreviewSaved(**at(now), plain=names.get("plain", plain), guided=names["guided"])
 
     saved_at = step if checkpoint else -1
     clock, pace = time.monotonic(), 0.0
     while step < config.steps:
-        wish = decided()
-        if wish:
+        if wish := shared(stop() if main else None):
             if main and saved_at != step:
                 yield CheckpointSaved(**at(step), name=save(step))
             if wish == "pause":
@@ -292,29 +287,21 @@ def train(
             batch = objective.batch(partial(run_reference, network), step, rank, device)
         with accelerator.autocast():
             loss = objective.loss(run_student, batch)
-        value = float(loss.detach())
+        # the mean over the processes, so that all of them see a fault in one
+        value = float(accelerator.reduce(loss.detach().float(), "mean"))
         if not math.isfinite(value):
-            raise StudioError(
-                f"The loss of step {step + 1} is no number; the weights before it are kept.",
-                "Lower the learning rate or choose precision no, and start a new run.",
-            )
+            raise _no_number("loss", step + 1)
         prepared.zero_grad(set_to_none=True)
         accelerator.backward(loss)
         gradient = float(accelerator.clip_grad_norm_(student.parameters, config.clip_norm))
+        # in fp16 the scaler passes over such a step and lowers its scale
         if not math.isfinite(gradient) and config.precision != "fp16":
-            raise StudioError(
-                f"The gradient of step {step + 1} is no number; the weights before it are kept.",
-                "Lower the learning rate or choose precision no, and start a new run.",
-            )
+            raise _no_number("gradient", step + 1)
         prepared.step()
         student.update_reference()
         step += 1
-        row_forwards += per_step
-        if accelerator.num_processes > 1:
-            value = float(accelerator.reduce(torch.tensor(value, device=device), "mean"))
         now = time.monotonic()
         pace = 0.9 * pace + 0.1 / (now - clock) if pace else 1 / (now - clock)
-        clock = now
         yield StepDone(
             **at(step),
             loss=value,
@@ -328,9 +315,19 @@ def train(
             saved_at = step
         if main and preview and config.preview_every and (step % config.preview_every == 0 or step == config.steps):
             yield PreviewDue(**at(step))
-            yield draw_previews(step)
+            if drawn_previews := draw_previews(step):
+                yield drawn_previews
         clock = time.monotonic()
     if main:
-        write_offset(step)
+        held = write_offset(step)
+        if config.weights == "full":
+            yield Notice(**at(step), message=f"The offset of rank {config.rank} holds {held:.0%} of what was trained.")
     accelerator.wait_for_everyone()
-    yield RunFinished(**at(step), offset=OFFSET, row_forwards=row_forwards)
+    yield RunFinished(**at(step), offset=OFFSET, row_forwards=per_step * step)
+
+
+def _no_number(what: str, step: int) -> StudioError:
+    return StudioError(
+        f"The {what} of step {step} is no number; the weights before it are kept.",
+        "Lower the learning rate or choose precision no, and start a new run.",
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from core.method.tdft import guided_denoiser
 from core.training.config import TrainConfig
 
 FILE = "pool.safetensors"
-BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -53,9 +52,39 @@ class Pool:
     def load(cls, path: Path) -> Pool:
         """The pool that `save` kept."""
         try:
-            return cls(**load_file(path))
+            # copies: a mapped file that is cut short later would kill the process
+            return cls(**{name: tensor.clone() for name, tensor in load_file(path).items()})
         except (OSError, SafetensorError, TypeError) as error:
             raise StudioError("The run's own samples are damaged.", "Start a new run.") from error
+
+
+def choose_texts(config: TrainConfig, prompts: Sequence[str]) -> list[str]:
+    """One text for each start point: the captions of a folder, or `pool_size` of the prompts in an order of the seed.
+
+    Raises:
+        StudioError: there are none, and training is not unconditional.
+    """
+    if config.start == "images":
+        return [text for _, text in read_captioned_images(Path(config.images_folder), config.pool_size)]
+    if prompts:
+        order = torch.randperm(len(prompts), generator=torch.Generator().manual_seed(config.seed)).tolist()
+        return [prompts[order[i % len(order)]] for i in range(config.pool_size)]
+    if config.caption_dropout == 1.0:
+        return [""] * config.pool_size
+    raise StudioError(
+        "There are no prompts to train with.",
+        "Name a text file with one prompt a line, or set caption_dropout to 1 to train without prompts.",
+    )
+
+
+def conditionings(pipe: Any, family: FamilySpec, texts: Sequence[str]) -> tuple[Conditioning, Conditioning]:
+    """(conditioning of each text, of the empty prompt) on the CPU. Texts that recur are encoded once."""
+    unique = list(dict.fromkeys(texts))
+    parts = [family.encode_prompt(pipe, unique[i : i + 32]) for i in range(0, len(unique), 32)]
+    place = {text: i for i, text in enumerate(unique)}
+    rows = [place[text] for text in texts]
+    cond = {name: torch.cat([part[name].cpu() for part in parts])[rows] for name in parts[0]}
+    return cond, {name: tensor.cpu() for name, tensor in family.encode_prompt(pipe, [""]).items()}
 
 
 @torch.no_grad()
@@ -71,13 +100,15 @@ def draw_pool(
 ) -> Iterator[int | Pool]:
     """Own samples: DDIM over the whole grid, one for each row of `cond`, each from a generator of its own.
 
-    Yields the number drawn so far, and the pool at the end.
+    Yields the number drawn so far, after every DDIM step, and the pool at the end.
+
+    Cost: `ddim_grid` row-forwards a sample, twice that with guidance.
     """
     count = len(next(iter(cond.values())))
     keep = config.start == "trajectory"
     ends, paths, estimates = [], [], []
-    for first in range(0, count, BATCH):
-        rows = range(first, min(first + BATCH, count))
+    for first in range(0, count, config.batch_size):
+        rows = range(first, min(first + config.batch_size, count))
         seeds = [config.seed * 1_000_003 + row for row in rows]
         x = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
         x = x.to(device)
@@ -93,6 +124,7 @@ def draw_pool(
                 estimate.append(schedule.x0(output, x, t).float().cpu())
             following = int(grid[index + 1]) if index + 1 < len(grid) else -1
             x = schedule.ddim_step(output, x, t, torch.full_like(t, following))
+            yield rows.start
         ends.append(x.float().cpu())
         if keep:
             paths.append(torch.stack(path, 1))
@@ -134,10 +166,19 @@ def read_captioned_images(folder: Path, limit: int) -> list[tuple[Path, str]]:
     return found[:limit]
 
 
-def encode_images(pipe: Any, family: FamilySpec, files: list[Path], height: int, width: int) -> Pool:
-    """The pictures as latents, cut to the middle and scaled to the size."""
+def encode_images(
+    pipe: Any, family: FamilySpec, config: TrainConfig, texts: Sequence[str], height: int, width: int
+) -> Pool:
+    """The pictures of the run's folder as latents, cut to the middle and scaled to the size.
+
+    Raises:
+        StudioError: a picture cannot be read, or the folder is not the one that `texts` were read from.
+    """
+    found = read_captioned_images(Path(config.images_folder), config.pool_size)
+    if [text for _, text in found] != list(texts):
+        raise StudioError("The folder of images has changed since the run began.", "Start a new run.")
     latents = []
-    for path in files:
+    for path, _ in found:
         try:
             with Image.open(path) as opened:
                 image = opened.convert("RGB")

@@ -111,15 +111,23 @@ class Student:
         }
 
     @torch.no_grad()
-    def captured(self) -> float:
+    def held(self, low_rank: dict[str, LowRankLayer]) -> float:
         """Share of the squared change of all weights that `low_rank` holds: 1 for a LoRA."""
         if self.lora:
             return 1.0
         assert self._base is not None
         pairs = zip(self.denoiser.parameters(), self._base.parameters(), strict=True)
         whole = sum(float((now - base).double().square().sum()) for now, base in pairs)
-        held = sum(float(layer.dense().double().square().sum()) for layer in self.low_rank().values())
+        held = sum(float(layer.dense().double().square().sum()) for layer in low_rank.values())
         return held / whole if whole else 1.0
+
+    def state_bytes(self) -> int:
+        """Size of a checkpoint: the trained weights, AdamW's two moments of them, and the EMA reference."""
+        trained = 3 * sum(parameter.numel() * parameter.element_size() for parameter in self.parameters)
+        average = 0
+        if self.config.reference == "ema":
+            average = sum(tensor.numel() * tensor.element_size() for tensor, _ in self._effective())
+        return trained + average
 
     def state(self) -> dict[str, Tensor]:
         """All tensors that a checkpoint needs beside the optimiser's."""

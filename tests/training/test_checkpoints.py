@@ -1,14 +1,17 @@
 """Checkpoints are whole or absent, whatever the disk does."""
 
 import errno
+import multiprocessing
 import os
+import random
+import time
 
 import pytest
 import torch
 
 from core.errors import StudioError
 from core.training import checkpoints
-from core.training.checkpoints import checkpoint_names, load_newest, save_checkpoint
+from core.training.checkpoints import checkpoint_names, load_newest, save_checkpoint, set_aside
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(1)}
 
@@ -57,3 +60,77 @@ def test_a_checkpoint_without_its_manifest_is_none(tmp_path):
     save_checkpoint(tmp_path, 1, TENSORS, {}, keep=2)
     (tmp_path / "step-0000001" / "manifest.json").unlink()
     assert load_newest(tmp_path) == (None, [])
+
+
+def damage(folder, step):
+    path = folder / f"step-{step:07d}" / "state.safetensors"
+    path.write_bytes(path.read_bytes()[:-3] + b"xyz")
+
+
+def test_damaged_checkpoints_never_push_out_a_whole_one(tmp_path):
+    for step in (2, 4, 6):
+        save_checkpoint(tmp_path, step, TENSORS, {}, keep=3)
+    damage(tmp_path, 4)
+    damage(tmp_path, 6)
+    newest, damaged = load_newest(tmp_path)
+    assert newest.name == "step-0000002" and damaged == ["step-0000006", "step-0000004"]
+    save_checkpoint(tmp_path, 3, TENSORS, {}, keep=2)
+    assert checkpoint_names(tmp_path) == ["step-0000002", "step-0000003"]
+
+
+def test_what_was_set_aside_counts_no_more(tmp_path):
+    for step in (2, 3):
+        save_checkpoint(tmp_path, step, TENSORS, {}, keep=2)
+    damage(tmp_path, 3)
+    set_aside(tmp_path, load_newest(tmp_path)[1])
+    save_checkpoint(tmp_path, 4, TENSORS, {}, keep=2)
+    assert checkpoint_names(tmp_path) == ["step-0000002", "step-0000004"]
+
+
+def test_a_manifest_of_another_step_is_damage(tmp_path):
+    save_checkpoint(tmp_path, 1, TENSORS, {}, keep=2)
+    (tmp_path / "step-0000001").rename(tmp_path / "step-0000009")
+    assert load_newest(tmp_path) == (None, ["step-0000009"])
+
+
+def test_a_disk_that_keeps_other_bytes_than_were_written_is_found_out(tmp_path, monkeypatch):
+    save_checkpoint(tmp_path, 1, TENSORS, {}, keep=2)
+    real = checkpoints.save_file
+
+    def flipping(tensors, path):
+        real(tensors, path)
+        path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+
+    monkeypatch.setattr(checkpoints, "save_file", flipping)
+    with pytest.raises(StudioError, match="step 2 could not be written"):
+        save_checkpoint(tmp_path, 2, TENSORS, {}, keep=2)
+    assert checkpoint_names(tmp_path) == ["step-0000001"]
+
+
+def save_for_ever(folder, began):
+    newest, _ = load_newest(folder)
+    began.set()
+    for step in range(newest.facts["step"] + 1 if newest else 1, 10**6):
+        save_checkpoint(folder, step, {"a": torch.full((40_000,), float(step))}, {}, keep=2)
+
+
+def test_killed_thirty_times_most_of_them_inside_a_save_nothing_is_lost(tmp_path):
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["core.training.checkpoints"])
+    chance, inside, reached = random.Random(0), 0, 0
+    for _ in range(30):
+        began = context.Event()
+        writer = context.Process(target=save_for_ever, args=(tmp_path, began))
+        writer.start()
+        assert began.wait(60)
+        time.sleep(chance.uniform(0.0, 0.05))
+        writer.kill()
+        writer.join()
+        inside += bool(list(tmp_path.glob("*.tmp")))
+        newest, damaged = load_newest(tmp_path)
+        assert not damaged
+        if newest:
+            assert newest.facts["step"] >= reached
+            reached = newest.facts["step"]
+            assert torch.equal(newest.tensors["a"], torch.full((40_000,), float(reached)))
+    assert reached and inside >= 12

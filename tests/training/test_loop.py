@@ -7,7 +7,16 @@ import pytest
 import torch
 
 from core.errors import StudioError
-from core.events import CheckpointSaved, PoolProgress, PreviewSaved, RunFinished, RunPaused, RunStopped, StepDone
+from core.events import (
+    CheckpointSaved,
+    Notice,
+    PoolProgress,
+    PreviewSaved,
+    RunFinished,
+    RunPaused,
+    RunStopped,
+    StepDone,
+)
 from core.families import get
 from core.generation.compare import Comparison, render
 from core.method.guidance import GuidanceWeights
@@ -46,6 +55,8 @@ VARIANTS = {
     "pseudo-Huber on x0": {"loss": "pseudo_huber", "loss_on": "x0"},
     "min-SNR on v": {"loss_on": "v", "min_snr_gamma": 5.0},
     "checkpointing": {"gradient_checkpointing": True},
+    "bfloat16": {"precision": "bf16"},
+    "without prompts": {"caption_dropout": 1.0, "pool_omega": -1.0},
 }
 
 
@@ -68,9 +79,16 @@ def test_a_run_cut_after_any_step_and_resumed_repeats_the_uninterrupted_one_exac
 
 
 def test_the_loss_falls_on_a_fixed_batch(tmp_path):
-    settings = config(steps=40, batch_size=16, start="trajectory", learning_rate=3e-3, warmup_steps=1)
+    settings = config(steps=30, batch_size=12, start="trajectory", learning_rate=3e-3, warmup_steps=1)
     values = [e.loss for e in run(tmp_path, settings) if isinstance(e, StepDone)]
     assert sum(values[-8:]) < 0.98 * sum(values[:8])
+
+
+def test_full_weights_say_how_much_their_offset_holds(tmp_path):
+    events = run(tmp_path, config(weights="full", learning_rate=1e-3))
+    told = [e.message for e in events if isinstance(e, Notice)]
+    held = float(read_offset(tmp_path / "offset.safetensors").provenance["captured"])
+    assert 0 < held < 1 and told == [f"The offset of rank 2 holds {held:.0%} of what was trained."]
 
 
 def test_the_offset_carries_its_provenance_and_no_path(tmp_path):
@@ -99,9 +117,59 @@ def test_a_wish_is_followed_within_one_step_with_a_checkpoint(tmp_path, wish, en
 def test_own_samples_are_drawn_once(tmp_path):
     settings = config()
     first = run(tmp_path, settings, stop=lambda: None)
-    assert [e.done for e in first if isinstance(e, PoolProgress)] == [4]
+    assert [e.done for e in first if isinstance(e, PoolProgress)] == [3, 4]
     again = run(tmp_path, settings)
     assert not [e for e in again if isinstance(e, PoolProgress | StepDone)]
+
+
+def test_a_wish_is_followed_while_own_samples_are_drawn(tmp_path):
+    asked = []
+
+    def stop():
+        asked.append(1)
+        return "pause" if len(asked) == 3 else None
+
+    events = run(tmp_path / "cut", config(), stop=stop)
+    assert isinstance(events[-1], RunPaused) and "own samples" in events[-1].reason
+    assert not (tmp_path / "cut" / "pool.safetensors").exists()
+    assert losses(run(tmp_path / "cut", config())) == losses(run(tmp_path / "whole", config()))
+
+
+@pytest.mark.parametrize("start", ["noise", "own"])
+def test_a_prompt_file_that_changes_behind_a_run_changes_nothing(tmp_path, start):
+    whole = run(tmp_path / "whole", config(start=start))
+    wishes = iter([None] * (18 if start == "own" else 3) + ["pause"] * 9)
+    cut = run(tmp_path / "cut", config(start=start), stop=wishes.__next__)
+    assert isinstance(cut[-1], RunPaused) and 0 < cut[-1].step < 6
+    other = list(train(config(start=start), tmp_path / "cut", FAMILY.tiny(), FAMILY, ["x", "y"], cpu=True))
+    assert losses(cut) + losses(other) == losses(whole)
+
+
+def test_no_prompts_at_all_is_said_before_anything_is_drawn(tmp_path):
+    with pytest.raises(StudioError, match="no prompts") as refused:
+        list(train(config(), tmp_path, FAMILY.tiny(), FAMILY, [], cpu=True))
+    assert "caption_dropout" in refused.value.remedy
+    settings = config(caption_dropout=1.0)
+    assert isinstance(list(train(settings, tmp_path / "b", FAMILY.tiny(), FAMILY, [], cpu=True))[-1], RunFinished)
+
+
+def test_checkpoints_that_cannot_fit_are_refused_with_the_figures(tmp_path, monkeypatch):
+    usage = type("Usage", (), {"free": 10**5})
+    monkeypatch.setattr("core.training.loop.shutil.disk_usage", lambda folder: usage)
+    with pytest.raises(StudioError, match=r"0.0 GB free; the checkpoints of this run need 0.\d GB"):
+        run(tmp_path, config(weights="full"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU can")
+def test_a_precision_the_machine_lacks_is_refused_with_the_remedy(tmp_path):
+    with pytest.raises(StudioError, match="cannot train with precision fp16"):
+        run(tmp_path, config(precision="fp16"))
+
+
+def test_a_preview_cut_short_by_a_wish_leaves_no_half_set(tmp_path):
+    events = run(tmp_path, config(preview_every=2), preview=lambda low_rank, kind: None)
+    assert isinstance(events[-1], RunFinished) and not [e for e in events if isinstance(e, PreviewSaved)]
+    assert not list((tmp_path / "previews").iterdir())
 
 
 def test_previews_show_the_same_seeds_with_and_without_the_offset(tmp_path):
@@ -125,7 +193,8 @@ def test_previews_show_the_same_seeds_with_and_without_the_offset(tmp_path):
         assert all((tmp_path / weights / name).is_file() for e in saved for name in e.plain + e.guided)
         plain = [pixels for kind, pixels in seen if kind == "plain"]
         guided = [pixels for kind, pixels in seen if kind == "guided"]
-        assert plain[0] == plain[1] and guided[0] != guided[1] and guided[1] != plain[1]
+        assert len(plain) == 1 and saved[0].plain == saved[1].plain  # the base's pictures are drawn once
+        assert guided[0] != guided[1] and guided[1] != plain[0]
 
 
 def test_settings_that_changed_are_shown_and_refused(tmp_path):
@@ -191,8 +260,12 @@ def test_images_of_a_folder_can_be_the_start(tmp_path):
         run(tmp_path / "run0", config(start="images", images_folder=str(tmp_path / "images")))
     Image.new("RGB", (50, 40), "red").save(tmp_path / "images" / "a.png")
     (tmp_path / "images" / "a.txt").write_text("a red field")
-    events = run(tmp_path / "run", config(start="images", images_folder=str(tmp_path / "images")))
-    assert isinstance(events[-1], RunFinished)
+    settings = config(start="images", images_folder=str(tmp_path / "images"))
+    whole = run(tmp_path / "whole", settings)
+    assert isinstance(whole[-1], RunFinished)
+    cut = run(tmp_path / "cut", settings, stop=iter([None] * 3 + ["pause"] * 9).__next__)
+    (tmp_path / "images" / "a.png").unlink()
+    assert losses(cut) + losses(run(tmp_path / "cut", settings)) == losses(whole)
 
 
 @pytest.mark.parametrize(

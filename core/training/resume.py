@@ -1,0 +1,110 @@
+"""What makes a resumed run the same run: its settings, its base, its texts, and the optimiser's state."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core.errors import StudioError
+from core.training.config import TrainConfig
+
+START = "start.json"
+
+
+def fingerprint(module: nn.Module) -> str:
+    """A hash of all weights, to know a base model again."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in module.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def check_same_run(folder: Path, config: TrainConfig) -> None:
+    """Keeps the settings in the run folder, or compares with those kept.
+
+    Raises:
+        StudioError: the run was begun with other settings; says which.
+    """
+    path = folder / "config.json"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        _keep(path, config.to_dict(), indent=2)
+        return
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        begun = TrainConfig.from_dict(kept).to_dict()
+    except (OSError, ValueError, TypeError) as error:
+        raise StudioError("The run's settings are damaged.", "Start a new run.") from error
+    now = config.to_dict()
+    changed = [f"{name} {begun[name]!r} → {value!r}" for name, value in now.items() if begun[name] != value]
+    if changed:
+        raise StudioError(
+            f"The run was begun with other settings: {'; '.join(changed[:6])}.",
+            "Resume with the settings it has, or start a new run.",
+        )
+
+
+def begin(folder: Path, base: str, choose: Callable[[], list[str]]) -> list[str]:
+    """The texts of the run's start points: chosen once, so that a file of prompts may change behind a run.
+
+    Args:
+        base: fingerprint of the base model, kept beside them.
+
+    Raises:
+        StudioError: the base is not the one that the run began with.
+    """
+    path = folder / START
+    if path.exists():
+        try:
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            began_with, texts = kept["base"], [str(text) for text in kept["texts"]]
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise StudioError("The run's list of prompts is damaged.", "Start a new run.") from error
+        if began_with != base:
+            raise StudioError(
+                "The base model has changed since the run began.", "Put the former model back, or start a new run."
+            )
+        return texts
+    texts = choose()
+    _keep(path, {"base": base, "texts": texts})
+    return texts
+
+
+def _keep(path: Path, data: Any, indent: int | None = None) -> None:
+    staged = path.with_suffix(".tmp")
+    try:
+        staged.write_text(json.dumps(data, indent=indent) + "\n", encoding="utf-8")
+        os.replace(staged, path)
+    except OSError as error:
+        staged.unlink(missing_ok=True)
+        raise StudioError(
+            f"{path.name} of the run could not be written: {error.strerror}.", "Check that the disk has room."
+        ) from error
+
+
+def optimizer_state(optimizer: Any, parameters: Sequence[nn.Parameter]) -> dict[str, Tensor]:
+    """AdamW's state by name and by the parameter's place."""
+    return {
+        f"{name}.{index}": value.detach().cpu().clone().reshape(value.shape or (1,))
+        for index, parameter in enumerate(parameters)
+        for name, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def load_optimizer_state(optimizer: Any, parameters: Sequence[nn.Parameter], tensors: dict[str, Tensor]) -> None:
+    """Puts back what `optimizer_state` gave."""
+    for index, parameter in enumerate(parameters):
+        if f"step.{index}" in tensors:
+            optimizer.state[parameter] = {
+                "step": tensors[f"step.{index}"].reshape(()),
+                "exp_avg": tensors[f"exp_avg.{index}"].to(parameter),
+                "exp_avg_sq": tensors[f"exp_avg_sq.{index}"].to(parameter),
+            }
