@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import queue
 import secrets
 import threading
@@ -21,6 +22,7 @@ from core.errors import StudioError
 from core.families import detect
 from core.method.guidance import GuidanceWeights
 from core.studio.bases import BUNDLED, find_base, find_offset
+from core.studio.lock import waiting_for
 from core.studio.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -88,6 +90,8 @@ class Engine:
     """
 
     def __init__(self, workspace: Workspace, *, cpu: bool = False, memory: str = "high") -> None:
+        # read when torch is first imported: threads that spin while they wait are 50 times slower beside a training
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         self.workspace, self.cpu, self.memory = workspace, cpu, memory
         self._lock = threading.Lock()
         self._loaded: tuple[Path, Any] | None = None
@@ -189,8 +193,17 @@ class Engine:
         left: threading.Event,
         cancelled: Callable[[], bool],
     ) -> None:
+        def given_up() -> bool:
+            return left.is_set() or cancelled()
+
+        def on_wait() -> None:
+            told.put(Waiting("Waiting for another studio on this workspace."))
+
         try:
-            with self._lock:
+            with self._lock, waiting_for(self.workspace.lock, given_up=given_up, on_wait=on_wait) as mine:
+                if not mine:
+                    told.put(None)
+                    return
                 if self._loaded is None or self._loaded[0] != base:
                     told.put(Waiting(f"Loading {base.name}."))
                 from core.families import get
@@ -218,7 +231,7 @@ class Engine:
                         negative=self._offset(negative, family.name),
                         on_step=lambda s: told.put(Sampling(s.step, s.steps, s.columns, s.images)),
                         on_image=lambda image: told.put(self._save(image, settings, stamp)),
-                        cancelled=lambda: left.is_set() or cancelled(),
+                        cancelled=given_up,
                         max_rows=32 if self.memory == "high" else 4,
                     )
             told.put(None)

@@ -46,6 +46,20 @@ def read_events(folder: Path, offset: int = 0) -> tuple[list[TrainEvent], int]:
     return list(_parse(whole)), offset + len(whole)
 
 
+def read_newest(folder: Path, size: int = 2**16) -> list[TrainEvent]:
+    """The events in the last `size` bytes of the journal: enough for a run's state, at a cost that does not grow."""
+    path = folder / FILE
+    try:
+        start = max(0, path.stat().st_size - size)
+        with path.open("rb") as file:
+            file.seek(start)
+            raw = file.read()
+    except FileNotFoundError:
+        return []
+    first = raw.find(b"\n") + 1 if start else 0
+    return list(_parse(raw[first : raw.rfind(b"\n") + 1]))
+
+
 def _parse(raw: bytes) -> Iterator[TrainEvent]:
     for line in raw.splitlines():
         try:

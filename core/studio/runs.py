@@ -14,8 +14,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,15 @@ import psutil
 
 from core.errors import StudioError
 from core.events import RunFailed, RunFinished, RunPaused, RunStarted, RunStopped, StepDone, TrainEvent
-from core.studio.journal import FILE, read_events
+from core.studio.journal import FILE, read_events, read_newest
+from core.studio.lock import holding
 from core.studio.workspace import Workspace, slug
 from core.training.config import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 OFFSET = "offset.safetensors"
+LOCK = "run.lock"
+"""Held by the training process as long as it lives."""
 _ENDINGS: dict[type[TrainEvent], str] = {
     RunFinished: "finished",
     RunPaused: "paused",
@@ -95,7 +97,7 @@ class Run:
         """See `Summary`."""
         if self.process():
             return "running"
-        events, _ = self.events()
+        events = read_newest(self.folder)
         for event in reversed(events):
             if type(event) in _ENDINGS:
                 return _ENDINGS[type(event)]
@@ -105,19 +107,25 @@ class Run:
 
     def summary(self) -> Summary:
         """The run at a glance."""
-        events, _ = self.events()
+        events = read_newest(self.folder)
         done = next((event for event in reversed(events) if isinstance(event, StepDone)), None)
         config = self.config
         return Summary(
             self.id,
             self.status,
-            done.step if done else 0,
+            done.step if done else max((event.step for event in events), default=0),
             config.steps,
             done.loss if done else None,
             config.recipe,
             Path(config.base).name,
             (self.folder / "config.json").stat().st_mtime,
         )
+
+    def record(self, process: psutil.Process) -> None:
+        """Keeps which process trains this run."""
+        staged = self.folder / f"process.{os.getpid()}.tmp"
+        staged.write_text(json.dumps({"pid": process.pid, "started": process.create_time()}), encoding="utf-8")
+        os.replace(staged, self.folder / "process.json")
 
     def wish(self, what: str) -> None:
         """Asks the training process to "pause" or "stop"; it follows within one step."""
@@ -141,25 +149,6 @@ class Run:
 def _quietly(action: Any) -> None:
     with suppress(psutil.Error):  # it has ended by itself
         action()
-
-
-@contextmanager
-def _only_one(folder: Path) -> Iterator[bool]:
-    """An OS lock on starting a run: true for the one who holds it. Released with the process, whatever happens."""
-    with (folder / "start.lock").open("a+") as file:
-        try:
-            if sys.platform == "win32":
-                import msvcrt
-
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
-
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-            return
-        yield True
 
 
 def list_runs(workspace: Workspace) -> list[Summary]:
@@ -234,35 +223,46 @@ def command_of(run: Run, *, cpu: bool = False, processes: int | None = None) -> 
     return [sys.executable, *launch, *worker]
 
 
+def _trained(run: Run) -> bool:
+    """Whether a process trains this run, one that was started by hand included."""
+    if run.process():
+        return True
+    with holding(run.folder / LOCK) as idle:
+        return not idle
+
+
 def start_run(run: Run, *, cpu: bool = False, processes: int | None = None) -> Run:
     """Starts or resumes the run in a process of its own, which outlives this one. A run that runs is left alone.
 
     Raises:
-        StudioError: it has finished, or its process ended at once.
+        StudioError: it has finished, or no process could be made.
     """
-    with _only_one(run.folder) as mine:
-        if not mine or run.process():
+    with holding(run.folder / "start.lock") as mine:
+        if not mine or _trained(run):
             return run
         if run.status == "finished":
             raise StudioError(f"The run {run.id} is finished.", "Start a new run for more steps.")
         (run.folder / "wish").unlink(missing_ok=True)
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
-        with (run.folder / "log.txt").open("ab") as log:
-            process = subprocess.Popen(
-                command_of(run, cpu=cpu, processes=processes),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=ROOT,
-                env=environment,
-                start_new_session=True,
-            )
-        started = psutil.Process(process.pid).create_time()
-        record = json.dumps({"pid": process.pid, "started": started})
-        staged = run.folder / "process.tmp"
-        staged.write_text(record, encoding="utf-8")
-        os.replace(staged, run.folder / "process.json")
-        _children.append(process)
+        # threads that spin while they wait make training 50 times slower as soon as another program wants a core
+        environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
+        try:
+            with (run.folder / "log.txt").open("ab") as log:
+                process = subprocess.Popen(
+                    command_of(run, cpu=cpu, processes=processes),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    cwd=ROOT,
+                    env=environment,
+                    start_new_session=True,
+                )
+            _children.append(process)
+            run.record(psutil.Process(process.pid))
+        except (OSError, psutil.Error) as error:
+            raise StudioError(
+                f"The training process of {run.id} could not be started: {type(error).__name__}.",
+                "Check that the workspace can be written and has room.",
+            ) from error
     return run
 
 

@@ -1,24 +1,39 @@
 """The detached training process: `python -m core.studio.worker RUN_FOLDER`. It alone writes the run's journal.
 
-SIGTERM and SIGINT ask it to pause: it saves a checkpoint within one step and ends with 0.
+SIGTERM and SIGINT ask it to pause: it saves a checkpoint within one step and ends with 0. A second one on the same
+folder ends at once with 1 and changes nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from core.errors import StudioError
-from core.events import RunFailed
+from core.events import RunFailed, RunPaused, RunStopped, TrainEvent, to_json
 from core.studio.bases import find_base, prompts_of
 from core.studio.journal import Journal
-from core.studio.runs import Run
+from core.studio.lock import holding
+from core.studio.runs import LOCK, Run
 from core.studio.workspace import Workspace
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from core.families.base import FamilySpec
+    from core.offsets.low_rank import LowRank
+    from core.training.config import TrainConfig
+    from core.training.loop import Preview
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,15 +51,48 @@ def main(arguments: list[str] | None = None) -> int:
     # before the slow imports: a signal that comes during them is not lost
     signal.signal(signal.SIGTERM, asked)
     signal.signal(signal.SIGINT, asked)
-    main_process = os.environ.get("RANK", "0") == "0"
-    journal = Journal(run.folder) if main_process else None
+    if not run.folder.is_dir():
+        print(f"There is no run folder “{run.id}”.", file=sys.stderr)
+        return 1
+    if os.environ.get("RANK", "0") != "0":
+        return _train(run, options.cpu, signalled, None)
+    with holding(run.folder / LOCK) as mine:
+        if not mine:
+            print(f"Another process trains {run.id} already.", file=sys.stderr)
+            return 1
+        if run.process() is None:
+            run.record(psutil.Process())  # started by hand
+        journal = Journal(run.folder)
+        try:
+            return _train(run, options.cpu, signalled, journal)
+        finally:
+            journal.close()
+
+
+def _train(run: Run, cpu: bool, signalled: list[int], journal: Journal | None) -> int:
+    """Trains, with a journal on the main process alone."""
     step = 0
+
+    def stop() -> str | None:
+        if signalled:
+            return "pause"
+        try:
+            return (run.folder / "wish").read_text(encoding="utf-8").strip() or None
+        except OSError:
+            return None
+
+    def end(event: TrainEvent) -> int:
+        if journal:
+            try:
+                journal.append(event)
+            except OSError as error:  # the disk that is full holds the journal too
+                print(f"{to_json(event)} could not be written: {error}", file=sys.stderr)
+        return 0 if isinstance(event, RunPaused) else 1
+
     try:
         import torch
 
         from core.families import get
-        from core.generation.compare import Comparison, render
-        from core.method.guidance import GuidanceWeights
         from core.training.loop import train
 
         config = run.config
@@ -53,62 +101,66 @@ def main(arguments: list[str] | None = None) -> int:
         half = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[config.precision]
         pipe = family.load(base, dtype=torch.float32 if config.weights == "full" else half)
         prompts = prompts_of(base, config.prompts_file)
-        preview_prompts = config.preview_prompts or tuple(prompts[:4])
-
-        def preview(low_rank, kind):
-            pictures = []
-            for index, prompt in enumerate(preview_prompts):
-                beta = config.preview_beta if kind == "guided" else 0.0
-                comparison = Comparison(
-                    prompt=prompt,
-                    seeds=(config.preview_seed + index,),
-                    columns=(GuidanceWeights(omega=config.preview_omega, beta=beta),),
-                    height=config.height or None,
-                    width=config.width or None,
-                )
-                pictures += [image.image for image in render(pipe, family, comparison, negative=low_rank)]
-            return pictures
-
-        def stop() -> str | None:
-            if signalled:
-                return "pause"
-            try:
-                return (run.folder / "wish").read_text(encoding="utf-8").strip() or None
-            except OSError:
-                return None
-
-        for event in train(
-            config,
-            run.folder,
-            pipe,
-            family,
-            prompts,
-            stop=stop,
-            preview=preview if preview_prompts else None,
-            cpu=options.cpu,
-        ):
+        shown = config.preview_prompts or tuple(prompts[:4])
+        preview = preview_of(pipe, family, config, shown, stop) if shown else None
+        for event in train(config, run.folder, pipe, family, prompts, stop=stop, preview=preview, cpu=cpu):
             step = event.step
             if journal:
                 journal.append(event)
+                if isinstance(event, RunPaused | RunStopped):
+                    (run.folder / "wish").unlink(missing_ok=True)  # followed: the same command goes on
     except StudioError as error:
-        if journal:
-            journal.append(RunFailed(step=step, message=error.message, remedy=error.remedy))
-        return 1
+        from core.training.checkpoints import DiskFull
+
+        if isinstance(error, DiskFull):
+            return end(RunPaused(step=step, reason=str(error)))
+        return end(RunFailed(step=step, message=error.message, remedy=error.remedy))
     except Exception as error:
         traceback.print_exc()  # into the run's log
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return end(RunPaused(step=step, reason="The disk is full. Free 0.5 GB and resume."))
         memory = "out of memory" in str(error).lower() or isinstance(error, MemoryError)
-        if journal:
-            journal.append(
-                RunFailed(
-                    step=step,
-                    message="The machine ran out of memory." if memory else f"Training failed: {type(error).__name__}.",
-                    remedy="Lower batch_size, or turn gradient_checkpointing on, and start a new run."
-                    if memory
-                    else "See log.txt in the run's folder.",
-                )
+        return end(
+            RunFailed(
+                step=step,
+                message="The machine ran out of memory." if memory else f"Training failed: {type(error).__name__}.",
+                remedy="Lower batch_size, or turn gradient_checkpointing on, and start a new run."
+                if memory
+                else "See log.txt in the run's folder.",
             )
-        return 1
+        )
     return 0
+
+
+def preview_of(
+    pipe: Any, family: FamilySpec, config: TrainConfig, prompts: Sequence[str], stop: Callable[[], str | None]
+) -> Preview:
+    """How previews are drawn: each prompt at a seed of its own, through the stock pipeline and the row gate.
+
+    Cost: 50 row-forwards a picture.
+    """
+    from core.generation.compare import Cancelled, Comparison, render
+    from core.method.guidance import GuidanceWeights
+
+    def preview(low_rank: LowRank, kind: str) -> list[Image.Image] | None:
+        beta = config.preview_beta if kind == "guided" else 0.0
+        pictures = []
+        for index, prompt in enumerate(prompts):
+            comparison = Comparison(
+                prompt=prompt,
+                seeds=(config.preview_seed + index,),
+                columns=(GuidanceWeights(omega=config.preview_omega, beta=beta),),
+                height=config.height or None,
+                width=config.width or None,
+            )
+            try:
+                found = render(pipe, family, comparison, negative=low_rank, cancelled=lambda: stop() is not None)
+            except Cancelled:
+                return None
+            pictures += [image.image for image in found]
+        return pictures
+
+    return preview
 
 
 if __name__ == "__main__":

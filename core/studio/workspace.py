@@ -61,6 +61,11 @@ class Workspace:
     def presets(self) -> Path:
         return self.root / "presets"
 
+    @property
+    def lock(self) -> Path:
+        """Held by the studio that renders: one at a time on a workspace, whoever serves it."""
+        return self.root / "render.lock"
+
     def free_bytes(self) -> int:
         """Free disk space of the workspace."""
         return shutil.disk_usage(self.root).free

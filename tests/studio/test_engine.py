@@ -10,7 +10,8 @@ from core.generation.media import read_png
 from core.method.guidance import GuidanceWeights
 from core.offsets.offset import save_offset
 from core.studio.bases import find_base, find_offset, list_bases, list_offsets
-from core.studio.engine import CompareSettings, Engine, Sampling, Saved
+from core.studio.engine import CompareSettings, Engine, Sampling, Saved, Waiting
+from core.studio.lock import holding
 from tests.offsets.test_row_gate import DELTA
 
 NPO = GuidanceWeights(omega=2, beta=1)
@@ -55,6 +56,15 @@ def test_a_session_that_left_frees_the_engine(engine):
     next(rendering)
     rendering.close()
     assert [e for e in engine.compare(settings(steps=2)) if isinstance(e, Saved)]
+
+
+def test_two_studios_on_one_workspace_render_in_turn(engine):
+    with holding(engine.workspace.lock) as other:
+        assert other
+        rendering = engine.compare(settings(steps=2))
+        first = next(rendering)
+        assert isinstance(first, Waiting) and "another studio" in first.reason
+    assert len([e for e in rendering if isinstance(e, Saved)]) == 2
 
 
 @pytest.mark.parametrize(
