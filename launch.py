@@ -2,40 +2,73 @@
 
     python launch.py [options]        the page
     python launch.py test [--all]     sets up what the tests need and runs them
-    python launch.py COMMAND …        train, resume, compare, runs, offset, bench: see --help
+    python launch.py COMMAND ...      train, resume, compare, runs, offset, bench: see --help
 
 Standard library only. Where the running environment already has everything of the lock file, it is used as it is.
 """
 
 import sys
 
-if sys.version_info < (3, 11):
+# the annotation is what Python 2 stumbles over, and it shows the line it stumbled over; so this file stays ASCII
+OLDEST: tuple = (3, 11)  # Self-NPO Studio needs Python 3.11 or newer. Install one and start again with it.
+if sys.version_info < OLDEST:
     sys.exit(
         "Self-NPO Studio needs Python 3.11 or newer; this is %d.%d. Install one and start again with it."
-        % sys.version_info[:2]
+        % tuple(sys.version_info[:2])
     )
 
+import contextlib
 import hashlib
 import importlib.metadata
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn, TextIO
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 LOCK, TEST_LOCK = ROOT / "requirements.lock", ROOT / "requirements-test.lock"
-NEEDED_BYTES = 3 * 10**9
-SCRIPTS = "Scripts" if os.name == "nt" else "bin"
-PYTHON = VENV / SCRIPTS / ("python.exe" if os.name == "nt" else "python")
+PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+GIGABYTE = 10**9
+AGAIN = "Start again to go on where it stopped."
+READ_ONLY = "The folder of the studio is read-only. Move it to a folder of your own and start again."
+
+# what pip prints, and the one sentence a person gets for it; the first that is found counts
+FAULTS = {
+    r"No space left|Errno 28|not enough space|quota exceeded": f"The disk is full. Free some space. {AGAIN}",
+    r"Permission denied|Errno 13|Access is denied|Read-only file system|Errno 30": READ_ONLY,
+    r"CERTIFICATE_VERIFY_FAILED": "A secure connection to the package index was refused. Check this machine's clock, "
+    f"certificates and proxy. {AGAIN}",
+    r"NewConnectionError|NameResolution|name resolution|getaddrinfo|ConnectionError|Connection (broken|refused|reset)"
+    r"|[Tt]imed? ?out|ProxyError|IncompleteRead|HTTP error [45]": "The package index cannot be reached. Check the "
+    f"network. {AGAIN} Later starts need no network.",
+    r"No matching distribution|Could not find a version": "A package of the lock file does not exist for this Python "
+    "or system. Try Python 3.12, 64 bit.",
+    r"ensurepip|No module named venv": "Python's venv module is missing. Install it (on Debian and Ubuntu: "
+    "apt install python3-venv) and start again.",
+}
+
+
+def give_up(output: str) -> NoReturn:
+    """Ends the program with one sentence for what pip or the system said, and with all of it where none fits."""
+    for pattern, sentence in FAULTS.items():
+        if re.search(pattern, output):
+            sys.exit(sentence)
+    print(output, file=sys.stderr)
+    sys.exit(f"The installation failed; the lines above say why. {AGAIN}")
 
 
 def pins(lock: Path) -> dict[str, str]:
-    """Names and versions of a lock file."""
+    """Names and versions of a lock file; pins for other systems and Pythons, those with a marker, are left out."""
     lines = (line.split("#")[0].strip() for line in lock.read_text(encoding="utf-8").splitlines())
-    return dict(line.split("==", 1) for line in lines if "==" in line)
+    return dict(line.split("==", 1) for line in lines if "==" in line and ";" not in line)
 
 
 def satisfied(locks: list[Path]) -> bool:
@@ -46,137 +79,214 @@ def satisfied(locks: list[Path]) -> bool:
                 found = importlib.metadata.version(name)
             except importlib.metadata.PackageNotFoundError:
                 return False
-            if found.split("+")[0] != wanted.split("+")[0]:
+            if found.split("+")[0] != wanted:
                 return False
     return True
 
 
-def digest(locks: list[Path]) -> str:
-    """What a finished installation of these locks is stamped with."""
-    whole = hashlib.sha256(sys.version.encode())
-    for lock in locks:
-        whole.update(lock.read_bytes())
-    return whole.hexdigest()
+def stamp_of(lock: Path) -> Path:
+    """The file that says a lock is installed whole. Written last, so an interrupted installation has none."""
+    return VENV / f"{lock.stem}.installed"
 
 
-def stamp_of(locks: list[Path]) -> Path:
-    """The file that says these locks are installed whole; written last, so an interrupted install has none."""
-    return VENV / f"installed-{len(locks)}.txt"
+def digest(lock: Path) -> str:
+    """What a finished installation of this lock is stamped with: the lock, and the Python below `.venv`.
+
+    Raises:
+        OSError: there is no `.venv`, or the Python it was made from is gone.
+    """
+    settings = (VENV / "pyvenv.cfg").read_text(encoding="utf-8")
+    python = PYTHON.resolve(strict=True)
+    home = re.search(r"^home *= *(.+)$", settings, re.MULTILINE)
+    if home:
+        os.stat(home[1].strip())
+    return hashlib.sha256(f"{lock.read_text(encoding='utf-8')}\n{settings}\n{python}".encode()).hexdigest()
 
 
 def stamped(locks: list[Path]) -> bool:
     """Whether `.venv` holds a finished installation of these locks."""
     try:
-        return stamp_of(locks).read_text(encoding="utf-8") == digest(locks) and PYTHON.exists()
+        return all(stamp_of(lock).read_text(encoding="utf-8") == digest(lock) for lock in locks)
     except OSError:
         return False
 
 
-def explain(output: str) -> str:
-    """One sentence for a failed pip, from what it printed."""
-    if re.search(r"No space left|Errno 28", output):
-        return "The disk is full. Free some space and start again; the installation goes on where it stopped."
-    if re.search(r"Permission denied|Errno 13|Read-only file system|Errno 30", output):
-        return f"{ROOT.name} cannot be written. Move it to a folder of your own and start again."
-    if re.search(
-        r"Temporary failure in name resolution|NewConnectionError|ConnectionError|timed out|getaddrinfo", output
-    ):
-        return "The package index cannot be reached. Check the network and start again; the second start needs none."
-    if re.search(r"No matching distribution|Could not find a version", output):
-        return "A package of the lock file is not to be had for this Python or system. Try Python 3.12."
-    return "The installation failed; what pip printed above says why. Start again to go on."
+def nvidia() -> bool:
+    """Whether an NVIDIA graphics card is at hand, WSL included."""
+    return bool(shutil.which("nvidia-smi")) or any(Path(node).exists() for node in ("/dev/nvidia0", "/dev/dxg"))
+
+
+def torch_index() -> str:
+    """Address of the index that has the build of torch for this machine; empty for the package index itself.
+
+    On Linux the package index has the build for NVIDIA cards, some gigabytes larger; without a card the CPU's is taken
+    from PyTorch's own index, if that answers. `SELF_NPO_TORCH_INDEX` overrides, and empty means the package index.
+    """
+    if "SELF_NPO_TORCH_INDEX" in os.environ:
+        return os.environ["SELF_NPO_TORCH_INDEX"]
+    if sys.platform != "linux" or nvidia():
+        return ""
+    try:
+        urllib.request.urlopen(f"{CPU_INDEX}/", timeout=5).close()
+    except (OSError, ValueError):
+        print("PyTorch's own index, with the small build for CPUs, does not answer: taking what pip finds.", flush=True)
+        return ""
+    return CPU_INDEX
 
 
 def pip(arguments: list[str]) -> None:
-    """Runs pip of `.venv` with its progress shown; ends the program with one sentence where it fails."""
-    command = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
-    assert process.stdout is not None
-    tail: list[str] = []
-    for line in process.stdout:
-        tail = [*tail[-40:], line]
-        if re.match(r"(Collecting|  ?Downloading|Downloading|Installing|Building|ERROR)", line.strip()):
-            shown = line.strip()
-            print(f"  {shown[:110]}", flush=True)
-    if process.wait():
-        print("".join(tail[-12:]), file=sys.stderr)
-        sys.exit(explain("".join(tail)))
+    """Runs the pip of `.venv` with its progress shown; ends the program with one sentence where it fails."""
+    # the system's own temporary folder is often in memory, and smaller than torch
+    scratch = VENV / "tmp"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    settings = {**os.environ, "TMPDIR": str(scratch), "PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    settings.pop("PYTHONPATH", None)  # packages found there would count as installed
+    command = [str(PYTHON), "-m", "pip", "install", *arguments]
+    process = subprocess.Popen(command, env=settings, stderr=subprocess.PIPE, text=True, errors="replace")
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if "Retrying" in line:
+            print("The package index does not answer; trying again ...", flush=True)
+    failed = process.wait()
+    shutil.rmtree(scratch, ignore_errors=True)
+    if failed:
+        give_up("".join(said))
+
+
+def usable() -> bool:
+    """Whether `.venv` holds a Python that runs, is new enough, and has pip."""
+    probe = f"import sys, pip; sys.exit(sys.version_info < {OLDEST})"
+    try:
+        return not subprocess.run([PYTHON, "-c", probe], capture_output=True).returncode
+    except OSError:
+        return False
+
+
+def make_environment() -> None:
+    """Makes `.venv`, or mends it, up to a pip that works."""
+    if not usable():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], check=True, capture_output=True, text=True)
+    # pip writes INSTALLER when a package's files are all there: without it, pip was killed in the middle
+    for folder in (*VENV.glob("lib/python*/site-packages"), *VENV.glob("Lib/site-packages")):
+        for half in folder.glob("*.dist-info"):
+            if not (half / "INSTALLER").exists():
+                shutil.rmtree(half)
+
+
+def locked(held: TextIO) -> bool:
+    """Whether this process now has the lock of an open file. On a network folder without locks: yes, unguarded."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(held.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """One installation at a time: a second start waits for the first, and a killed one holds nothing."""
+    with open(ROOT / ".install.lock", "w") as held:
+        if not locked(held):
+            print("Another start is installing; waiting for it.", flush=True)
+            while not locked(held):
+                time.sleep(1)
+        yield
 
 
 def install(locks: list[Path]) -> None:
-    """Makes or mends `.venv` until it holds the locks."""
+    """Makes or mends `.venv` until it holds the locks; ends the program with one sentence where it cannot."""
     if not os.access(ROOT, os.W_OK):
-        sys.exit(f"{ROOT.name} cannot be written. Move it to a folder of your own and start again.")
+        sys.exit(READ_ONLY)
+    needed = (10 if sys.platform == "linux" and nvidia() else 3) * GIGABYTE
     free = shutil.disk_usage(ROOT).free
-    if free < NEEDED_BYTES and not PYTHON.exists():
-        sys.exit(f"The installation needs {NEEDED_BYTES / 1e9:.0f} GB; {free / 1e9:.1f} GB are free. Free some space.")
-    began = time.monotonic()
-    print(f"Installing {sum(len(pins(lock)) for lock in locks)} packages into .venv; this is done once.", flush=True)
-    try:
-        working = (
-            PYTHON.exists()
-            and not subprocess.run([str(PYTHON), "-m", "pip", "--version"], capture_output=True).returncode
-        )
-        if not working:
-            # an interrupted start may have left half an environment
-            subprocess.run(
-                [sys.executable, "-m", "venv", "--clear", str(VENV)], check=True, capture_output=True, text=True
-            )
-        stamp_of(locks).unlink(missing_ok=True)
-        # torch by itself and first: what is pinned then decides its build, and nothing pulls in another one
-        torch = [f"torch=={pins(lock)['torch']}" for lock in locks if "torch" in pins(lock)]
-        if torch:
-            pip(torch)
-        pip([part for lock in locks for part in ("-r", str(lock))])
-        staged = VENV / "installed.tmp"
-        staged.write_text(digest(locks), encoding="utf-8")
-        os.replace(staged, stamp_of(locks))
-    except subprocess.CalledProcessError as error:
-        text = f"{error.stdout}{error.stderr}"
+    if free < needed and not PYTHON.exists():
         sys.exit(
-            "Python's venv module is missing. Install it (on Debian and Ubuntu: python3-venv) and start again."
-            if "ensurepip" in text
-            else explain(text)
+            f"The installation needs {needed / GIGABYTE:.0f} GB of disk; {free / GIGABYTE:.1f} GB are free. "
+            "Free some space and start again."
         )
+    began = time.monotonic()
+    try:
+        with alone():
+            if stamped(locks):
+                return
+            packages = sum(len(pins(lock)) for lock in locks)
+            print(f"Installing {packages} packages into .venv. This is done once.", flush=True)
+            make_environment()
+            for lock in locks:
+                stamp_of(lock).unlink(missing_ok=True)
+            # torch by itself and first: what is there decides its build, and nothing after it pulls in another one
+            torch = next((f"torch=={found['torch']}" for found in map(pins, locks) if "torch" in found), None)
+            if torch:
+                index = torch_index()
+                pip([torch, *(["--extra-index-url", index] if index else [])])
+            pip([part for lock in locks for part in ("-r", str(lock))])
+            for lock in locks:
+                staged = VENV / "stamp.tmp"
+                staged.write_text(digest(lock), encoding="utf-8")
+                os.replace(staged, stamp_of(lock))
+    except subprocess.CalledProcessError as error:
+        give_up(f"{error.stdout}{error.stderr}")
     except OSError as error:
-        sys.exit(explain(f"[Errno {error.errno}] {error}"))
+        give_up(str(error))
     print(f"Installed in {time.monotonic() - began:.0f} s.", flush=True)
 
 
 def python_for(locks: list[Path]) -> str:
     """The Python that has everything of the locks, installed now if need be."""
-    if stamped(locks):
-        return str(PYTHON)
-    if satisfied(locks):
-        return sys.executable
-    install(locks)
+    if not stamped(locks):
+        if satisfied(locks):
+            return sys.executable
+        install(locks)
     return str(PYTHON)
 
 
-def hand_over(command: list[str]) -> None:
-    """Becomes the command."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    if os.name == "nt":
-        sys.exit(subprocess.run(command, env=environment).returncode)
-    os.execve(command[0], command, environment)
+def surroundings(python: str) -> dict[str, str]:
+    """Environment variables of what runs under this Python: the studio's modules first, wherever it is started from."""
+    others = os.environ.get("PYTHONPATH") if python == sys.executable else None
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), others])), "PYTHONSAFEPATH": "1"}
+
+
+def hand_over(python: str, arguments: list[str]) -> None:
+    """Becomes the program."""
+    command = [python, "-m", "app", *arguments]
+    if os.name != "nt":
+        os.execve(python, command, surroundings(python))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the program's to answer
+    sys.exit(subprocess.run(command, env=surroundings(python)).returncode)
 
 
 def test(arguments: list[str]) -> int:
-    """Lint, format, types and the suite; the first that fails decides the exit code, but all are run."""
+    """Lint, format, types, then the suite, whose summary comes last. All are run; the first that fails is the result."""
     python = python_for([LOCK, TEST_LOCK])
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    suite = ["-m", "pytest", *(["-m", ""] if "--all" in arguments else [])]
-    checks = [
-        ["-m", "ruff", "check", "."],
-        ["-m", "ruff", "format", "--check", "."],
-        ["-m", "mypy"],
-        [*suite, *(argument for argument in arguments if argument != "--all")],
-    ]
-    results = []
-    for check in checks:
-        print(f"$ python {' '.join(check)}", flush=True)
-        results.append(subprocess.run([python, *check], cwd=ROOT, env=environment).returncode)
-    return next((result for result in results if result), 0)
+    threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONDONTWRITEBYTECODE": "1"}
+    chosen = [argument for argument in arguments if argument != "--all"]
+    checks = {
+        "ruff check": ["ruff", "check", "."],
+        "ruff format": ["ruff", "format", "--check", "."],
+        "mypy": ["mypy"],
+        "pytest": ["pytest", *(["-m", ""] if "--all" in arguments else []), *chosen],
+    }
+    failed = {}
+    for name, check in checks.items():
+        print(f"$ python -m {' '.join(check)}", flush=True)
+        code = subprocess.run([python, "-m", *check], cwd=ROOT, env={**surroundings(python), **threads}).returncode
+        if code:
+            failed[name] = code
+    if failed:
+        print(f"FAILED: {', '.join(failed)}", flush=True)
+    return next(iter(failed.values()), 0)
 
 
 def main() -> None:
@@ -184,11 +294,13 @@ def main() -> None:
     arguments = sys.argv[1:]
     if arguments[:1] == ["test"]:
         sys.exit(test(arguments[1:]))
-    hand_over([python_for([LOCK]), "-m", "app", *arguments])
+    # help is answered before anything is installed: it needs the standard library alone
+    asked = {"-h", "--help", "--version"} & set(arguments)
+    hand_over(sys.executable if asked and not stamped([LOCK]) else python_for([LOCK]), arguments)
 
 
 if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit("Interrupted. Start again to go on.")
+        sys.exit(f"Interrupted. {AGAIN}")

@@ -1,8 +1,13 @@
 """launch.py: an interrupted install is mended, a fit environment is used, and each fault is one sentence."""
 
+import ast
 import importlib.metadata
+import os
+import re
 import subprocess
 import sys
+import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -16,16 +21,28 @@ ROOT = Path(__file__).parents[1]
 def house(tmp_path, monkeypatch):
     """A folder with a lock of one package, and no environment yet."""
     lock = tmp_path / "requirements.lock"
-    lock.write_text("# comment\nalpha==1.0\n")
+    lock.write_text('# comment\nalpha==1.0\nbeta==3.0; sys_platform == "none"\n')
+    python = "Scripts/python.exe" if os.name == "nt" else "bin/python"
     monkeypatch.setattr(launch, "ROOT", tmp_path)
     monkeypatch.setattr(launch, "VENV", tmp_path / ".venv")
-    monkeypatch.setattr(launch, "PYTHON", tmp_path / ".venv" / "bin" / "python")
+    monkeypatch.setattr(launch, "PYTHON", tmp_path / ".venv" / python)
     return tmp_path, [lock]
+
+
+@pytest.fixture
+def pip(monkeypatch):
+    """What pip would have been asked to install."""
+    asked: list[list[str]] = []
+    monkeypatch.setattr(launch, "pip", asked.append)
+    return asked
+
+
+# which Python is used
 
 
 def test_an_environment_that_holds_the_lock_is_used_as_it_is(house, monkeypatch):
     _, locks = house
-    monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.0+cpu")
+    monkeypatch.setattr(importlib.metadata, "version", {"alpha": "1.0+cpu"}.__getitem__)
     assert launch.python_for(locks) == sys.executable
 
 
@@ -44,12 +61,50 @@ def test_one_that_does_not_is_left_alone_and_a_new_one_made(house, monkeypatch, 
     assert launch.python_for(locks) == str(launch.PYTHON) and asked == [locks]
 
 
+def test_the_second_start_neither_asks_pip_nor_looks_at_packages(house, pip, monkeypatch):
+    _, locks = house
+    launch.install(locks)
+    pip.clear()
+    monkeypatch.setattr(launch, "satisfied", lambda locks: pytest.fail("looked at packages"))
+    assert launch.python_for(locks) == str(launch.PYTHON) and not pip
+
+
+def test_after_the_tests_were_installed_the_studio_starts_without_pip(house, pip):
+    folder, locks = house
+    extras = folder / "requirements-test.lock"
+    extras.write_text("gamma==1.0\n")
+    launch.install([*locks, extras])
+    assert launch.stamped(locks) and launch.stamped([extras])
+
+
+def test_help_needs_no_installation(tmp_path):
+    """The parser of the command line is the standard library's alone: -S leaves all installed packages out."""
+    command = [sys.executable, "-S", "-m", "app", "--help"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0 and "--no-browser" in ended.stdout, ended.stderr
+
+
+@pytest.mark.parametrize("python", [sys.executable, "other"])
+def test_a_folder_named_app_where_it_is_started_from_is_not_taken_for_the_studio(tmp_path, python, monkeypatch):
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "__main__.py").write_text("raise SystemExit('the wrong one')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    command = [sys.executable, "-m", "app", "--version"]
+    ended = subprocess.run(command, cwd=tmp_path, env=launch.surroundings(python), capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    kept = str(tmp_path) in launch.surroundings(python)["PYTHONPATH"]
+    assert kept == (python == sys.executable), "what a fit environment brought along stays; .venv needs none of it"
+
+
+# interrupted, changed, moved
+
+
 def test_an_interrupted_install_is_mended_by_the_next_start(house, monkeypatch):
     _, locks = house
     calls = []
 
     def interrupted(arguments):
-        calls.append(arguments)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(launch, "pip", interrupted)
@@ -58,65 +113,267 @@ def test_an_interrupted_install_is_mended_by_the_next_start(house, monkeypatch):
     assert not launch.stamped(locks)
     monkeypatch.setattr(launch, "pip", calls.append)
     launch.install(locks)
-    assert launch.stamped(locks) and calls[-1] == ["-r", str(locks[0])]
-    calls.clear()
-    assert launch.python_for(locks) == str(launch.PYTHON) and not calls
+    assert launch.stamped(locks) and calls == [["-r", str(locks[0])]]
 
 
-def test_another_lock_is_installed_again(house, monkeypatch):
+def test_half_an_environment_is_made_anew(house, pip):
     _, locks = house
-    monkeypatch.setattr(launch, "pip", lambda arguments: None)
+    launch.PYTHON.parent.mkdir(parents=True)
+    launch.PYTHON.write_text("")
+    launch.PYTHON.chmod(0o755)
+    launch.install(locks)
+    subprocess.run([launch.PYTHON, "-c", "import pip"], check=True)
+
+
+def test_a_package_that_pip_was_killed_over_is_not_taken_for_installed(house, pip):
+    _, locks = house
+    launch.install(locks)
+    whole = next(launch.VENV.rglob("pip-*.dist-info"))
+    half = whole.parent / "alpha-1.0.dist-info"
+    half.mkdir()
+    (half / "METADATA").write_text("Name: alpha\nVersion: 1.0\n")
+    launch.make_environment()
+    assert not half.exists() and whole.exists()
+
+
+def test_another_lock_is_installed_again(house, pip):
+    _, locks = house
     launch.install(locks)
     locks[0].write_text("alpha==2.0\n")
     assert not launch.stamped(locks)
 
 
-def test_a_full_disk_is_said_with_the_figures_before_anything_is_made(house, monkeypatch):
+def test_an_environment_whose_python_is_gone_is_installed_again(house, pip, monkeypatch):
+    _, locks = house
+    launch.install(locks)
+    settings = launch.VENV / "pyvenv.cfg"
+    settings.write_text(re.sub("home = .*", "home = /nowhere", settings.read_text()))
+    assert not launch.stamped(locks)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="holds the lock the Unix way")
+def test_a_second_start_waits_for_the_installation_of_the_first(house, pip, monkeypatch, capsys):
+    import fcntl
+
     folder, locks = house
+    launch.install(locks)
+    pip.clear()
+    with open(folder / ".install.lock", "w") as first:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        monkeypatch.setattr(launch.time, "sleep", lambda seconds: fcntl.flock(first, fcntl.LOCK_UN))
+        launch.install(locks)
+    assert "Another start is installing" in capsys.readouterr().out
+    assert not pip, "the first start's installation is used"
+
+
+# which torch
+
+
+def test_torch_is_installed_by_itself_before_what_depends_on_it(house, pip, monkeypatch):
+    _, locks = house
+    locks[0].write_text("alpha==1.0\ntorch==9.9\n")
+    monkeypatch.setenv("SELF_NPO_TORCH_INDEX", "https://example.invalid/whl")
+    launch.install(locks)
+    assert pip == [["torch==9.9", "--extra-index-url", "https://example.invalid/whl"], ["-r", str(locks[0])]]
+
+
+@pytest.mark.parametrize(
+    ("system", "card", "answers", "wanted"),
+    [
+        ("linux", False, True, launch.CPU_INDEX),
+        ("linux", False, False, ""),
+        ("linux", True, True, ""),
+        ("darwin", False, True, ""),
+        ("win32", True, True, ""),
+    ],
+)
+def test_the_small_build_is_taken_on_linux_without_a_card_where_its_index_answers(
+    monkeypatch, capsys, system, card, answers, wanted
+):
+    def urlopen(address, timeout):
+        if not answers:
+            raise OSError("no such host")
+        return open(os.devnull)
+
+    monkeypatch.delenv("SELF_NPO_TORCH_INDEX", raising=False)
+    monkeypatch.setattr(launch.sys, "platform", system)
+    monkeypatch.setattr(launch, "nvidia", lambda: card)
+    monkeypatch.setattr(launch.urllib.request, "urlopen", urlopen)
+    assert launch.torch_index() == wanted
+    assert ("does not answer" in capsys.readouterr().out) == (not answers)
+
+
+# faults, each one sentence
+
+
+@pytest.mark.parametrize(("card", "figure"), [(False, "needs 3 GB"), (True, "needs 10 GB")])
+def test_a_full_disk_is_said_with_the_figures_before_anything_is_made(house, monkeypatch, card, figure):
+    folder, locks = house
+    monkeypatch.setattr(launch.sys, "platform", "linux")
+    monkeypatch.setattr(launch, "nvidia", lambda: card)
     monkeypatch.setattr(launch.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 10**8})())
-    with pytest.raises(SystemExit, match="needs 3 GB; 0.1 GB are free"):
+    with pytest.raises(SystemExit, match=f"{figure} of disk; 0.1 GB are free. Free some space"):
         launch.install(locks)
     assert not (folder / ".venv").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_said(house, monkeypatch):
-    _, locks = house
+    folder, locks = house
     monkeypatch.setattr(launch.os, "access", lambda path, mode: False)
-    with pytest.raises(SystemExit, match="cannot be written"):
+    with pytest.raises(SystemExit) as ended:
         launch.install(locks)
+    assert ended.value.code == launch.READ_ONLY and list(folder.iterdir()) == locks
 
 
 @pytest.mark.parametrize(
+    ("number", "said"), [(13, "is read-only"), (30, "is read-only"), (28, "disk is full"), (122, "disk is full")]
+)
+def test_a_fault_of_the_disk_on_the_way_is_a_sentence_without_a_path(house, monkeypatch, number, said):
+    folder, locks = house
+
+    def failing(arguments):
+        raise OSError(number, os.strerror(number), str(folder))
+
+    monkeypatch.setattr(launch, "pip", failing)
+    with pytest.raises(SystemExit, match=said) as ended:
+        launch.install(locks)
+    assert str(folder) not in str(ended.value.code)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the pretended pip is a shell script")
+@pytest.mark.parametrize(
     ("printed", "said"),
     [
-        ("NewConnectionError: Temporary failure in name resolution", "cannot be reached"),
+        ("NewConnectionError: Temporary failure in name resolution\nERROR: No matching distribution", "be reached"),
+        ("Traceback ReadTimeoutError: Read timed out.", "be reached"),
+        ("SSLError(SSLCertVerificationError(1, CERTIFICATE_VERIFY_FAILED))", "secure connection"),
         ("OSError: [Errno 28] No space left on device", "disk is full"),
-        ("[Errno 13] Permission denied", "cannot be written"),
-        ("ERROR: No matching distribution found for alpha==1.0", "not to be had"),
+        ("[Errno 13] Permission denied", "read-only"),
+        ("ERROR: No matching distribution found for alpha==1.0", "does not exist for this Python"),
     ],
 )
-def test_a_failing_pip_ends_in_one_sentence(house, monkeypatch, printed, said):
-    folder, locks = house
-    script = folder / "fake-python"
-    script.write_text(f"#!/bin/sh\necho '{printed}'\nexit 1\n")
-    script.chmod(0o755)
-    monkeypatch.setattr(launch, "PYTHON", script)
+def test_a_failing_pip_ends_in_one_sentence(house, printed, said, capfd):
+    launch.PYTHON.parent.mkdir(parents=True)
+    launch.PYTHON.write_text(f"#!/bin/sh\ncat >&2 <<'END'\n{printed}\nEND\nexit 1\n")
+    launch.PYTHON.chmod(0o755)
     with pytest.raises(SystemExit, match=said):
         launch.pip(["alpha"])
+    assert not "".join(capfd.readouterr()), "the sentence alone, no trace of pip's own"
 
 
-def test_an_old_python_is_told_so_in_a_sentence():
-    code = "import sys; sys.version_info = (3, 8, 1); exec(compile(open('launch.py').read(), 'launch.py', 'exec'))"
+@pytest.mark.skipif(os.name == "nt", reason="the pretended pip is a shell script")
+def test_a_fault_nobody_foresaw_shows_what_pip_said(house, capfd):
+    launch.PYTHON.parent.mkdir(parents=True)
+    launch.PYTHON.write_text("#!/bin/sh\necho something new >&2\nexit 1\n")
+    launch.PYTHON.chmod(0o755)
+    with pytest.raises(SystemExit, match="lines above say why"):
+        launch.pip(["alpha"])
+    assert "something new" in capfd.readouterr().err
+
+
+def test_a_python_without_venv_is_told_what_to_install(house, monkeypatch):
+    _, locks = house
+
+    def run(command, **options):
+        raise subprocess.CalledProcessError(1, command, "The virtual environment ... ensurepip is not available", "")
+
+    monkeypatch.setattr(launch.subprocess, "run", run)
+    with pytest.raises(SystemExit, match="apt install python3-venv"):
+        launch.install(locks)
+
+
+def test_an_old_python_can_read_the_file_and_is_told_in_a_sentence():
+    source = (ROOT / "launch.py").read_text(encoding="ascii")
+    ast.parse(source, feature_version=(3, 6))
+    code = "import sys; sys.version_info = (3, 6, 1); exec(compile(open('launch.py').read(), 'launch.py', 'exec'))"
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert ended.returncode == 1 and "needs Python 3.11 or newer; this is 3.8" in ended.stderr
+    assert ended.returncode == 1 and "needs Python 3.11 or newer; this is 3.6" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
-def test_the_locks_pin_every_direct_dependency():
-    import tomllib
+# the test command and the locks
+
+
+@pytest.mark.parametrize(("broken", "code"), [(None, 0), ("ruff", 1), ("pytest", 5)])
+def test_every_check_is_run_and_the_first_that_fails_is_the_result(monkeypatch, capsys, broken, code):
+    ran = []
+
+    def run(command, **options):
+        ran.append(command[2])
+        return subprocess.CompletedProcess(command, code if command[2] == broken else 0)
+
+    monkeypatch.setattr(launch, "python_for", lambda locks: sys.executable)
+    monkeypatch.setattr(launch.subprocess, "run", run)
+    assert launch.test(["--all", "-x"]) == code
+    assert ran == ["ruff", "ruff", "mypy", "pytest"]
+    assert ("FAILED" in capsys.readouterr().out) == (broken is not None)
+
+
+def plain(name: str) -> str:
+    return re.split(r"[<>=\[ ;]", name)[0].lower().replace("_", "-")
+
+
+def test_the_locks_pin_every_direct_dependency_within_its_range():
+    from packaging.requirements import Requirement
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    names = {launch.re.split(r"[<>=\[ ]", need)[0].lower().replace("_", "-") for need in project["dependencies"]}
-    assert names <= {name.lower().replace("_", "-") for name in launch.pins(ROOT / "requirements.lock")}
-    tools = set(project["optional-dependencies"]["test"])
-    assert tools <= set(launch.pins(ROOT / "requirements-test.lock"))
+    for lock, needs in (
+        ("requirements.lock", project["dependencies"]),
+        ("requirements-test.lock", project["optional-dependencies"]["test"]),
+    ):
+        pinned = {plain(name): version for name, version in launch.pins(ROOT / lock).items()}
+        for need in map(Requirement, needs):
+            assert pinned[plain(need.name)] in need.specifier, f"{lock}: {need}"
+
+
+def test_the_locks_pin_what_their_packages_need_on_every_system():
+    """Closed under dependencies on Linux, macOS and Windows and Python 3.11 to 3.13, CUDA libraries of torch aside."""
+    from packaging.requirements import Requirement
+
+    lines = "".join((ROOT / f"requirements{part}.lock").read_text() for part in ("", "-test")).splitlines()
+    pinned = {plain(line): Requirement(line) for line in lines if "==" in line and not line.startswith("#")}
+    systems = [("linux", "Linux"), ("darwin", "Darwin"), ("win32", "Windows")]
+    machines = [
+        {"sys_platform": name, "platform_system": title, "python_version": python, "python_full_version": f"{python}.1"}
+        for name, title in systems
+        for python in ("3.11", "3.12", "3.13")
+    ]
+    for machine in ({**machine, "extra": ""} for machine in machines):
+        here = {name for name, pin in pinned.items() if pin.marker is None or pin.marker.evaluate(machine)}
+        for name in here & {plain(found.metadata["Name"]) for found in importlib.metadata.distributions()}:
+            for need in map(Requirement, importlib.metadata.requires(name) or []):
+                if need.marker is None or need.marker.evaluate(machine):
+                    cuda = name == "torch" and plain(need.name).startswith(("nvidia", "cuda", "triton"))
+                    assert cuda or plain(need.name) in here, f"{name} needs {need} on {machine['sys_platform']}"
+
+
+# a real installation, of a package made here
+
+
+def wheel(folder: Path, content: str = "VALUE = 1\n") -> None:
+    """A package as some build tools order it: its metadata before its code."""
+    with zipfile.ZipFile(folder / "alpha-1.0-py3-none-any.whl", "w") as made:
+        made.writestr("alpha-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: alpha\nVersion: 1.0\n")
+        made.writestr("alpha-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        made.writestr("alpha.py", content)
+        made.writestr("alpha-1.0.dist-info/RECORD", "")
+
+
+def test_a_real_pip_installs_mends_what_a_kill_left_and_fails_in_a_sentence(house, monkeypatch):
+    folder, locks = house
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    with pytest.raises(SystemExit, match="does not exist for this Python"):
+        launch.install(locks)
+    assert not launch.stamped(locks)
+    wheel(folder)
+    launch.install(locks)
+    assert launch.stamped(locks) and not (launch.VENV / "tmp").exists()
+    code = next(launch.VENV.rglob("alpha.py"))
+    # as after a kill between the metadata and the code
+    code.unlink()
+    (next(launch.VENV.rglob("alpha-1.0.dist-info")) / "INSTALLER").unlink()
+    launch.stamp_of(locks[0]).unlink()
+    launch.install(locks)
+    assert code.read_text() == "VALUE = 1\n"
