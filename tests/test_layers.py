@@ -7,24 +7,25 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+METHOD = {"core.method"}
+FAMILIES = METHOD | {"core.families"}
+OFFSETS = FAMILIES | {"core.offsets"}
 BELOW = {
-    "app": {"core", "core.studio", "core.errors", "core.events", "core.method.guidance", "core.training.config"},
-    "core.studio": {
-        "core.training",
-        "core.generation",
-        "core.evaluation",
-        "core.offsets",
-        "core.families",
-        "core.method",
-    },
-    "core.training": {"core.offsets", "core.families", "core.method"},
-    "core.generation": {"core.offsets", "core.families", "core.method"},
-    "core.evaluation": {"core.offsets", "core.families", "core.method"},
-    "core.offsets": {"core.families", "core.method"},
-    "core.families": {"core.method"},
+    # the page knows the studio; the two modules below it are plain data without torch, and a test holds them to that
+    "app": {"core.studio", "core.method.guidance", "core.training.config"},
+    "core.studio": OFFSETS | {"core.training", "core.generation", "core.evaluation"},
+    "core.training": OFFSETS,
+    "core.generation": OFFSETS,
+    "core.evaluation": OFFSETS,
+    "core.offsets": FAMILIES,
+    "core.families": METHOD,
     "core.method": set(),
 }
+"""What each floor may import beside itself. Floors side by side do not name each other."""
+
 SHARED = {"core", "core.errors", "core.events"}
+HEAVY = ("torch", "diffusers", "transformers", "peft", "accelerate")
+WORKER = "core.studio.worker"  # the training process itself: nothing else imports it
 FILES = sorted(path for top in ("app", "core") for path in (ROOT / top).rglob("*.py"))
 
 
@@ -32,65 +33,119 @@ def module_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-def imports(path: Path, *, top_level: bool = False) -> set[str]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    typing_only = {id(n) for branch in ast.walk(tree) if is_typing_branch(branch) for n in ast.walk(branch)}
-    nodes = tree.body if top_level else [node for node in ast.walk(tree) if id(node) not in typing_only]
-    found: set[str] = set()
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-    return found
+def is_module(name: str) -> bool:
+    path = ROOT.joinpath(*name.split("."))
+    return path.is_dir() or path.with_suffix(".py").is_file()
 
 
-def is_typing_branch(node: ast.AST) -> bool:
+def for_types_only(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
-def within(module: str, floor: str) -> bool:
-    return module == floor or module.startswith(f"{floor}.")
+def statements(tree: ast.AST, *, at_once: bool) -> list[ast.AST]:
+    """All nodes but those for the type checker; `at_once`: only what runs when the module is imported."""
+    found: list[ast.AST] = []
+    for node in ast.iter_child_nodes(tree):
+        later = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        if not for_types_only(node) and not (at_once and later):
+            found += [node, *statements(node, at_once=at_once)]
+    return found
+
+
+def imports(path: Path, *, at_once: bool = False) -> set[str]:
+    """The modules a file imports, by whatever spelling: `from core import studio` is core.studio."""
+    found: set[str] = set()
+    package = module_of(path) if path.name == "__init__.py" else module_of(path).rpartition(".")[0]
+    for node in statements(ast.parse(path.read_text(encoding="utf-8")), at_once=at_once):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            source = ".".join([*parents, *([node.module] if node.module else [])])
+            inner = {f"{source}.{alias.name}" for alias in node.names if is_module(f"{source}.{alias.name}")}
+            found |= inner or {source}
+    return found
+
+
+def within(module: str, *floors: str) -> bool:
+    return any(module == floor or module.startswith(f"{floor}.") for floor in floors)
+
+
+def reached(module: str) -> set[str]:
+    """Everything that importing a module of this repository imports at once, through all that it imports itself."""
+    seen: set[str] = set()
+    waiting = {module}
+    while waiting:
+        name = waiting.pop()
+        seen.add(name)
+        if within(name, "core", "app"):
+            parents = {name.rsplit(".", depth)[0] for depth in range(1, name.count(".") + 1)}
+            file = ROOT.joinpath(*name.split(".")).with_suffix(".py")
+            file = file if file.is_file() else ROOT.joinpath(*name.split("."), "__init__.py")
+            waiting |= (imports(file, at_once=True) | parents) - seen
+    return seen
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)
 def test_imports_run_downwards_and_siblings_never_meet(path):
     module = module_of(path)
     floor = next((floor for floor in BELOW if within(module, floor)), None)
+    assert floor or module in SHARED, f"{module} stands on no floor"
     for imported in imports(path):
         if within(imported, "core") and imported not in SHARED:
-            assert floor, f"{module} stands on no floor and imports {imported}"
-            allowed = BELOW[floor]
-            assert within(imported, floor) or any(within(imported, below) for below in allowed), (
-                f"{module} imports {imported}"
-            )
+            assert floor and within(imported, floor, *BELOW[floor]), f"{module} imports {imported}"
         assert not within(imported, "app") or floor == "app", f"{module} imports {imported}"
-        assert not within(imported, "assets"), f"{module} imports {imported}"
+        assert not within(imported, "assets", "tests", "launch"), f"{module} imports {imported}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)
 def test_gradio_is_imported_in_app_alone_and_torch_never_there(path):
     module, found = module_of(path), imports(path)
-    assert not any(within(name, "gradio") for name in found) or within(module, "app")
-    if within(module, "app"):
-        assert not any(
-            within(name, heavy) for name in found for heavy in ("torch", "diffusers", "transformers", "peft")
-        )
-    if within(module, "core.studio") and module != "core.studio.worker":
-        first = imports(path, top_level=True)
-        assert not any(within(name, heavy) for name in first for heavy in ("torch", "diffusers", "core.generation"))
+    assert within(module, "app") or not any(within(name, "gradio") for name in found)
+    assert not within(module, "app") or not any(within(name, *HEAVY) for name in found)
+    assert not any(within(name, WORKER) for name in found), "the training process is started, never imported"
 
 
-@pytest.mark.parametrize("name", ["launch.py", "core/errors.py", "core/events.py"])
+@pytest.mark.parametrize("module", sorted({m for p in FILES if within(m := module_of(p), "app")}))
+def test_the_page_is_served_before_torch_is_imported(module):
+    assert not {name for name in reached(module) if within(name, *HEAVY)}
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if within(module_of(path), "core.studio")], ids=module_of)
+def test_the_studio_imports_torch_inside_functions(path):
+    if module_of(path) != WORKER:
+        assert not {name for name in reached(module_of(path)) if within(name, *HEAVY)}
+
+
+@pytest.mark.parametrize("name", ["launch.py", "core/__init__.py", "core/errors.py", "core/events.py"])
 def test_what_all_may_import_needs_the_standard_library_alone(name):
     for imported in imports(ROOT / name):
-        top = imported.split(".")[0]
-        assert top in sys.stdlib_module_names or imported in SHARED, f"{name} imports {imported}"
+        assert imported.split(".")[0] in sys.stdlib_module_names or imported in SHARED, f"{name} imports {imported}"
 
 
 def test_no_family_knows_another():
     families = {path.stem for path in (ROOT / "core/families").glob("*.py")} - {"__init__", "base", "samplers"}
-    for path in (ROOT / "core/families").glob("*.py"):
-        if path.stem in families:
-            others = {f"core.families.{name}" for name in families - {path.stem}}
-            assert not others & imports(path)
+    for name in families:
+        others = {f"core.families.{other}" for other in families - {name}}
+        assert not others & imports(ROOT / f"core/families/{name}.py")
+
+
+@pytest.mark.parametrize(
+    ("source", "wanted"),
+    [
+        ("from core import studio", "core.studio"),
+        ("from . import runs", "core.studio.runs"),
+        ("from ..method.guidance import guide", "core.method.guidance"),
+        ("def later():\n    import torch.nn", "torch.nn"),
+    ],
+)
+def test_the_reader_of_imports_sees_every_spelling(tmp_path, monkeypatch, source, wanted):
+    file = tmp_path / "core" / "studio" / "asked.py"
+    file.parent.mkdir(parents=True)
+    file.write_text(source)
+    for inner in ("studio/runs.py", "method/guidance.py"):
+        (tmp_path / "core" / inner).parent.mkdir(exist_ok=True)
+        (tmp_path / "core" / inner).touch()
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    assert imports(file) == {wanted}
+    assert imports(file, at_once=True) == (set() if "def" in source else {wanted})
