@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from core.errors import StudioError
-from core.events import RunFailed, RunPaused, RunStopped, TrainEvent, to_json
+from core.events import Notice, RunFailed, RunPaused, RunStopped, TrainEvent, to_json
 from core.studio.bases import find_base, prompts_of
 from core.studio.journal import Journal
 from core.studio.lock import holding
@@ -81,13 +81,17 @@ def _train(run: Run, cpu: bool, signalled: list[int], journal: Journal | None) -
         except OSError:
             return None
 
-    def end(event: TrainEvent) -> int:
-        if journal:
+    def end(*events: TrainEvent) -> int:
+        for event in events:
             try:
-                journal.append(event)
+                if journal:
+                    journal.append(event)
             except OSError as error:  # the disk that is full holds the journal too
                 print(f"{to_json(event)} could not be written: {error}", file=sys.stderr)
-        return 0 if isinstance(event, RunPaused) else 1
+        return 0 if isinstance(events[-1], RunPaused) else 1
+
+    def out_of_room(said: str) -> int:
+        return end(Notice(step=step, message=said), RunPaused(step=step, reason=said))
 
     try:
         import torch
@@ -113,12 +117,12 @@ def _train(run: Run, cpu: bool, signalled: list[int], journal: Journal | None) -
         from core.training.checkpoints import DiskFull
 
         if isinstance(error, DiskFull):
-            return end(RunPaused(step=step, reason=str(error)))
+            return out_of_room(str(error))
         return end(RunFailed(step=step, message=error.message, remedy=error.remedy))
     except Exception as error:
         traceback.print_exc()  # into the run's log
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return end(RunPaused(step=step, reason="The disk is full. Free 0.5 GB and resume."))
+            return out_of_room("The disk is full. Free 0.5 GB and resume.")
         memory = "out of memory" in str(error).lower() or isinstance(error, MemoryError)
         return end(
             RunFailed(

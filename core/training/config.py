@@ -188,7 +188,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 RECIPE_HELP = {
     "studio": "The best we measured on the bundled miniature. Data-free.",
-    "paper": "The paper's text: rollouts from pure noise by the frozen model. Data-free.",
+    "paper": "The paper's text: rollouts from pure noise by the frozen model. Data-free. As a LoRA, at a rate of ours.",
     "official": "The published SD1.5 script: all weights, captioned images, EMA reference. Needs a folder of images.",
 }
 

@@ -113,6 +113,8 @@ def train(
         preview: draws previews; None draws none.
         cpu: stay on the CPU.
 
+    Cost: `row_forwards_per_sample(config)`, told by RunStarted; previews come on top.
+
     Raises:
         DiskFull: a checkpoint found no room; the run can be resumed.
         StudioError: what a person must know: settings that changed, a loss that is no number.

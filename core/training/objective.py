@@ -65,6 +65,8 @@ class Objective:
 
         Args:
             reference: (x_t, t, conditioning) -> output of the network that rolls out.
+
+        Cost: rollout_steps + 1 row-forwards a sample, twice that where w mixes two predictions; none for trajectories.
         """
         config, random = self.config, generator_of(self.config.seed, step, rank)
         rows = config.batch_size

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from core.events import CheckpointSaved, RunPaused, StepDone
+from core.events import CheckpointSaved, Notice, RunPaused, StepDone
 from core.offsets.offset import load_low_rank, read_offset
 from core.studio.runs import create_run, start_run
 from tests.studio.test_runs import config, ended, losses, wait
@@ -91,6 +91,7 @@ def test_a_full_disk_pauses_the_run_with_what_to_free_and_it_goes_on(workspace):
     assert process.returncode == 0 and run.status == "paused"
     events = run.events()[0]
     assert isinstance(events[-1], RunPaused) and "disk is full. Free 0.1 GB" in events[-1].reason
+    assert isinstance(events[-2], Notice) and events[-2].message == events[-1].reason
     assert [e.step for e in events if isinstance(e, CheckpointSaved)] == [3]
     assert os.listdir(run.folder / "checkpoints") == ["step-0000003"]
     start_run(run, cpu=True)

@@ -18,6 +18,7 @@ from core.families import get
 from core.method.schedule import NoiseSchedule, ddim_grid
 from core.studio.journal import Journal, read_events, read_newest
 from core.studio.runs import create_run, get_run, list_runs, reap, start_run
+from core.studio.worker import preview_of
 from core.studio.workspace import Workspace, slug
 from core.training.config import TrainConfig
 from core.training.objective import Objective
@@ -73,6 +74,20 @@ def test_a_run_started_by_hand_shows_and_saves_within_a_step_when_asked_to_end(w
     assert run.status == "paused" and not (run.folder / "wish").exists()
     events = run.events()[0]
     assert isinstance(events[-2], CheckpointSaved) and events[-2].step == events[-1].step
+
+
+def test_a_wish_cuts_a_preview_short(workspace):
+    family = get("sd15")
+    pipe = family.load(workspace.models / "tiny")
+    asked = []
+
+    def stop():
+        asked.append(1)
+        return "pause" if len(asked) > 3 else None
+
+    assert preview_of(pipe, family, config(), ("ab", "cd"), stop)({}, "guided") is None and len(asked) == 4
+    pictures = preview_of(pipe, family, config(), ("ab", "cd"), lambda: None)({}, "plain")
+    assert [picture.size for picture in pictures] == [(32, 32)] * 2
 
 
 @pytest.mark.timeout(120)
