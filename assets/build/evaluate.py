@@ -162,7 +162,6 @@ def report(options: argparse.Namespace) -> None:
     before = scores[options.against]
     rows = []
     for name, now in scores.items():
-        paired = len(now.accuracy) == len(before.accuracy)
         row = {
             "name": name,
             "n": len(now.accuracy),
@@ -172,11 +171,15 @@ def report(options: argparse.Namespace) -> None:
             "preference": round(float(now.preference.mean()), 4),
             "FD": round(frechet_distance(Gaussian.of(now.features), judge.clean), 2),
         }
-        if paired and name != options.against:
-            row["dFD"] = str(frechet_difference(now.features, before.features, judge.clean, draws=options.draws))
-            row["d_accuracy"] = str(mean_difference(now.accuracy, before.accuracy))
-            row["d_clean"] = str(mean_difference(now.cleanliness, before.cleanliness))
-            row["win_rate"] = str(win_rate(now.preference, before.preference))
+        if name != options.against:
+            # both lists begin with the same prompts; the shorter one says how many are paired
+            count = min(len(now.accuracy), len(before.accuracy))
+            after, base = now.first(count), before.first(count)
+            row["dFD"] = str(frechet_difference(after.features, base.features, judge.clean, draws=options.draws))
+            row["d_accuracy"] = str(mean_difference(after.accuracy, base.accuracy))
+            row["d_clean"] = str(mean_difference(after.cleanliness, base.cleanliness))
+            row["d_preference"] = str(mean_difference(after.preference, base.preference))
+            row["win_rate"] = str(win_rate(after.preference, base.preference))
         rows.append(row)
         print(json.dumps(row, ensure_ascii=False), flush=True)
     (options.out / "report.json").write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")

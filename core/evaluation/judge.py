@@ -68,6 +68,16 @@ class Scores:
     features: Tensor
     """(batch, 128) float32, for the Fréchet distance."""
 
+    def first(self, count: int) -> Scores:
+        """Scores of the first `count` pictures."""
+        return Scores(
+            self.accuracy[:count],
+            self.cleanliness[:count],
+            self.preference[:count],
+            self.whole[:count],
+            self.features[:count],
+        )
+
     @classmethod
     def join(cls, parts: Sequence[Scores]) -> Scores:
         """Scores of several batches as one."""
