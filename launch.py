@@ -221,18 +221,18 @@ def install(locks: list[Path]) -> None:
         with alone():
             if stamped(locks):
                 return
-            packages = sum(len(pins(lock)) for lock in locks)
+            missing = [lock for lock in locks if not stamped([lock])]
+            packages = sum(len(pins(lock)) for lock in missing)
             print(f"Installing {packages} packages into .venv. This is done once.", flush=True)
             make_environment()
-            for lock in locks:
+            for lock in missing:
                 stamp_of(lock).unlink(missing_ok=True)
-            # torch by itself and first: what is there decides its build, and nothing after it pulls in another one
-            torch = next((f"torch=={found['torch']}" for found in map(pins, locks) if "torch" in found), None)
-            if torch:
-                index = torch_index()
-                pip([torch, *(["--extra-index-url", index] if index else [])])
-            pip([part for lock in locks for part in ("-r", str(lock))])
-            for lock in locks:
+                # torch by itself and first: what is there decides its build, and nothing after it pulls in another one
+                if "torch" in pins(lock):
+                    index = torch_index()
+                    pip([f"torch=={pins(lock)['torch']}", *(["--extra-index-url", index] if index else [])])
+            pip([part for lock in locks for part in ("-r" if lock in missing else "-c", str(lock))])
+            for lock in missing:
                 staged = VENV / "stamp.tmp"
                 staged.write_text(digest(lock), encoding="utf-8")
                 os.replace(staged, stamp_of(lock))

@@ -84,6 +84,19 @@ def test_after_the_tests_were_installed_the_studio_starts_without_pip(house, pip
     assert launch.stamped(locks) and launch.stamped([extras])
 
 
+def test_the_tests_are_added_to_what_the_studio_has(house, pip):
+    folder, locks = house
+    extras = folder / "requirements-test.lock"
+    extras.write_text("gamma==1.0\n")
+    launch.install(locks)
+    pip.clear()
+    launch.install([*locks, extras])
+    assert pip == [["-c", str(locks[0]), "-r", str(extras)]], (
+        "what is there is held to its versions, not asked for again"
+    )
+    assert launch.stamped([*locks, extras])
+
+
 def test_help_needs_no_installation(tmp_path):
     """The parser of the command line is the standard library's alone: -S leaves all installed packages out."""
     command = [sys.executable, "-S", "-m", "app", "--help"]
