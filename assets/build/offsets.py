@@ -2,7 +2,7 @@
 
 python -m assets.build.offsets negative OUT.safetensors [KEY=VALUE ...]
 python -m assets.build.offsets positive OUT.safetensors --steps 500
-python -m assets.build.offsets early WORK/base/average-2500.safetensors miniature-sd15-early
+python -m assets.build.offsets early WORK/base/average-2500.safetensors step-2500
 """
 
 from __future__ import annotations
