@@ -32,8 +32,8 @@ def test_the_readme_names_every_command_and_every_start_option():
 @pytest.mark.parametrize("name", sorted(path.name for path in ROOT.glob("*.md")) + ["assets/build/README.md"])
 def test_files_that_documents_name_are_there(name):
     text = (ROOT / name).read_text(encoding="utf-8")
-    for path in re.findall(r"`([\w./-]+(?:\.md|\.py|\.lock|\.toml|/run))`", text):
-        assert (ROOT / path).exists() or path.startswith("."), f"{name} names {path}"
+    for path in re.findall(r"`([\w.-]+/[\w./-]+|\w[\w-]*\.(?:md|lock|toml))`", text):
+        assert (ROOT / path).exists(), f"{name} names {path}"
 
 
 def test_settings_that_the_readme_sets_exist():
