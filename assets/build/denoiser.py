@@ -1,8 +1,9 @@
 """Trains the miniature's UNet and text encoder together, on the unfiltered world.
 
-    python -m assets.build.denoiser WORK --steps 9000 --processes 2
+    python -m assets.build.denoiser WORK --steps 7200 13200 --processes 2
 
-WORK keeps the state (`state.pt`, so that the same command goes on), the averaged weights at chosen steps, and the log.
+Each number of steps ends a cycle: the learning rate is constant, falls to nothing in the cycle's last part, and the
+next cycle begins at the full rate again. WORK keeps the state (`state.pt`, so that the same command goes on), the averaged weights at chosen steps, and the log.
 The noise prediction is weighted by min(SNR + 1, 5) / SNR, capped: in units of x_0 the noisy steps, where place and
 arrangement are decided, count as much as the others.
 """
@@ -92,9 +93,10 @@ def train(rank: int, options: argparse.Namespace) -> None:
     noise_rng = torch.Generator().manual_seed(seed * 100_003 + step)
     order: list[int] = []
     started, losses = time.monotonic(), []
-    while step < options.steps:
-        decay_from = options.steps * (1 - options.decay)
-        rate = min(1.0, (step + 1) / WARMUP, (options.steps - step) / max(1.0, options.steps - decay_from))
+    while step < options.steps[-1]:
+        begin = max((end for end in options.steps if end <= step), default=0)
+        end = min(end for end in options.steps if end > step)
+        rate = min(1.0, (step - begin + 1) / WARMUP, (end - step) / max(1.0, options.decay * (end - begin)))
         for group in optimizer.param_groups:
             group["lr"] = options.learning_rate * rate
         if len(order) < options.batch:
@@ -130,9 +132,9 @@ def train(rank: int, options: argparse.Namespace) -> None:
             )
             losses = []
             print(json.dumps(log[-1]), flush=True)
-        if rank == 0 and (step in options.snapshots or step % 500 == 0 or step == options.steps):
+        if rank == 0 and (step % 500 == 0 or step in {*options.snapshots, *options.steps}):
             whole = {name: tensor.contiguous() for name, tensor in average.items()}
-            if step in options.snapshots or step == options.steps:
+            if step in {*options.snapshots, *options.steps}:
                 save_file(whole, options.work / f"average-{step}.safetensors")
             save_file(whole, options.work / "average-latest.safetensors")
             seconds = seen_seconds + time.monotonic() - started
@@ -153,7 +155,7 @@ def main() -> None:
     """Reads the command line and starts the processes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--steps", type=int, default=9000)
+    parser.add_argument("--steps", type=int, nargs="+", default=[7200, 13200], help="where each cycle ends")
     parser.add_argument("--batch", type=int, default=32, help="per process")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--scenes", type=int, default=80_000)
@@ -163,7 +165,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=float, default=0.25, help="share of scenes with two objects")
     parser.add_argument("--keep", type=float, default=0.85, help="probability that a caption names an attribute")
     parser.add_argument("--learning-rate", type=float, default=1.5e-3)
-    parser.add_argument("--decay", type=float, default=0.3, help="last share of the steps in which the rate falls to 0")
+    parser.add_argument("--decay", type=float, default=0.3, help="last share of a cycle, in which the rate falls to 0")
     parser.add_argument("--snapshots", type=int, nargs="*", default=[500, 2000])
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

@@ -28,8 +28,7 @@ from core.evaluation.judge import Judge, Scores
 from core.evaluation.statistics import Gaussian, frechet_difference, frechet_distance, mean_difference, win_rate
 from core.evaluation.world.scene import parse, sample_prompts
 from core.families import get
-from core.families.base import Conditioning, join
-from core.families.samplers import make_scheduler
+from core.families.base import Conditioning, Size, join
 from core.generation.compare import start_latents
 from core.method.guidance import BetaSchedule, GuidanceWeights, guide
 from core.offsets.low_rank import applied, combine, random_like
@@ -82,8 +81,8 @@ class Sampler:
         )
         family, pipe = self.family, self.pipe
         cond, empty = family.encode_prompt(pipe, prompts), family.encode_prompt(pipe, [""] * len(prompts))
-        x = start_latents(seeds, family.latent_shape(pipe, 64, 64))
-        scheduler = make_scheduler("dpmsolver++", pipe.scheduler.config)
+        x = start_latents(seeds, family.latent_shape(pipe, Size(64, 64)))
+        scheduler = family.make_scheduler("dpmsolver++", pipe.scheduler.config)
         scheduler.set_timesteps(self.steps)
 
         def predict(network: Any, x: Tensor, t: Tensor, told: Conditioning) -> Tensor:

@@ -1,8 +1,9 @@
-"""The model families the studio knows. Adding one is a file here and a line in `_MODULES`."""
+"""The model families the studio knows. Adding one is a file here and a line in `CARDS`."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,10 +13,29 @@ from core.errors import StudioError
 if TYPE_CHECKING:
     from core.families.base import FamilySpec
 
-_MODULES = {"sd15": "core.families.sd15"}
-_PIPELINES = {"StableDiffusionPipeline": "sd15"}
 
-NAMES = tuple(_MODULES)
+@dataclass(frozen=True)
+class Card:
+    """What can be told of a family before its libraries are imported; its file in this folder has the same name."""
+
+    name: str
+    title: str
+    pipeline: str
+    samplers: tuple[str, ...]
+    video: bool = False
+
+
+_UNET = ("dpmsolver++", "ddim", "euler", "unipc")
+CARDS = {
+    card.name: card
+    for card in (
+        Card("sd15", "Stable Diffusion 1.5", "StableDiffusionPipeline", _UNET),
+        Card("sdxl", "Stable Diffusion XL", "StableDiffusionXLPipeline", _UNET),
+        Card("cogvideox", "CogVideoX", "CogVideoXPipeline", ("ddim", "dpm"), video=True),
+    )
+}
+
+NAMES = tuple(CARDS)
 
 
 def get(name: str) -> FamilySpec:
@@ -24,9 +44,9 @@ def get(name: str) -> FamilySpec:
     Raises:
         StudioError: there is no such family.
     """
-    if name not in _MODULES:
+    if name not in CARDS:
         raise StudioError(f"There is no model family “{name[:40]}”.", f"This studio knows {', '.join(NAMES)}.")
-    return import_module(_MODULES[name]).SPEC
+    return import_module(f"core.families.{name}").SPEC
 
 
 def detect(folder: Path) -> str:
@@ -42,9 +62,10 @@ def detect(folder: Path) -> str:
             f"“{folder.name}” is not a model folder: it has no readable model_index.json.",
             "Choose a folder in the diffusers layout.",
         ) from error
-    if kind not in _PIPELINES:
-        raise StudioError(
-            f"“{folder.name}” is a {str(kind)[:60]}, which this studio does not know.",
-            f"Choose a folder of {', '.join(_PIPELINES)}.",
-        )
-    return _PIPELINES[kind]
+    for card in CARDS.values():
+        if card.pipeline == kind:
+            return card.name
+    raise StudioError(
+        f"“{folder.name}” is a {str(kind)[:60]}, which this studio does not know.",
+        f"Choose a folder of {', '.join(card.pipeline for card in CARDS.values())}.",
+    )

@@ -6,14 +6,15 @@ a prediction is the raw output of the denoiser, latents are scaled as the denois
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from core.errors import StudioError
 
 Conditioning = dict[str, Tensor]
 """What the denoiser is told beside x_t and t. Every tensor has the batch as its first axis."""
@@ -29,15 +30,24 @@ def take(cond: Conditioning, rows: Any) -> Conditioning:
     return {name: tensor[rows] for name, tensor in cond.items()}
 
 
-@dataclass(frozen=True, kw_only=True)
-class FamilyDefaults:
-    """Where a person of this family usually begins. Sizes in pixels; omega as in the papers (guidance_scale - 1)."""
+@dataclass(frozen=True)
+class Size:
+    """Of a picture, or of a video's frames. Pixels; frames count in time."""
 
     height: int
     width: int
+    frames: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilyDefaults:
+    """Where a person of this family usually begins. omega as in the papers (guidance_scale - 1); fps 0 for pictures."""
+
+    size: Size
     steps: int
     omega: float
     scheduler: str
+    fps: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,37 +57,102 @@ class FamilySpec:
     Args:
         name: short name, as in presets and headers: "sd15".
         title: as a person reads it.
-        load: (folder, *, dtype, device) -> pipeline. Raises StudioError when the folder is no model of this family.
+        pipeline: the stock pipeline's class.
+        parts: names of the denoiser and of the text encoders among the pipeline's components.
         tiny: (seed) -> pipeline of a tiny real network with random weights, for tests and speed alone.
-        denoiser: (pipeline) -> the network that the offsets act on.
         lora_targets: suffixes of the modules that an offset changes.
-        encode_prompt: (pipeline, prompts) -> conditioning, one row a prompt.
-        pipeline_arguments: (conditioning, negative conditioning) -> keyword arguments of the stock pipeline's call.
+        samplers: name to (scheduler class, the name that image metadata of other programs use).
+        encode_prompt: (pipeline, prompts, size, negative) -> conditioning, one row a prompt. `negative`: as the stock
+            pipeline encodes what it steers away from, which for an empty text may differ (SDXL: zeros).
+        pipeline_arguments: (conditioning, negative conditioning, size) -> keyword arguments of the pipeline's call.
         predict: (denoiser, x_t, t, conditioning) -> raw output, the shape of x_t.
-        encode_image: (pipeline, images (batch, 3, height, width) in [-1, 1]) -> scaled latents.
-        decode_latents: (pipeline, scaled latents) -> images in [-1, 1].
-        latent_shape: (pipeline, height, width) -> shape of one latent, without the batch.
+        encode_image: (pipeline, images (batch, 3, height, width) in [-1, 1]) -> scaled latents; a video family takes
+            each image as a video of one frame.
+        decode_latents: (pipeline, scaled latents) -> images (batch, 3, height, width) or videos
+            (batch, frames, 3, height, width) in [-1, 1].
+        latent_shape: (pipeline, size) -> shape of one latent, without the batch. Raises StudioError where none fits.
         defaults: (pipeline) -> where to begin.
+        load_options: keyword arguments of `from_pretrained` beside the usual ones.
+        dynamic_guidance: the pipeline can let guidance grow along the way (`use_dynamic_cfg`).
+        large_text_encoder: the text encoder is freed once the prompts of a training are encoded.
     """
 
     name: str
     title: str
-    load: Callable[..., Any]
+    pipeline: type
+    parts: tuple[str, ...]
     tiny: Callable[..., Any]
-    denoiser: Callable[[Any], nn.Module]
     lora_targets: tuple[str, ...]
-    encode_prompt: Callable[[Any, list[str]], Conditioning]
-    pipeline_arguments: Callable[[Conditioning, Conditioning], dict[str, Any]]
+    samplers: Mapping[str, tuple[Any, str]]
+    encode_prompt: Callable[..., Conditioning]
+    pipeline_arguments: Callable[[Conditioning, Conditioning, Size], dict[str, Any]]
     predict: Callable[[nn.Module, Tensor, Tensor, Conditioning], Tensor]
     encode_image: Callable[[Any, Tensor], Tensor]
     decode_latents: Callable[[Any, Tensor], Tensor]
-    latent_shape: Callable[[Any, int, int], tuple[int, ...]]
+    latent_shape: Callable[[Any, Size], tuple[int, ...]]
     defaults: Callable[[Any], FamilyDefaults]
+    load_options: Mapping[str, Any]
+    dynamic_guidance: bool = False
+    large_text_encoder: bool = False
 
+    def denoiser(self, pipe: Any) -> nn.Module:
+        """The network that the offsets act on."""
+        return getattr(pipe, self.parts[0])
 
-def class_names(folder: Path) -> str:
-    """The pipeline class that `model_index.json` in the folder names; empty where there is none."""
-    try:
-        return str(json.loads((folder / "model_index.json").read_text(encoding="utf-8")).get("_class_name", ""))
-    except (OSError, ValueError, AttributeError):
-        return ""
+    def make_scheduler(self, name: str, config: Any) -> Any:
+        """A fresh scheduler of that name with the model's own noise schedule.
+
+        Raises:
+            StudioError: this family has none of that name.
+        """
+        if name not in self.samplers:
+            raise StudioError(
+                f"{self.title} has no scheduler “{name[:40]}”.", f"Choose one of {', '.join(self.samplers)}."
+            )
+        # latents are not pixels: DDIM would clip them to [-1, 1] where the model's own configuration does not say otherwise
+        return self.samplers[name][0].from_config(config, clip_sample=False)
+
+    def free_text_encoders(self, pipe: Any) -> None:
+        """Lets go of the text encoders; prompts can no longer be encoded with this pipeline."""
+        for part in self.parts[1:]:
+            setattr(pipe, part, None)
+
+    def load(
+        self,
+        source: Path,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: str = "cpu",
+        config: Path | None = None,
+        denoiser: nn.Module | None = None,
+    ) -> Any:
+        """A pipeline from a diffusers folder or from a single checkpoint file, from local files alone.
+
+        Args:
+            source: a folder with a model_index.json, or a .safetensors file of a whole model.
+            config: folder with the configurations and tokenizers of the file's architecture; for single files.
+            denoiser: a network to use instead of the folder's own, whose weights are not read then.
+
+        Raises:
+            StudioError: it is of another kind, incomplete or damaged.
+        """
+        options: dict[str, Any] = {"local_files_only": True, **self.load_options}
+        if denoiser is not None:
+            options[self.parts[0]] = denoiser
+        try:
+            if source.is_dir():
+                pipe = self.pipeline.from_pretrained(source, dtype=dtype, use_safetensors=True, **options)  # type: ignore[attr-defined]
+            else:
+                pipe = self.pipeline.from_single_file(  # type: ignore[attr-defined]
+                    str(source), torch_dtype=dtype, config=str(config), **options
+                )
+        except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
+            missing = str(error) if "shard" in str(error).lower() else ""
+            name = next((word for word in missing.replace("'", " ").split() if word.endswith(".safetensors")), "")
+            lost = f": {Path(name).name} is missing" if name else f": {type(error).__name__}"
+            raise StudioError(
+                f"The model “{source.name}” could not be loaded as {self.title}{lost}.",
+                "It is incomplete, damaged or of another kind: copy or download it again.",
+            ) from error
+        pipe.set_progress_bar_config(disable=True)
+        return pipe.to(device)

@@ -20,8 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from core.errors import StudioError
-from core.families.base import FamilySpec
-from core.families.samplers import make_scheduler
+from core.families.base import Conditioning, FamilySpec, Size
 from core.method.guidance import GuidanceWeights
 from core.offsets.low_rank import LowRank
 from core.offsets.row_gate import row_gate
@@ -46,8 +45,10 @@ class Comparison:
         seeds: one image of each column for each seed, 0 to 2**63 - 1.
         columns: guidance settings, at least one.
         steps: sampling steps, 1 to 200.
-        scheduler: a name of `core.families.samplers.SAMPLERS`.
+        scheduler: a name of the family's samplers; None is its usual one.
         height, width: pixels; None is the model's own size.
+        frames: of a video; None is the model's own number.
+        dynamic_guidance: let guidance grow along the way, where the family's pipeline can (`use_dynamic_cfg`).
 
     Raises:
         StudioError: a value outside its range.
@@ -58,9 +59,11 @@ class Comparison:
     seeds: tuple[int, ...] = (0,)
     columns: tuple[GuidanceWeights, ...] = (GuidanceWeights(omega=6.5),)
     steps: int = 25
-    scheduler: str = "dpmsolver++"
+    scheduler: str | None = None
     height: int | None = None
     width: int | None = None
+    frames: int | None = None
+    dynamic_guidance: bool = False
 
     def __post_init__(self) -> None:
         low, high = STEPS_RANGE
@@ -75,12 +78,17 @@ class Comparison:
 
 @dataclass(frozen=True)
 class RenderedImage:
-    """One finished image; `column` counts in the comparison's columns."""
+    """One finished image, or video of several frames; `column` counts in the comparison's columns."""
 
     column: int
     seed: int
     weights: GuidanceWeights
-    image: Image.Image
+    frames: tuple[Image.Image, ...]
+
+    @property
+    def image(self) -> Image.Image:
+        """The image; of a video its middle frame."""
+        return self.frames[len(self.frames) // 2]
 
 
 @dataclass(frozen=True)
@@ -107,14 +115,18 @@ def _preview_map(pipe: Any, family: FamilySpec) -> Tensor:
     """The linear map from a latent to its colour, (channels + 1, 3): least squares over smooth random pictures that
     the model's own VAE encodes. Fitted once for each VAE, for any number of latent channels."""
     if pipe.vae not in _preview_maps:
-        side = 16 * pipe.vae_scale_factor
         noise = torch.rand(4, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1
-        pictures = F.interpolate(noise, size=(side, side), mode="bicubic").clamp(-1, 1)
-        latents = family.encode_image(pipe, pictures.to(pipe.vae.device)).float().cpu()
+        pictures = F.interpolate(noise, size=(128, 128), mode="bicubic").clamp(-1, 1)
+        latents = _one_frame(family.encode_image(pipe, pictures.to(pipe.vae.device)).float().cpu())
         colours = F.adaptive_avg_pool2d(pictures, (latents.shape[2], latents.shape[3])).movedim(1, -1).reshape(-1, 3)
         known = F.pad(latents.movedim(1, -1).flatten(0, 2), (0, 1), value=1.0)
         _preview_maps[pipe.vae] = torch.linalg.lstsq(known, colours).solution
     return _preview_maps[pipe.vae]
+
+
+def _one_frame(latents: Tensor) -> Tensor:
+    """The latents themselves; of videos (batch, frames, channels, height, width) the middle frame's."""
+    return latents[:, latents.shape[1] // 2] if latents.ndim == 5 else latents
 
 
 def to_images(pixels: Tensor) -> list[Image.Image]:
@@ -125,28 +137,33 @@ def to_images(pixels: Tensor) -> list[Image.Image]:
 
 def rough_images(pipe: Any, family: FamilySpec, latents: Tensor) -> list[Image.Image]:
     """A cheap picture of each latent, one pixel each, by the linear preview map."""
-    known = F.pad(latents.float().cpu().movedim(1, -1), (0, 1), value=1.0)
+    known = F.pad(_one_frame(latents).float().cpu().movedim(1, -1), (0, 1), value=1.0)
     return to_images((known @ _preview_map(pipe, family)).movedim(-1, 1))
 
 
-def decode(pipe: Any, family: FamilySpec, latents: Tensor) -> list[Image.Image]:
-    """Pictures of final latents, a few at a time; tried again in float32 where half precision gives no numbers.
+def decode(
+    pipe: Any, family: FamilySpec, latents: Tensor, on_note: Callable[[str], None] = lambda note: None
+) -> list[tuple[Image.Image, ...]]:
+    """The frames of each of the final latents, a few at a time; tried again in float32 where half precision gives no
+    numbers or nothing but black, and `on_note` is told.
 
     Raises:
         StudioError: the latents or the VAE's output are no numbers.
     """
     if not bool(torch.isfinite(latents).all()):
         raise StudioError("Sampling ended in values that are no numbers.", "Use a smaller ω or β, or full precision.")
-    images: list[Image.Image] = []
-    for part in latents.split(8):
+    results: list[tuple[Image.Image, ...]] = []
+    for part in latents.split(8 if latents.ndim == 4 else 1):
         pixels = family.decode_latents(pipe, part)
-        if not bool(torch.isfinite(pixels).all()) and pipe.vae.dtype != torch.float32:
+        spoilt = not bool(torch.isfinite(pixels).all()) or bool((pixels.flatten(1).amax(1) <= -0.99).any())
+        if spoilt and pipe.vae.dtype != torch.float32:
             pipe.vae.to(torch.float32)
+            on_note("The VAE gave a black image in half precision; it was decoded again in float32.")
             pixels = family.decode_latents(pipe, part)
         if not bool(torch.isfinite(pixels).all()):
             raise StudioError("The VAE gave values that are no numbers.", "The model's VAE is damaged: fetch it again.")
-        images += to_images(pixels)
-    return images
+        results += [tuple(to_images(one if one.ndim == 4 else one[None])) for one in pixels]
+    return results
 
 
 def _batches(comparison: Comparison, max_rows: int | None) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
@@ -171,6 +188,8 @@ def render(
     negative: LowRank | None = None,
     on_step: Callable[[StepPreview], None] | None = None,
     on_image: Callable[[RenderedImage], None] | None = None,
+    on_note: Callable[[str], None] = lambda note: None,
+    encode_prompt: Callable[..., Conditioning] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
     max_rows: int | None = None,
 ) -> list[RenderedImage]:
@@ -181,6 +200,8 @@ def render(
         positive, negative: the offsets eta and delta.
         on_step: called after every step with rough pictures.
         on_image: called with each image as its batch is finished.
+        on_note: told in a sentence what was done otherwise than asked.
+        encode_prompt: in place of the family's own, where the text encoder has been freed.
         cancelled: asked after every step; true ends the rendering within that step.
         max_rows: most rows of one forward; None is no limit.
 
@@ -189,8 +210,15 @@ def render(
         StudioError: a setting or an offset does not fit the model.
     """
     standard = family.defaults(pipe)
-    height, width = comparison.height or standard.height, comparison.width or standard.width
-    shape = family.latent_shape(pipe, height, width)
+    size = Size(
+        comparison.height or standard.size.height,
+        comparison.width or standard.size.width,
+        comparison.frames or standard.size.frames,
+    )
+    shape = family.latent_shape(pipe, size)
+    if comparison.dynamic_guidance and not family.dynamic_guidance:
+        raise StudioError(f"{family.title} has no dynamic guidance.", "Turn it off.")
+    encode_prompt = encode_prompt or family.encode_prompt
     denoiser = family.denoiser(pipe)
     device, dtype = next((p.device, p.dtype) for p in denoiser.parameters())
     batches = _batches(comparison, max_rows)
@@ -199,12 +227,17 @@ def render(
     try:
         with row_gate(denoiser, positive, negative, train_timesteps=own_scheduler.config.num_train_timesteps) as gate:
             for number, (columns, seeds) in enumerate(batches):
-                pipe.scheduler = make_scheduler(comparison.scheduler, own_scheduler.config)
+                pipe.scheduler = family.make_scheduler(comparison.scheduler or standard.scheduler, own_scheduler.config)
                 weights = [comparison.columns[column] for column in columns]
                 gate.set_columns(weights, len(seeds))
                 latents = start_latents(seeds, shape).repeat(len(columns), *(1,) * len(shape)).to(device, dtype)
-                cond = family.encode_prompt(pipe, [comparison.prompt] * len(latents))
-                negative_cond = family.encode_prompt(pipe, [comparison.negative_prompt] * len(latents))
+                count = len(latents)
+                cond = encode_prompt(pipe, [comparison.prompt], size)
+                negative_cond = encode_prompt(pipe, [comparison.negative_prompt], size, negative=True)
+                cond, negative_cond = (
+                    {name: tensor.expand(count, *tensor.shape[1:]) for name, tensor in told.items()}
+                    for told in (cond, negative_cond)
+                )
 
                 def after_step(
                     pipeline: Any,
@@ -225,19 +258,19 @@ def render(
                 if cancelled():
                     raise Cancelled
                 ended = pipe(
-                    **family.pipeline_arguments(cond, negative_cond),
+                    **family.pipeline_arguments(cond, negative_cond, size),
+                    **({"use_dynamic_cfg": True} if comparison.dynamic_guidance else {}),
                     latents=latents,
-                    height=height,
-                    width=width,
+                    # one for each image, for samplers that draw noise on the way
+                    generator=[torch.Generator().manual_seed(seed) for _ in columns for seed in seeds],
                     num_inference_steps=comparison.steps,
                     guidance_scale=weights[0].guidance_scale,
                     output_type="latent",
                     callback_on_step_end=after_step,
-                ).images
-                images = decode(pipe, family, ended)
-                for row, image in enumerate(images):
+                )[0]
+                for row, frames in enumerate(decode(pipe, family, ended, on_note)):
                     column, seed = columns[row // len(seeds)], seeds[row % len(seeds)]
-                    finished.append(RenderedImage(column, seed, comparison.columns[column], image))
+                    finished.append(RenderedImage(column, seed, comparison.columns[column], frames))
                     if on_image:
                         on_image(finished[-1])
     finally:

@@ -1,11 +1,14 @@
-"""Image files that carry their settings: the `parameters` text other programs read, and our own JSON beside it."""
+"""Image and video files that carry their settings: the `parameters` text other programs read, and our own JSON beside it."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
+import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +35,8 @@ _NAMES = {
     "beta_late": "NPO beta late",
     "positive": "NPO positive",
     "negative": "NPO negative",
+    "frames": "Frames",
+    "fps": "FPS",
     "version": "Version",
 }
 """Our setting to its name in the `parameters` text, in the order written."""
@@ -52,6 +57,17 @@ def parameters_text(settings: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _as_json(settings: Mapping[str, Any]) -> str:
+    try:
+        text = json.dumps(dict(settings), ensure_ascii=False, allow_nan=False)
+        text.encode("utf-8")
+    except (TypeError, ValueError) as error:
+        raise StudioError(
+            "The settings hold something that cannot be written.", "Remove unusual characters."
+        ) from error
+    return text
+
+
 def save_png(image: Image.Image, path: Path, settings: Mapping[str, Any]) -> None:
     """Writes a PNG with its settings in both forms: whole, or not at all.
 
@@ -61,13 +77,7 @@ def save_png(image: Image.Image, path: Path, settings: Mapping[str, Any]) -> Non
     Raises:
         StudioError: the settings cannot be written, or the disk refuses.
     """
-    try:
-        chunk = json.dumps(dict(settings), ensure_ascii=False, allow_nan=False)
-        chunk.encode("utf-8")
-    except (TypeError, ValueError) as error:
-        raise StudioError(
-            "The settings hold something that cannot be written.", "Remove unusual characters."
-        ) from error
+    chunk = _as_json(settings)
     info = PngImagePlugin.PngInfo()
     info.add_itxt("parameters", parameters_text(settings))
     info.add_itxt(CHUNK, chunk)
@@ -110,12 +120,88 @@ def read_png(path: Path) -> dict[str, Any]:
             f"“{path.name}” carries no settings of this studio.",
             "Sites that re-encode pictures remove them: use the original file.",
         )
+    return _settings_of(text, path.name)
+
+
+def _settings_of(text: str, name: str) -> dict[str, Any]:
+    again = "Drop a file as the studio saved it."
     if len(text) > TEXT_LIMIT:
-        raise StudioError(f"The settings in “{path.name}” are too long.", again)
+        raise StudioError(f"The settings in “{name}” are too long.", again)
     try:
         settings = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise StudioError(f"The settings in “{path.name}” are damaged.", again) from error
+        raise StudioError(f"The settings in “{name}” are damaged.", again) from error
     if not isinstance(settings, dict):
-        raise StudioError(f"The settings in “{path.name}” are damaged.", again)
+        raise StudioError(f"The settings in “{name}” are damaged.", again)
     return settings
+
+
+def contact_sheet(frames: Sequence[Image.Image], *, most: int = 12) -> Image.Image:
+    """Up to `most` frames of a video, evenly spread, first and last among them, as one picture row by row."""
+    count = min(most, len(frames))
+    chosen = [frames[round(i * (len(frames) - 1) / max(1, count - 1))] for i in range(count)]
+    columns = math.ceil(math.sqrt(count * 1.5))
+    width, height = chosen[0].size
+    sheet = Image.new("RGB", (columns * width, math.ceil(count / columns) * height), "white")
+    for index, frame in enumerate(chosen):
+        sheet.paste(frame, (index % columns * width, index // columns * height))
+    return sheet
+
+
+def save_mp4(frames: Sequence[Image.Image], path: Path, settings: Mapping[str, Any], *, fps: int) -> None:
+    """Writes an H.264 video with its settings in the container and in `<name>.json` beside it: whole, or not at all.
+
+    Args:
+        fps: frames a second.
+
+    Raises:
+        StudioError: the settings cannot be written, the disk refuses, or the encoder fails.
+    """
+    import imageio_ffmpeg
+
+    chunk = _as_json(settings)
+    staged = path.with_suffix(".part.mp4")
+    tags = ["-metadata", f"{CHUNK}={chunk}", "-metadata", f"comment={parameters_text(settings)}"]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writer = imageio_ffmpeg.write_frames(
+            str(staged),
+            frames[0].size,
+            fps=fps,
+            quality=9,
+            macro_block_size=2,
+            output_params=["-movflags", "+faststart+use_metadata_tags", *tags],
+        )
+        writer.send(None)
+        for frame in frames:
+            writer.send(frame.convert("RGB").tobytes())
+        writer.close()
+        path.with_suffix(".json").write_text(chunk + "\n", encoding="utf-8")
+        os.replace(staged, path)
+    except OSError as error:
+        raise StudioError(f"“{path.name}” could not be written.", "Free disk space.") from error
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+def read_mp4(path: Path) -> dict[str, Any]:
+    """The settings that the studio wrote into a video.
+
+    Raises:
+        StudioError: no video, or one without settings.
+    """
+    import imageio_ffmpeg
+
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", f"file:{path}", "-f", "ffmetadata", "-"]
+    try:
+        answer = subprocess.run(command, capture_output=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise StudioError(f"“{path.name}” is not a readable video.", "Drop an MP4 as the studio saved it.") from error
+    text = answer.stdout.decode("utf-8", errors="replace")
+    found = re.search(rf"^{CHUNK}=((?:\\.|[^\\\n])*)$", text, re.MULTILINE | re.DOTALL)
+    if found is None:
+        raise StudioError(
+            f"“{path.name}” carries no settings of this studio.",
+            "Sites that re-encode videos remove them: use the original file, or the JSON beside it.",
+        )
+    return _settings_of(re.sub(r"\\(.)", r"\1", found.group(1), flags=re.DOTALL), path.name)

@@ -43,11 +43,15 @@ class NoiseSchedule:
 
     @classmethod
     def from_scheduler(cls, scheduler: Any) -> NoiseSchedule:
-        """The schedule of a diffusers scheduler that has `alphas_cumprod` (zero terminal SNR and SNR shift included).
+        """The schedule of a diffusers scheduler: by its `alphas_cumprod` (zero terminal SNR and SNR shift included), or
+        the straight line of flow matching, whose network is told t = T sigma.
 
         Raises:
             StudioError: the scheduler has no such schedule, or predicts something unknown.
         """
+        if type(scheduler).__name__.startswith("FlowMatch"):
+            sigma = torch.arange(scheduler.config.num_train_timesteps) / scheduler.config.num_train_timesteps
+            return cls(1 - sigma, sigma, Prediction.FLOW)
         kind = scheduler.config.get("prediction_type", "epsilon")
         if not hasattr(scheduler, "alphas_cumprod") or kind not in (Prediction.EPSILON, Prediction.V):
             raise StudioError(

@@ -37,7 +37,7 @@ class CompareSettings:
     """A comparison as a person sets it up: names of things instead of the things.
 
     `positive` and `negative` are names of offsets, empty for none; the other fields are those of
-    `core.generation.compare.Comparison`.
+    `core.generation.compare.Comparison`. An empty scheduler is the family's usual one; fps 0 the model's own.
     """
 
     base: str = BUNDLED
@@ -48,9 +48,12 @@ class CompareSettings:
     seeds: tuple[int, ...] = (0,)
     columns: tuple[GuidanceWeights, ...] = field(default_factory=lambda: (GuidanceWeights(omega=2),))
     steps: int = 25
-    scheduler: str = "dpmsolver++"
+    scheduler: str = ""
     height: int | None = None
     width: int | None = None
+    frames: int | None = None
+    fps: int = 0
+    dynamic_guidance: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,15 @@ class Saved:
     seed: int
     path: Path
     settings: dict[str, Any]
+    picture: Path
+    """The file itself; of a video its contact sheet."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something was done otherwise than asked; a sentence."""
+
+    text: str
 
 
 class Engine:
@@ -151,7 +163,7 @@ class Engine:
 
     def compare(
         self, settings: CompareSettings, *, cancelled: Callable[[], bool] = lambda: False
-    ) -> Iterator[Waiting | Sampling | Saved]:
+    ) -> Iterator[Waiting | Sampling | Saved | Note]:
         """Renders a comparison, step by step, and keeps its pictures in the workspace's outputs.
 
         Args:
@@ -169,7 +181,7 @@ class Engine:
         negative = find_offset(self.workspace, settings.negative)
         if self._lock.locked():
             yield Waiting("Waiting for the rendering before this one.")
-        told: queue.Queue[Waiting | Sampling | Saved | BaseException | None] = queue.Queue()
+        told: queue.Queue[Waiting | Sampling | Saved | Note | BaseException | None] = queue.Queue()
         left = threading.Event()
         worker = threading.Thread(
             target=self._render, args=(settings, base, positive, negative, told, left, cancelled), daemon=True
@@ -217,9 +229,11 @@ class Engine:
                     seeds=settings.seeds,
                     columns=settings.columns,
                     steps=settings.steps,
-                    scheduler=settings.scheduler,
+                    scheduler=settings.scheduler or None,
                     height=settings.height,
                     width=settings.width,
+                    frames=settings.frames,
+                    dynamic_guidance=settings.dynamic_guidance,
                 )
                 stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
                 with contextlib.suppress(Cancelled):
@@ -230,7 +244,8 @@ class Engine:
                         positive=self._offset(positive, family.name),
                         negative=self._offset(negative, family.name),
                         on_step=lambda s: told.put(Sampling(s.step, s.steps, s.columns, s.images)),
-                        on_image=lambda image: told.put(self._save(image, settings, stamp)),
+                        on_image=lambda image: told.put(self._save(image, settings, stamp, pipe, family)),
+                        on_note=lambda text: told.put(Note(text)),
                         cancelled=given_up,
                         max_rows=32 if self.memory == "high" else 4,
                     )
@@ -247,16 +262,17 @@ class Engine:
                 else StudioError(f"Rendering failed: {type(error).__name__}: {str(error)[:200]}", "See the console.")
             )
 
-    def _save(self, image: Any, settings: CompareSettings, stamp: str) -> Saved:
-        from core.families.samplers import SAMPLERS
-        from core.generation.media import save_png
+    def _save(self, image: Any, settings: CompareSettings, stamp: str, pipe: Any, family: Any) -> Saved:
+        from core.generation.media import contact_sheet, save_mp4, save_png
 
         weights: GuidanceWeights = image.weights
+        standard = family.defaults(pipe)
+        scheduler = settings.scheduler or standard.scheduler
         facts = {
             "prompt": settings.prompt,
             "negative_prompt": settings.negative_prompt,
             "steps": settings.steps,
-            "sampler": SAMPLERS[settings.scheduler][1],
+            "sampler": family.samplers[scheduler][1],
             "guidance_scale": weights.guidance_scale,
             "seed": image.seed,
             "size": f"{image.image.width}x{image.image.height}",
@@ -268,12 +284,18 @@ class Engine:
             "beta_late": weights.beta_schedule.late,
             "positive": Path(settings.positive).name,
             "negative": Path(settings.negative).name,
-            "scheduler": settings.scheduler,
+            "scheduler": scheduler,
             "version": f"self-npo-studio {__version__}",
         }
-        path = self.workspace.outputs / f"{stamp}-{image.column}-{image.seed}.png"
-        save_png(image.image, path, facts)
-        return Saved(image.column, image.seed, path, facts)
+        picture = self.workspace.outputs / f"{stamp}-{image.column}-{image.seed}.png"
+        if len(image.frames) == 1 and not standard.fps:
+            save_png(image.image, picture, facts)
+            return Saved(image.column, image.seed, picture, facts, picture)
+        facts |= {"frames": len(image.frames), "fps": settings.fps or standard.fps}
+        facts["dynamic_guidance"] = settings.dynamic_guidance
+        save_png(contact_sheet(image.frames), picture, facts)
+        save_mp4(image.frames, picture.with_suffix(".mp4"), facts, fps=facts["fps"])
+        return Saved(image.column, image.seed, picture.with_suffix(".mp4"), facts, picture)
 
 
 def describe_settings(settings: dict[str, Any]) -> str:

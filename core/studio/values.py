@@ -27,11 +27,14 @@ DEFAULTS: dict[str, Any] = {
     "seed": 0,
     "images": 2,
     "steps": 25,
-    "scheduler": "dpmsolver++",
+    "scheduler": "",
     "height": 0,
     "width": 0,
+    "frames": 0,
+    "fps": 0,
+    "dynamic_guidance": False,
 }
-"""Every value with what it is where nothing is said. Sizes of 0 are the model's own."""
+"""Every value with what it is where nothing is said. 0 and an empty scheduler are the model's own."""
 
 FILE_LIMIT = 2**20
 
@@ -87,6 +90,9 @@ def comparison_of(values: Mapping[str, Any]) -> CompareSettings:
         scheduler=told["scheduler"],
         height=_whole("height", told["height"]) or None,
         width=_whole("width", told["width"]) or None,
+        frames=_whole("frames", told["frames"]) or None,
+        fps=_whole("fps", told["fps"]),
+        dynamic_guidance=told["dynamic_guidance"] is True,
     )
 
 

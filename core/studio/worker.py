@@ -143,8 +143,20 @@ def preview_of(
 
     Cost: 50 row-forwards a picture.
     """
+    from core.families.base import Conditioning, Size
     from core.generation.compare import Cancelled, Comparison, render
     from core.method.guidance import GuidanceWeights
+
+    standard = family.defaults(pipe).size
+    size = Size(config.height or standard.height, config.width or standard.width, config.frames or standard.frames)
+    # encoded now: a large text encoder is freed when training begins
+    told = {prompt: family.encode_prompt(pipe, [prompt], size) for prompt in prompts}
+    empty = family.encode_prompt(pipe, [""], size, negative=True)
+
+    def encoded(pipe: Any, asked: list[str], size: Size, negative: bool = False) -> Conditioning:
+        cond = empty if negative else told[asked[0]]
+        device = next(family.denoiser(pipe).parameters()).device
+        return {name: tensor.to(device) for name, tensor in cond.items()}
 
     def preview(low_rank: LowRank, kind: str) -> list[Image.Image] | None:
         beta = config.preview_beta if kind == "guided" else 0.0
@@ -156,9 +168,17 @@ def preview_of(
                 columns=(GuidanceWeights(omega=config.preview_omega, beta=beta),),
                 height=config.height or None,
                 width=config.width or None,
+                frames=config.frames or None,
             )
             try:
-                found = render(pipe, family, comparison, negative=low_rank, cancelled=lambda: stop() is not None)
+                found = render(
+                    pipe,
+                    family,
+                    comparison,
+                    negative=low_rank,
+                    encode_prompt=encoded,
+                    cancelled=lambda: stop() is not None,
+                )
             except Cancelled:
                 return None
             pictures += [image.image for image in found]

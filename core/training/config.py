@@ -76,6 +76,7 @@ class TrainConfig:
     caption_dropout: float = _setting(0.1, "Share of samples trained without their prompt.", low=0.0, high=1.0)
     height: int = _setting(0, "Height in pixels; 0 is the model's own.", low=0, high=8192)
     width: int = _setting(0, "Width in pixels; 0 is the model's own.", low=0, high=8192)
+    frames: int = _setting(0, "Frames of a video; 0 is the model's own number.", low=0, high=1000)
 
     preview_every: int = _setting(50, "Steps between previews; 0 is none.", low=0, high=1_000_000)
     preview_prompts: tuple[str, ...] = _setting((), "Prompts of the previews; empty: the first of the prompts.")

@@ -39,7 +39,7 @@ from core.events import (
     StepDone,
     TrainEvent,
 )
-from core.families.base import FamilySpec
+from core.families.base import FamilySpec, Size
 from core.method.schedule import NoiseSchedule, ddim_grid
 from core.offsets.low_rank import LowRank
 from core.offsets.offset import save_offset
@@ -137,11 +137,15 @@ def train(
     texts = begin(folder, base, lambda: choose_texts(config, prompts))
     schedule = NoiseSchedule.from_scheduler(pipe.scheduler).to(device)
     standard = family.defaults(pipe)
-    height, width = config.height or standard.height, config.width or standard.width
-    shape = family.latent_shape(pipe, height, width)
-    grid = ddim_grid(schedule.timesteps, config.ddim_grid, spacing=pipe.scheduler.config.timestep_spacing)
+    size = Size(
+        config.height or standard.size.height, config.width or standard.size.width, config.frames or standard.size.frames
+    )
+    shape = family.latent_shape(pipe, size)
+    grid = ddim_grid(schedule.timesteps, config.ddim_grid, spacing=pipe.scheduler.config.get("timestep_spacing", "leading"))
 
-    cond, empty = conditionings(pipe, family, texts)
+    cond, empty = conditionings(pipe, family, texts, size)
+    if family.large_text_encoder:
+        family.free_text_encoders(pipe)
 
     if device.type == "cpu":
         denoiser.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a fifth faster there
@@ -222,7 +226,7 @@ def train(
     if config.start != "noise":
         if main and not (folder / FILE).exists():
             if config.start == "images":
-                encode_images(pipe, family, config, texts, height, width).save(folder / FILE)
+                encode_images(pipe, family, config, texts, size).save(folder / FILE)
             else:
 
                 def run_base(x: Tensor, t: Tensor, told: dict[str, Tensor]) -> Tensor:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from core.errors import StudioError
-from core.families.base import Conditioning, FamilySpec, join, take
+from core.families.base import Conditioning, FamilySpec, Size, join, take
 from core.method.schedule import NoiseSchedule
 from core.method.tdft import guided_denoiser
 from core.training.config import TrainConfig
@@ -77,14 +77,17 @@ def choose_texts(config: TrainConfig, prompts: Sequence[str]) -> list[str]:
     )
 
 
-def conditionings(pipe: Any, family: FamilySpec, texts: Sequence[str]) -> tuple[Conditioning, Conditioning]:
+def conditionings(
+    pipe: Any, family: FamilySpec, texts: Sequence[str], size: Size
+) -> tuple[Conditioning, Conditioning]:
     """(conditioning of each text, of the empty prompt) on the CPU. Texts that recur are encoded once."""
     unique = list(dict.fromkeys(texts))
-    parts = [family.encode_prompt(pipe, unique[i : i + 32]) for i in range(0, len(unique), 32)]
+    parts = [family.encode_prompt(pipe, unique[i : i + 32], size) for i in range(0, len(unique), 32)]
     place = {text: i for i, text in enumerate(unique)}
     rows = [place[text] for text in texts]
     cond = {name: torch.cat([part[name].cpu() for part in parts])[rows] for name in parts[0]}
-    return cond, {name: tensor.cpu() for name, tensor in family.encode_prompt(pipe, [""]).items()}
+    empty = family.encode_prompt(pipe, [""], size, negative=True)
+    return cond, {name: tensor.cpu() for name, tensor in empty.items()}
 
 
 @torch.no_grad()
@@ -167,13 +170,16 @@ def read_captioned_images(folder: Path, limit: int) -> list[tuple[Path, str]]:
 
 
 def encode_images(
-    pipe: Any, family: FamilySpec, config: TrainConfig, texts: Sequence[str], height: int, width: int
+    pipe: Any, family: FamilySpec, config: TrainConfig, texts: Sequence[str], size: Size
 ) -> Pool:
     """The pictures of the run's folder as latents, cut to the middle and scaled to the size.
 
     Raises:
         StudioError: a picture cannot be read, or the folder is not the one that `texts` were read from.
     """
+    if size.frames != 1:
+        raise StudioError("A folder of images cannot start the training of a video model.", "Choose start own.")
+    height, width = size.height, size.width
     found = read_captioned_images(Path(config.images_folder), config.pool_size)
     if [text for _, text in found] != list(texts):
         raise StudioError("The folder of images has changed since the run began.", "Start a new run.")

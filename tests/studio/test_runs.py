@@ -15,6 +15,7 @@ import torch
 from core.errors import StudioError
 from core.events import CheckpointSaved, RunFailed, RunFinished, StepDone
 from core.families import get
+from core.families.base import Size
 from core.method.schedule import NoiseSchedule, ddim_grid
 from core.studio.journal import Journal, read_events, read_newest
 from core.studio.runs import create_run, get_run, list_runs, reap, start_run
@@ -138,10 +139,10 @@ def first_step(workspace, run, settings, ranks):
     family = get("sd15")
     pipe = family.load(workspace.models / "tiny")
     texts = json.loads((run.folder / "start.json").read_text())["texts"]
-    cond, empty = conditionings(pipe, family, texts)
+    cond, empty = conditionings(pipe, family, texts, Size(32, 32))
     schedule = NoiseSchedule.from_scheduler(pipe.scheduler)
     grid = ddim_grid(schedule.timesteps, settings.ddim_grid)
-    shape = family.latent_shape(pipe, 32, 32)
+    shape = family.latent_shape(pipe, Size(32, 32))
     student = Student(pipe.unet, family.lora_targets, settings)
     objective = Objective(settings, schedule, grid, shape, Pool(), cond, empty)
     total = torch.zeros(())
