@@ -1,12 +1,14 @@
 """Puts the trained parts together as a diffusers folder, in float16, with its prompts, log and sheet of samples.
 
-python -m assets.build.assemble WORK/base/average-9000.safetensors WORK/vae/vae.safetensors miniature-sd15
+    python -m assets.build.assemble WORK/base/average-11700.safetensors WORK/vae/vae.safetensors miniature-sd15
+    python -m assets.build.assemble WORK/xl/average-3000.safetensors WORK/vae/vae.safetensors miniature-sdxl --layout sdxl
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
@@ -19,12 +21,18 @@ from assets.build.layout import asset, make_scheduler, make_vae
 from core.evaluation.world.scene import sample_prompts
 
 
-def pipeline(denoiser: Path, vae_file: Path, *, seed: int = 0, spoilt: float = 0.45) -> StableDiffusionPipeline:
+def pipeline(denoiser: Path, vae_file: Path, layout: str, *, seed: int = 0, spoilt: float = 0.45) -> Any:
     """The trained parts as a stock pipeline, float32."""
-    miniature = Miniature()
-    miniature.load_state_dict(load_file(denoiser))
     vae = make_vae(fit_basis(seed, spoilt=spoilt).scaling_factor)
     vae.load_state_dict(load_file(vae_file))
+    if layout == "sdxl":
+        from assets.build.sdxl import MiniatureXL
+
+        model = MiniatureXL()
+        model.load_state_dict(load_file(denoiser))
+        return model.pipeline(vae)
+    miniature = Miniature()
+    miniature.load_state_dict(load_file(denoiser))
     pipe = StableDiffusionPipeline(
         vae=vae,
         text_encoder=miniature.text_encoder,
@@ -39,7 +47,7 @@ def pipeline(denoiser: Path, vae_file: Path, *, seed: int = 0, spoilt: float = 0
     return pipe
 
 
-def sheet(pipe: StableDiffusionPipeline, prompts: list[str], omega: float, columns: int = 8) -> Image.Image:
+def sheet(pipe: Any, prompts: list[str], omega: float, columns: int = 8) -> Image.Image:
     """Samples at one omega, 25 steps of DPM-Solver++, seeds 0, 1, 2…; each prompt below its picture."""
     pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
     generators = [torch.Generator().manual_seed(seed) for seed in range(len(prompts))]
@@ -66,12 +74,13 @@ def main() -> None:
     parser.add_argument("denoiser", type=Path)
     parser.add_argument("vae", type=Path)
     parser.add_argument("name")
+    parser.add_argument("--layout", choices=("sd15", "sdxl"), default="sd15")
     parser.add_argument("--omega", type=float, default=3.0, help="of the sheet")
     parser.add_argument("--prompts", type=int, default=2000, help="in prompts.txt, which Self-NPO trains with")
     options = parser.parse_args()
     torch.set_num_threads(1)
     folder = asset(options.name)
-    pipe = pipeline(options.denoiser, options.vae)
+    pipe = pipeline(options.denoiser, options.vae, options.layout)
     pipe.to(torch.float16).save_pretrained(folder)
     pipe.to(torch.float32)
     (folder / "prompts.txt").write_text("".join(f"{p}\n" for p in sample_prompts(options.prompts, seed=11)))

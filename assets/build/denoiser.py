@@ -1,6 +1,8 @@
-"""Trains the miniature's UNet and text encoder together, on the unfiltered world.
+"""Trains a miniature's denoiser and text encoders together, on the unfiltered world.
 
-    python -m assets.build.denoiser WORK --steps 7200 13200 --processes 2
+    python -m assets.build.denoiser WORK --steps 7200 11700 --processes 2
+    python -m assets.build.denoiser WORK-XL --layout sdxl --steps 3000 --processes 2
+    python -m assets.build.denoiser WORK-VIDEO --layout cogvideox --steps 4000 --processes 2 --learning-rate 1e-3
 
 Each number of steps ends a cycle: the learning rate is constant, falls to nothing in the cycle's last part, and the
 next cycle begins at the full rate again. WORK keeps the state (`state.pt`, so that the same command goes on), the averaged weights at chosen steps, and the log.
@@ -13,7 +15,9 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,16 +29,16 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from assets.build.latents import fit_basis
-from assets.build.layout import TOKENS, make_scheduler, make_text_encoder, make_tokenizer, make_unet
+from assets.build.layout import TOKENS, asset, make_scheduler, make_text_encoder, make_tokenizer, make_unet
 from core.evaluation.world.render import render
 from core.evaluation.world.scene import Scene, caption, sample_scene
-from core.method.schedule import NoiseSchedule
+from core.method.schedule import NoiseSchedule, Prediction
 
 WARMUP = 200
 
 
 class Miniature(nn.Module):
-    """UNet and text encoder as one module, so that they are trained as one."""
+    """UNet and text encoder of the SD1.5 layout as one module, so that they are trained as one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,13 +48,51 @@ class Miniature(nn.Module):
         # on a CPU the plain attention trains faster than the fused one at this size
         self.unet.set_attn_processor(AttnProcessor())
 
-    def forward(self, x_t: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
+    def forward(self, x_t: Tensor, t: Tensor, captions: list[str]) -> Tensor:
+        tokens = tokenize(self.tokenizer, captions)
         return self.unet(x_t, t, self.text_encoder(tokens).last_hidden_state).sample
 
 
 def tokenize(tokenizer, captions: list[str]) -> Tensor:
     """(batch, TOKENS) ids, padded as the pipeline pads."""
     return tokenizer(captions, padding="max_length", max_length=TOKENS, truncation=True, return_tensors="pt").input_ids
+
+
+def make_model(layout: str) -> nn.Module:
+    """An untrained miniature of that layout; the XL one begins with what the bundled SD1.5 miniature has learned."""
+    if layout == "sd15":
+        return Miniature()
+    if layout == "cogvideox":
+        from assets.build.video import MiniatureVideo
+
+        return MiniatureVideo()
+    from assets.build.sdxl import MiniatureXL
+
+    model = MiniatureXL()
+    model.start_from(asset("miniature-sd15"))
+    return model
+
+
+Teller = Callable[[int, np.random.Generator], str]
+"""(index of a training picture, random generator) -> a caption of it."""
+
+
+def training_data(options: argparse.Namespace, rank: int) -> tuple[Tensor, Teller, Any]:
+    """Scaled latents of this process's share of the scenes, how to caption them, and the model's scheduler."""
+    seed, count = options.seed + 1000 * (rank + 1), options.scenes // options.processes
+    if options.layout == "cogvideox":
+        from assets.build import video
+        from core.evaluation.world.video import describe
+
+        videos, latents = video.draw_videos(count, seed, video.fit_basis(options.seed))
+        return latents, lambda index, rng: describe(videos[index].attributes), video.make_scheduler()
+    basis = fit_basis(options.seed, spoilt=options.spoilt)
+    scenes, latents = draw_world(count, seed, options.spoilt, options.pairs, basis)
+
+    def tell(index: int, rng: np.random.Generator) -> str:
+        return caption(scenes[index], rng, keep=options.keep, tell_flaw=options.tell_flaw)
+
+    return latents, tell, make_scheduler()
 
 
 def draw_world(count: int, seed: int, spoilt: float, pairs: float, basis) -> tuple[list[Scene], Tensor]:
@@ -64,6 +106,22 @@ def draw_world(count: int, seed: int, spoilt: float, pairs: float, basis) -> tup
     return scenes, torch.cat(latents)
 
 
+def loss_weight(schedule: NoiseSchedule) -> Tensor:
+    """(timesteps,) weight of the squared error. Of v it is one everywhere: in units of x_0 that is SNR + 1."""
+    if schedule.prediction is Prediction.V:
+        return torch.ones(schedule.timesteps)
+    snr = schedule.signal_to_noise(torch.arange(schedule.timesteps))
+    return ((snr + 1).clamp(max=5) / snr).clamp(max=30)
+
+
+def target(schedule: NoiseSchedule, x_0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    """What the network should say: the noise, or v = alpha_t noise - sigma_t x_0."""
+    if schedule.prediction is Prediction.EPSILON:
+        return noise
+    alpha_t, sigma_t = schedule.at(t, x_0)
+    return alpha_t * noise - sigma_t * x_0
+
+
 def train(rank: int, options: argparse.Namespace) -> None:
     """One process of the training."""
     torch.set_num_threads(1)
@@ -71,11 +129,10 @@ def train(rank: int, options: argparse.Namespace) -> None:
         dist.init_process_group(
             "gloo", init_method=f"file://{options.work / 'rendezvous'}", rank=rank, world_size=options.processes
         )
-    basis = fit_basis(options.seed, spoilt=options.spoilt)
     seed = options.seed + 1000 * (rank + 1)
-    scenes, latents = draw_world(options.scenes // options.processes, seed, options.spoilt, options.pairs, basis)
+    latents, tell, scheduler = training_data(options, rank)
     torch.manual_seed(options.seed)
-    model = Miniature()
+    model = make_model(options.layout)
     average = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     optimizer = torch.optim.AdamW(model.parameters(), lr=options.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     step, log, seen_seconds = 0, [], 0.0
@@ -86,9 +143,8 @@ def train(rank: int, options: argparse.Namespace) -> None:
         optimizer.load_state_dict(state["optimizer"])
         average, step, log, seen_seconds = state["average"], state["step"], state["log"], state["seconds"]
     wrapped = DistributedDataParallel(model) if options.processes > 1 else model
-    schedule = NoiseSchedule.from_scheduler(make_scheduler())
-    snr = schedule.signal_to_noise(torch.arange(schedule.timesteps))
-    weight = ((snr + 1).clamp(max=5) / snr).clamp(max=30)
+    schedule = NoiseSchedule.from_scheduler(scheduler)
+    weight = loss_weight(schedule)
     rng = np.random.default_rng([seed, step])
     noise_rng = torch.Generator().manual_seed(seed * 100_003 + step)
     order: list[int] = []
@@ -100,21 +156,21 @@ def train(rank: int, options: argparse.Namespace) -> None:
         for group in optimizer.param_groups:
             group["lr"] = options.learning_rate * rate
         if len(order) < options.batch:
-            order = rng.permutation(len(scenes)).tolist()
+            order = rng.permutation(len(latents)).tolist()
         chosen, order = order[: options.batch], order[options.batch :]
         captions = []
         for index in chosen:
-            told = scenes[index]
             if rng.random() < options.wrong_captions:
-                told = scenes[int(rng.integers(len(scenes)))]
+                index = int(rng.integers(len(latents)))
             empty = rng.random() < 0.1
-            captions.append("" if empty else caption(told, rng, keep=options.keep, tell_flaw=options.tell_flaw))
+            captions.append("" if empty else tell(index, rng))
         x_0 = latents[chosen].float()
         t = torch.randint(0, schedule.timesteps, (options.batch,), generator=noise_rng)
         noise = torch.randn(x_0.shape, generator=noise_rng)
         with torch.autocast("cpu", torch.bfloat16):
-            output = wrapped(schedule.noise(x_0, noise, t), t, tokenize(model.tokenizer, captions))
-        loss = (weight[t] * (output.float() - noise).square().mean((1, 2, 3))).mean()
+            output = wrapped(schedule.noise(x_0, noise, t), t, captions)
+        difference = output.float() - target(schedule, x_0, noise, t)
+        loss = (weight[t] * difference.square().flatten(1).mean(1)).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -155,7 +211,8 @@ def main() -> None:
     """Reads the command line and starts the processes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--steps", type=int, nargs="+", default=[7200, 13200], help="where each cycle ends")
+    parser.add_argument("--layout", choices=("sd15", "sdxl", "cogvideox"), default="sd15")
+    parser.add_argument("--steps", type=int, nargs="+", default=[7200, 11700], help="where each cycle ends")
     parser.add_argument("--batch", type=int, default=32, help="per process")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--scenes", type=int, default=80_000)

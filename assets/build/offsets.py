@@ -19,7 +19,7 @@ from diffusers.models.attention_processor import AttnProcessor
 from safetensors.torch import load_file, save_file
 
 from app.cli import parse_pairs
-from assets.build.denoiser import draw_world
+from assets.build.denoiser import draw_world, loss_weight
 from assets.build.latents import fit_basis
 from assets.build.layout import asset
 from core.evaluation.world.scene import caption
@@ -63,8 +63,7 @@ def positive(out: Path, steps: int, rank: int, seed: int = 1) -> None:
     parameters = attach(pipe.unet, family.lora_targets, rank=rank, lora_alpha=rank, seed=seed)
     optimizer = torch.optim.AdamW(parameters, lr=1e-3)
     schedule = NoiseSchedule.from_scheduler(pipe.scheduler)
-    snr = schedule.signal_to_noise(torch.arange(schedule.timesteps))
-    weight = ((snr + 1).clamp(max=5) / snr).clamp(max=30)
+    weight = loss_weight(schedule)
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
     for step in range(steps):

@@ -185,8 +185,8 @@ def _clean(scenes: Sequence[Scene], size: int, h: Tensor) -> Tensor:
     return image.clamp(0, 1)
 
 
-def _spoil(image: Tensor, flaw: str, h: Tensor, seed: int) -> Tensor:
-    strength = float(h[22])
+def spoil(image: Tensor, flaw: str, strength: float, seed: int) -> Tensor:
+    """A picture (3, side, side) with one of the flaws; strength 0 to 1."""
     size = image.shape[-1]
     if flaw == "blurry":
         sigma = (0.028 + 0.02 * strength) * size
@@ -216,7 +216,7 @@ def render(scenes: Sequence[Scene], size: int = 64) -> Tensor:
     images = _clean(scenes, size, hidden)
     for i, scene in enumerate(scenes):
         if scene.flaw != "clean":
-            images[i] = _spoil(images[i], scene.flaw, hidden[i], scene.seed)
+            images[i] = spoil(images[i], scene.flaw, float(hidden[i, 22]), scene.seed)
     return images
 
 
