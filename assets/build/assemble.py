@@ -1,7 +1,7 @@
 """Puts the trained parts together as a diffusers folder, in float16, with its prompts, log and sheet of samples.
 
-    python -m assets.build.assemble WORK/base/average-11700.safetensors WORK/vae/vae.safetensors miniature-sd15
-    python -m assets.build.assemble WORK/xl/average-3000.safetensors WORK/vae/vae.safetensors miniature-sdxl --layout sdxl
+python -m assets.build.assemble WORK/base/average-11700.safetensors WORK/vae/vae.safetensors miniature-sd15
+python -m assets.build.assemble WORK/xl/average-3000.safetensors WORK/vae/vae.safetensors miniature-sdxl --layout sdxl
 """
 
 from __future__ import annotations

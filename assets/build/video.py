@@ -37,7 +37,6 @@ from core.evaluation.world.video import (
     FRAMES,
     SIDE,
     VideoScene,
-    describe,
     parse,
     render_video,
     sample_prompts,
@@ -61,7 +60,9 @@ class BlockBasis:
 
     def encode(self, videos: Tensor) -> Tensor:
         """Raw latents (batch, CHANNELS, 3, 12, 12) of videos (batch, frames, 3, side, side) in [-1, 1]."""
-        parts = [(blocks(videos, first) - m) @ b for first, m, b in zip((True, False), self.means, self.bases, strict=True)]
+        parts = [
+            (blocks(videos, first) - m) @ b for first, m, b in zip((True, False), self.means, self.bases, strict=True)
+        ]
         grid = SIDE // 4
         first = parts[0].reshape(len(videos), 1, grid, grid, CHANNELS)
         rest = parts[1].reshape(len(videos), FRAMES // 4, grid, grid, CHANNELS)
@@ -236,7 +237,9 @@ def train_vae(work: Path, steps: int, batch: int, seed: int = 0) -> None:
     held = render_video([sample_video(held_rng) for _ in range(64)]) * 2 - 1
     with torch.no_grad():
         back = vae.decode(vae.encode(held.transpose(1, 2)).latent_dist.mode()).sample.transpose(1, 2).clamp(-1, 1)
-    log.append({"held_out": "clean", "round_trip_psnr": round(10 * math.log10(4 / float((back - held).square().mean())), 2)})
+    log.append(
+        {"held_out": "clean", "round_trip_psnr": round(10 * math.log10(4 / float((back - held).square().mean())), 2)}
+    )
     print(json.dumps(log[-1]))
     (work / "vae.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
 

@@ -32,6 +32,7 @@ CARDS = {
         Card("sd15", "Stable Diffusion 1.5", "StableDiffusionPipeline", _UNET),
         Card("sdxl", "Stable Diffusion XL", "StableDiffusionXLPipeline", _UNET),
         Card("cogvideox", "CogVideoX", "CogVideoXPipeline", ("ddim", "dpm"), video=True),
+        Card("sd3", "Stable Diffusion 3", "StableDiffusion3Pipeline", ("flow-euler",)),
     )
 }
 

@@ -36,8 +36,30 @@ class LowRankLayer(NamedTuple):
         return flat.reshape(self.up.shape[0], *self.down.shape[1:])
 
 
+class DenseLayer(NamedTuple):
+    """The whole change of a layer's own parameters: of a norm, of a bias, or of a weight that is kept exactly."""
+
+    weight: Tensor | None = None
+    bias: Tensor | None = None
+
+
 LowRank = Mapping[str, LowRankLayer]
 """Module name inside the denoiser to its offset."""
+
+
+class OffsetWeights(dict[str, LowRankLayer]):
+    """An offset with whole changes beside its low-rank layers: module name to `DenseLayer`."""
+
+    def __init__(
+        self, low_rank: Mapping[str, LowRankLayer] | None = None, dense: Mapping[str, DenseLayer] | None = None
+    ) -> None:
+        super().__init__(low_rank or {})
+        self.dense = dict(dense or {})
+
+
+def dense_of(offset: LowRank) -> dict[str, DenseLayer]:
+    """The whole changes of an offset; none of one that is low-rank alone."""
+    return offset.dense if isinstance(offset, OffsetWeights) else {}
 
 
 def attach(
@@ -97,13 +119,23 @@ def adapter_disabled(denoiser: nn.Module) -> Iterator[None]:
 
 def _weights(denoiser: nn.Module, low_rank: LowRank) -> dict[str, nn.Parameter]:
     modules = dict(denoiser.named_modules())
-    missing = [name for name in low_rank if name not in modules]
+    dense = dense_of(low_rank)
+    missing = [name for name in {**low_rank, **dense} if name not in modules]
     if missing:
         raise StudioError(
-            f"{len(missing)} of the offset's {len(low_rank)} layers are not in this model, {missing[0]} for one.",
+            f"{len(missing)} of the offset's {len({**low_rank, **dense})} layers are not in this model, "
+            f"{missing[0]} for one.",
             "The offset belongs to another model: choose one made for this base.",
         )
     found: dict[str, nn.Parameter] = {}
+    for name, change in dense.items():
+        for part, tensor in (("weight", change.weight), ("bias", change.bias)):
+            own = getattr(modules[name], part, None)
+            if tensor is not None and (own is None or own.shape != tensor.shape):
+                raise StudioError(
+                    f"The offset's {part} of {name} does not fit the model's.",
+                    "The offset belongs to a model of another size or family: choose one made for this base.",
+                )
     for name, layer in low_rank.items():
         weight = modules[name].weight
         shape = (layer.up.shape[0], *layer.down.shape[1:])
@@ -128,17 +160,21 @@ def check_fits(denoiser: nn.Module, low_rank: LowRank) -> None:
 @contextmanager
 def applied(denoiser: nn.Module, low_rank: LowRank, scale: float = 1.0) -> Iterator[None]:
     """The network with `scale` times the offset in its weights; its own weights are put back bit by bit."""
-    weights = _weights(denoiser, low_rank)
-    kept = {name: weight.detach().clone() for name, weight in weights.items()}
+    changes = [(weight, low_rank[name].dense()) for name, weight in _weights(denoiser, low_rank).items()]
+    modules = dict(denoiser.named_modules())
+    for name, change in dense_of(low_rank).items():
+        pairs = ((modules[name].weight, change.weight), (getattr(modules[name], "bias", None), change.bias))
+        changes += [(own, tensor) for own, tensor in pairs if tensor is not None]  # type: ignore[misc]
+    kept = {id(weight): weight.detach().clone() for weight, _ in changes}
     try:
         with torch.no_grad():
-            for name, weight in weights.items():
-                weight.add_(low_rank[name].dense().to(weight), alpha=scale)
+            for weight, change_of_it in changes:
+                weight.add_(change_of_it.to(weight), alpha=scale)
         yield
     finally:
         with torch.no_grad():
-            for name, weight in weights.items():
-                weight.copy_(kept[name])
+            for weight, _ in changes:
+                weight.copy_(kept[id(weight)])
 
 
 def random_like(low_rank: LowRank, seed: int) -> dict[str, LowRankLayer]:

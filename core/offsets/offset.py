@@ -1,124 +1,108 @@
-"""Offset files: LoRA safetensors that diffusers and other programs read, with their provenance in the header."""
+"""Offset files: reading every dialect people have, writing diffusers and kohya LoRAs with their provenance."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
-import struct
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
 
 from core import __version__
 from core.errors import StudioError
-from core.offsets.low_rank import LowRank, LowRankLayer
-
-PREFIX = "unet."
-HEADER_LIMIT = 8 * 2**20
-TENSOR_LIMIT = 20_000
-_SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+from core.offsets.formats import Contents, Format, classify, family_of
+from core.offsets.header import AGAIN, Header, read_header, shards_of
+from core.offsets.low_rank import DenseLayer, LowRank, LowRankLayer, OffsetWeights, dense_of
 
 
 @dataclass(frozen=True)
 class Offset:
-    """What the header of an offset file says.
+    """What the header of a weights file says.
 
     Args:
-        path: the file.
-        family: of the model it was made for: "sd15".
-        kind: "lora".
-        rank: the largest rank of its layers.
+        path: the file, or the folder of a sharded one.
+        family: of the model it was made for; empty where the file does not tell.
+        kind: "lora", or "full": the whole weights of another network, whose difference from a base is the offset.
+        format: the dialect.
+        rank: the largest rank of its layers; 0 of a full one.
         layers: how many layers it changes.
-        size: of the file, bytes.
+        size: bytes.
         provenance: base, recipe, steps, seed and so on, as text.
+        notes: what was done to its names or left out, in words.
     """
 
     path: Path
     family: str
-    kind: Literal["lora"]
+    kind: Literal["lora", "full"]
+    format: Format
     rank: int
     layers: int
     size: int
     provenance: Mapping[str, str]
+    notes: tuple[str, ...] = ()
 
 
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    if len(set(keys)) != len(keys):
-        raise ValueError("a name stands twice in the header")
-    return dict(pairs)
+def weight_files(path: Path) -> list[Path]:
+    """The safetensors files of an offset or a network: the file itself, or the shards of a folder."""
+    return shards_of(path) if path.is_dir() else [path]
 
 
-def _header(path: Path) -> dict[str, Any]:
-    """The header of a safetensors file, its sizes checked against the file's length. Reads no tensor."""
-    again = "Copy or download the file again."
-    try:
-        if not path.is_file():
-            raise StudioError(f"There is no file “{path.name}”.", "Choose another file.")
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            start = file.read(512)
-            if start[:15].lstrip().lower().startswith((b"<!doctype", b"<html")):
-                raise StudioError(f"“{path.name}” is not weights: it is a web page.", again)
-            if start.startswith(b"version https://git-lfs"):
-                raise StudioError(f"“{path.name}” is not weights: it is a Git LFS pointer.", "Fetch it with git lfs.")
-            if len(start) < 8:
-                raise StudioError(f"“{path.name}” is not a safetensors file: it is too short.", again)
-            (length,) = struct.unpack("<Q", start[:8])
-            if length > HEADER_LIMIT or length + 8 > size:
-                raise StudioError(f"“{path.name}” is not a safetensors file, or its header is cut off.", again)
-            file.seek(8)
-            raw = file.read(length)
-        header = json.loads(raw, object_pairs_hook=_no_duplicates)
-        tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
-        if len(tensors) > TENSOR_LIMIT:
-            raise StudioError(f"“{path.name}” names {len(tensors)} tensors; at most {TENSOR_LIMIT} are read.", again)
-        for name, entry in tensors.items():
-            begin, end = entry["data_offsets"]
-            if entry["dtype"] not in _SIZES:
-                raise StudioError(f"“{path.name}” holds {entry['dtype']} in {name[:80]}.", "Convert it to float16.")
-            if "\0" in name or ".." in name or "/" in name:
-                raise StudioError(f"“{path.name}” has a tensor with a forbidden name.", again)
-            if (
-                math.prod(entry["shape"]) * _SIZES[entry["dtype"]] != end - begin
-                or begin < 0
-                or end + 8 + length > size
-            ):
-                raise StudioError(f"“{path.name}” is cut off or damaged at tensor {name[:80]}.", again)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise StudioError(f"“{path.name}” is not a readable safetensors file.", again) from error
-    return header
+def _whole_header(files: list[Path]) -> Header:
+    headers = [read_header(file) for file in files]
+    shapes = {name: shape for header in headers for name, shape in header.shapes.items()}
+    dtypes = {name: dtype for header in headers for name, dtype in header.dtypes.items()}
+    return Header(shapes, dtypes, headers[0].metadata)
 
 
-def _layer_names(header: Mapping[str, Any], path: Path) -> dict[str, tuple[str, str]]:
-    names: dict[str, tuple[str, str]] = {}
-    strangers = []
-    for key in header:
-        if key == "__metadata__":
-            continue
-        if key.startswith(PREFIX) and key.endswith(".lora_A.weight"):
-            module = key[len(PREFIX) : -len(".lora_A.weight")]
-            names[module] = (key, f"{PREFIX}{module}.lora_B.weight")
-        elif not (key.startswith(PREFIX) and key.endswith(".lora_B.weight")):
-            strangers.append(key)
-    lost = [module for module, (_, up) in names.items() if up not in header]
-    if not names or lost or strangers:
-        count = len(header) - ("__metadata__" in header)
-        first = (strangers or lost or ["none"])[0]
-        raise StudioError(
-            f"“{path.name}” is no LoRA this studio reads: {2 * len(names)} of its {count} tensors fit, "
-            f"“{first[:80]}” does not.",
-            "Choose a LoRA in the diffusers layout (keys like unet.….lora_A.weight).",
-        )
-    return names
+def read_tensors(files: list[Path], names: Iterable[str]) -> dict[str, Tensor]:
+    """Copies of the named tensors, as they are stored. Not mapped: a file cut short later would kill the process.
+
+    Raises:
+        StudioError: a file is damaged, or a tensor has a value that is no number.
+    """
+    wanted, found = set(names), {}
+    for file in files:
+        try:
+            with safe_open(file, framework="pt") as opened:
+                for name in wanted & set(opened.keys()):
+                    tensor = opened.get_tensor(name).clone()
+                    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                        raise StudioError(
+                            f"“{file.name}” has a value that is no number in {name}.", "Train or fetch it again."
+                        )
+                    found[name] = tensor
+        except (SafetensorError, OSError, ValueError) as error:
+            raise StudioError(f"“{file.name}” is damaged.", AGAIN) from error
+    return found
+
+
+def _described(path: Path) -> tuple[Offset, Contents, list[Path]]:
+    files = weight_files(path)
+    header = _whole_header(files)
+    contents = classify(header.shapes, path.name)
+    full = contents.format in ("full", "original")
+    family = header.metadata.get("family") or family_of(contents, header.shapes)
+    modules = {*contents.lora, *(name.rpartition(".")[0] for name in contents.dense)}
+    offset = Offset(
+        path=path,
+        family=family,
+        kind="full" if full else "lora",
+        format=contents.format,
+        rank=max((header.shapes[keys.down][0] for keys in contents.lora.values()), default=0),
+        layers=len(modules),
+        size=sum(file.stat().st_size for file in files),
+        provenance={key: value for key, value in header.metadata.items() if key not in ("format", "family")},
+        notes=contents.notes,
+    )
+    return offset, contents, files
 
 
 def read_offset(path: Path) -> Offset:
@@ -127,48 +111,83 @@ def read_offset(path: Path) -> Offset:
     Raises:
         StudioError: the file is no offset, damaged, or of a format not read here.
     """
-    header = _header(path)
-    names = _layer_names(header, path)
-    metadata = {str(key): str(value) for key, value in (header.get("__metadata__") or {}).items()}
-    return Offset(
-        path=path,
-        family=metadata.get("family", "sd15"),
-        kind="lora",
-        rank=max(header[down]["shape"][0] for down, _ in names.values()),
-        layers=len(names),
-        size=path.stat().st_size,
-        provenance={key: value for key, value in metadata.items() if key not in ("format", "family")},
-    )
+    return _described(path)[0]
 
 
-def load_low_rank(path: Path, *, family: str | None = None) -> dict[str, LowRankLayer]:
-    """The layers of an offset file, float32 on the CPU.
+def read_parameters(path: Path, *, family: str | None = None) -> dict[str, Tensor]:
+    """The parameters of a denoiser's whole weights, by diffusers' names, as they are stored.
+
+    Raises:
+        StudioError: it is a LoRA, of another family, or damaged.
+    """
+    offset, contents, files = _described(path)
+    if offset.kind != "full":
+        raise StudioError(f"“{path.name}” is a LoRA, not whole weights.", "Choose the weights of a whole denoiser.")
+    _check_family(offset, family)
+    tensors = read_tensors(files, contents.dense.values())
+    return {name: tensors[key] for name, key in contents.dense.items()}
+
+
+def _check_family(offset: Offset, family: str | None) -> None:
+    if family and offset.family and offset.family != family:
+        raise StudioError(
+            f"“{offset.path.name}” is an offset for {offset.family}, the model is {family}.",
+            "Choose one made for this base.",
+        )
+
+
+def _lora_alpha(offset: Offset, module: str, rank: int, beside: Mapping[str, float]) -> float:
+    """lora_alpha of a layer where no `.alpha` tensor says it: of the header, of an adapter_config.json, else the rank."""
+    told = offset.provenance.get("lora_adapter_metadata")
+    if told:
+        try:
+            values = {key.rpartition(".")[2]: value for key, value in json.loads(told).items()}
+            return float(values.get("alpha_pattern", {}).get(module, values.get("lora_alpha", rank)))
+        except (ValueError, TypeError, AttributeError):
+            return float(rank)
+    return beside.get("lora_alpha", float(rank))
+
+
+def load_low_rank(path: Path, *, family: str | None = None) -> OffsetWeights:
+    """The layers of a LoRA file of any dialect, float32 on the CPU, their scaling folded into the up matrices.
 
     Args:
         family: refuse offsets of another family.
 
     Raises:
-        StudioError: as `read_offset`; a tensor that is not finite; another family.
+        StudioError: as `read_offset`; whole weights; a tensor that is not finite; another family.
     """
-    offset = read_offset(path)
-    if family and offset.family != family:
+    offset, contents, files = _described(path)
+    if offset.kind == "full":
         raise StudioError(
-            f"“{path.name}” is an offset for {offset.family}, the model is {family}.", "Choose one made for this base."
+            f"“{path.name}” holds the whole weights of a network.",
+            "Extract an offset from it against its base: `offset extract`, or the Library tab.",
         )
-    names = _layer_names(_header(path), path)
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise StudioError(f"“{path.name}” is damaged.", "Copy or download the file again.") from error
+    _check_family(offset, family)
+    keys = [k for layer in contents.lora.values() for k in (layer.down, layer.up, layer.alpha) if k]
+    tensors = read_tensors(files, [*keys, *contents.dense.values()])
+    beside: dict[str, float] = {}
+    if offset.format == "peft" and (path.parent / "adapter_config.json").is_file():
+        try:
+            told = json.loads((path.parent / "adapter_config.json").read_text(encoding="utf-8"))
+            beside = {"lora_alpha": float(told["lora_alpha"])}
+        except (OSError, ValueError, KeyError, TypeError):
+            beside = {}
     layers = {}
-    for module, (down, up) in names.items():
-        for name in (down, up):
-            if not bool(torch.isfinite(tensors[name]).all()):
-                raise StudioError(f"“{path.name}” has a value that is no number in {name}.", "Train or fetch it again.")
-        if tensors[up].shape[1] != tensors[down].shape[0]:
+    for module, named in contents.lora.items():
+        down, up = tensors[named.down].float(), tensors[named.up].float()
+        if down.ndim < 2 or up.ndim < 2 or up.shape[1] != down.shape[0]:
             raise StudioError(f"“{path.name}” has two ranks in {module}.", "Train or fetch it again.")
-        layers[module] = LowRankLayer(tensors[down].float(), tensors[up].float())
-    return layers
+        rank = down.shape[0]
+        alpha = float(tensors[named.alpha]) if named.alpha else _lora_alpha(offset, module, rank, beside)
+        if up.ndim == 2 and down.ndim == 4:
+            up = up[:, :, None, None]
+        layers[module] = LowRankLayer(down, up * (alpha / rank))
+    dense: dict[str, dict[str, Tensor]] = {}
+    for parameter, key in contents.dense.items():
+        module, _, part = parameter.rpartition(".")
+        dense.setdefault(module, {})[part] = tensors[key].float()
+    return OffsetWeights(layers, {module: DenseLayer(**parts) for module, parts in dense.items()})
 
 
 def save_offset(
@@ -178,29 +197,56 @@ def save_offset(
     family: str,
     provenance: Mapping[str, str],
     dtype: torch.dtype = torch.float32,
+    format: Literal["diffusers", "kohya"] = "diffusers",
 ) -> Offset:
-    """Writes an offset as a diffusers LoRA: whole, or not at all.
+    """Writes an offset as a LoRA: whole, or not at all.
 
     The lora scaling is folded into the up matrices, so every reader applies it right with lora_alpha = rank, the
-    value that readers assume where a file names none.
+    value that readers assume where a file names none; kohya's dialect says it too.
 
     Args:
         provenance: what a person will want to know of it; names and figures, no paths.
+        format: the dialect; kohya's is read by A1111, ComfyUI and diffusers.
     """
-    tensors = {}
+    transformer = any(module.startswith("transformer_blocks.") for module in low_rank)
+    prefix = "transformer." if transformer else "unet."
+    tensors: dict[str, Tensor] = {}
     for module, layer in low_rank.items():
-        tensors[f"{PREFIX}{module}.lora_A.weight"] = layer.down.to(dtype).contiguous()
-        tensors[f"{PREFIX}{module}.lora_B.weight"] = layer.up.to(dtype).contiguous()
+        down, up = layer.down.to(dtype).contiguous(), layer.up.to(dtype).contiguous()
+        if format == "kohya":
+            name = f"lora_unet_{module.replace('.', '_')}"
+            tensors |= {f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up}
+            tensors[f"{name}.alpha"] = torch.tensor(float(layer.rank), dtype=dtype)
+        else:
+            tensors |= {f"{prefix}{module}.lora_A.weight": down, f"{prefix}{module}.lora_B.weight": up}
+    for module, change in dense_of(low_rank).items():
+        name = f"lora_unet_{module.replace('.', '_')}" if format == "kohya" else f"{prefix}{module}"
+        for ending, tensor in (("diff", change.weight), ("diff_b", change.bias)):
+            if tensor is not None:
+                tensors[f"{name}.{ending}"] = tensor.to(dtype).contiguous()
     metadata = {"format": "pt", "family": family, "studio_version": __version__, **provenance}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, staged = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    os.close(descriptor)
-    try:
-        save_file(tensors, staged, metadata=metadata)
-        os.replace(staged, path)
-    finally:
-        Path(staged).unlink(missing_ok=True)
+    write_safetensors(path, tensors, metadata)
     return read_offset(path)
+
+
+def write_safetensors(path: Path, tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Writes a safetensors file: whole, or not at all.
+
+    Raises:
+        StudioError: the disk refuses.
+    """
+    staged = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, staged = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        os.close(descriptor)
+        save_file(tensors, staged, metadata=dict(metadata))
+        os.replace(staged, path)
+    except (OSError, SafetensorError) as error:
+        raise StudioError(f"“{path.name}” could not be written.", "Free disk space.") from error
+    finally:
+        if staged:
+            Path(staged).unlink(missing_ok=True)
 
 
 def file_hash(path: Path) -> str:

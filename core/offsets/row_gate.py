@@ -5,6 +5,9 @@ are laid side by side along the rank of one adapter, and the rank activations of
 scales, so each row sees  theta + eta_scale * eta + delta_scale * delta.  The pipeline is not changed, and moving a
 slider writes a table of two columns.
 
+Whole changes of weights, biases and norms (`DenseLayer`) ride along exactly: every such layer is linear in its own
+parameters, so a row's share of the change is the layer applied with the change alone, times the row's scale.
+
 Cost: one forward, as plain guidance; the adapter's products are taken for the rows that use it alone.
 """
 
@@ -23,7 +26,7 @@ from torch import Tensor, nn
 
 from core.errors import StudioError
 from core.method.guidance import GuidanceWeights
-from core.offsets.low_rank import LowRank, check_fits
+from core.offsets.low_rank import DenseLayer, LowRank, check_fits, dense_of
 
 
 @dataclass
@@ -33,6 +36,27 @@ class _GatedLayer:
     down: Tensor
     up: Tensor
     owner: Tensor
+
+
+def _with_parameters(module: nn.Module, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    """What the layer would give with these parameters in place of its own; a missing one counts as zeros."""
+    if weight is None:
+        assert bias is not None
+        return bias.reshape(-1, 1, 1) if x.ndim == 4 and isinstance(module, nn.Conv2d | nn.GroupNorm) else bias
+    if isinstance(module, nn.Linear):
+        return F.linear(x, weight, bias)
+    if isinstance(module, nn.Conv2d):
+        return F.conv2d(x, weight, bias, module.stride, module.padding, module.dilation, module.groups)
+    if isinstance(module, nn.GroupNorm):
+        return F.group_norm(x, module.num_groups, weight, bias, module.eps)
+    if isinstance(module, nn.LayerNorm):
+        return F.layer_norm(x, module.normalized_shape, weight, bias, module.eps)
+    if "RMSNorm" in type(module).__name__:
+        return F.rms_norm(x, weight.shape, weight, module.eps)  # type: ignore[arg-type]
+    raise StudioError(
+        f"The offset changes a layer of the kind {type(module).__name__}, which the studio cannot gate.",
+        "Extract a low-rank offset from it: `offset extract`.",
+    )
 
 
 class RowGate:
@@ -105,18 +129,32 @@ class RowGate:
                 else gate.reshape(len(gate), *middle, -1)
             )
             self._gates[key] = gate
-        whole = rows.start == 0 and rows.stop == len(x)
-        mine = x if whole else x[rows]
+        mine = x if rows.stop - rows.start == len(x) else x[rows]
         if isinstance(module, nn.Conv2d):
             ranks = F.conv2d(mine, layer.down, None, module.stride, module.padding, module.dilation)
             added = F.conv2d(ranks * gate, layer.up)
         else:
             added = F.linear(F.linear(mine, layer.down) * gate, layer.up)
-        if whole:
+        return self._add(output, added)
+
+    def after_dense(
+        self, change: DenseLayer, owner: int, module: nn.Module, args: tuple[Tensor], output: Tensor
+    ) -> Tensor:
+        """Forward hook of a layer whose own parameters change whole; `owner` is 0 for eta, 1 for delta."""
+        if self._rows.start == self._rows.stop or not bool(self._current[:, owner].any()):
+            return output
+        x = args[0][self._rows]
+        weight, bias = (None if part is None else part.to(x) for part in change)
+        scale = self._current[:, owner].to(x).reshape(-1, *(1,) * (output.ndim - 1))
+        return self._add(output, scale * _with_parameters(module, x, weight, bias))
+
+    def _add(self, output: Tensor, added: Tensor) -> Tensor:
+        """The output with `added` on the rows that use an offset."""
+        if self._rows.stop - self._rows.start == len(output):
             return output + added
         if output.requires_grad:
             output = output.clone()
-        output[rows] += added
+        output[self._rows] += added
         return output
 
 
@@ -138,7 +176,7 @@ def row_gate(
     handles = []
     try:
         modules = dict(denoiser.named_modules())
-        parts = [part for part in (positive, negative) if part]
+        parts = [part for part in (positive, negative) if part is not None]
         for part in parts:
             check_fits(denoiser, part)
         owners: dict[tuple[int, ...], Tensor] = {}
@@ -156,6 +194,14 @@ def row_gate(
                 owner,
             )
             handles.append(module.register_forward_hook(partial(gate.after_layer, gated)))
+        for which, part in enumerate((positive, negative)):
+            for name, change in (dense_of(part) if part is not None else {}).items():
+                module = modules[name]
+                if isinstance(module, BaseTunerLayer):
+                    module = module.get_base_layer()
+                own = next(module.parameters())
+                moved = DenseLayer(*(None if tensor is None else tensor.to(own) for tensor in change))
+                handles.append(module.register_forward_hook(partial(gate.after_dense, moved, which)))
         if handles:
             handles.append(denoiser.register_forward_pre_hook(gate.before_forward, with_kwargs=True))
         yield gate

@@ -138,10 +138,14 @@ def train(
     schedule = NoiseSchedule.from_scheduler(pipe.scheduler).to(device)
     standard = family.defaults(pipe)
     size = Size(
-        config.height or standard.size.height, config.width or standard.size.width, config.frames or standard.size.frames
+        config.height or standard.size.height,
+        config.width or standard.size.width,
+        config.frames or standard.size.frames,
     )
     shape = family.latent_shape(pipe, size)
-    grid = ddim_grid(schedule.timesteps, config.ddim_grid, spacing=pipe.scheduler.config.get("timestep_spacing", "leading"))
+    grid = ddim_grid(
+        schedule.timesteps, config.ddim_grid, spacing=pipe.scheduler.config.get("timestep_spacing", "leading")
+    )
 
     cond, empty = conditionings(pipe, family, texts, size)
     if family.large_text_encoder:

@@ -77,9 +77,7 @@ def choose_texts(config: TrainConfig, prompts: Sequence[str]) -> list[str]:
     )
 
 
-def conditionings(
-    pipe: Any, family: FamilySpec, texts: Sequence[str], size: Size
-) -> tuple[Conditioning, Conditioning]:
+def conditionings(pipe: Any, family: FamilySpec, texts: Sequence[str], size: Size) -> tuple[Conditioning, Conditioning]:
     """(conditioning of each text, of the empty prompt) on the CPU. Texts that recur are encoded once."""
     unique = list(dict.fromkeys(texts))
     parts = [family.encode_prompt(pipe, unique[i : i + 32], size) for i in range(0, len(unique), 32)]
@@ -169,9 +167,7 @@ def read_captioned_images(folder: Path, limit: int) -> list[tuple[Path, str]]:
     return found[:limit]
 
 
-def encode_images(
-    pipe: Any, family: FamilySpec, config: TrainConfig, texts: Sequence[str], size: Size
-) -> Pool:
+def encode_images(pipe: Any, family: FamilySpec, config: TrainConfig, texts: Sequence[str], size: Size) -> Pool:
     """The pictures of the run's folder as latents, cut to the middle and scaled to the size.
 
     Raises:

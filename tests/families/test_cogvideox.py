@@ -47,7 +47,9 @@ def test_the_noisiest_level_is_pure_noise_and_its_estimate_finite():
 def test_guidance_may_grow_along_the_way_here_and_nowhere_else():
     pipe = FAMILY.tiny()
     plain, dynamic = (
-        render(pipe, FAMILY, Comparison(prompt="ab", columns=(GuidanceWeights(omega=4.0),), steps=3, dynamic_guidance=d))
+        render(
+            pipe, FAMILY, Comparison(prompt="ab", columns=(GuidanceWeights(omega=4.0),), steps=3, dynamic_guidance=d)
+        )
         for d in (False, True)
     )
     assert plain[0].image.tobytes() != dynamic[0].image.tobytes()

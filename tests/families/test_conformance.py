@@ -124,7 +124,9 @@ def test_one_step_of_tdft_lowers_the_loss_on_its_batch(family, pipe):
 
     def loss():
         output = family.predict(denoiser, x_s, s, cond)
-        return tdft_loss(output, target, x_s, s, schedule, kind="mse", target="epsilon", huber_c=0.001, min_snr_gamma=None)
+        return tdft_loss(
+            output, target, x_s, s, schedule, kind="mse", target="epsilon", huber_c=0.001, min_snr_gamma=None
+        )
 
     before = loss()
     for _ in range(3):

@@ -76,7 +76,7 @@ ENTRY = '{"dtype":"F32","shape":[1],"data_offsets":[0,4]}'
         ),
         (struct.pack("<Q", len(f'{{"../a":{ENTRY}}}')) + f'{{"../a":{ENTRY}}}'.encode() + b"0000", "forbidden name"),
         (struct.pack("<Q", len(f'{{"a":{ENTRY}}}')) + f'{{"a":{ENTRY}}}'.encode(), "cut off"),
-        (struct.pack("<Q", len(f'{{"a":{ENTRY}}}')) + f'{{"a":{ENTRY}}}'.encode() + b"0000", "0 of its 1 tensors"),
+        (struct.pack("<Q", len(f'{{"a":{ENTRY}}}')) + f'{{"a":{ENTRY}}}'.encode() + b"0000", "holds “a”"),
     ],
 )
 def test_what_is_no_offset_is_refused_in_a_sentence(tmp_path, content, said):
@@ -99,10 +99,11 @@ def test_a_file_cut_short_is_refused(file):
         load_low_rank(file)
 
 
-def test_a_full_checkpoint_is_said_to_be_no_lora(tmp_path):
+def test_a_full_checkpoint_is_no_lora_and_the_way_to_make_one_is_said(tmp_path):
     save_file({"conv_in.weight": torch.zeros(2, 2)}, tmp_path / "x.safetensors")
-    with pytest.raises(StudioError, match="is no LoRA"):
-        read_offset(tmp_path / "x.safetensors")
+    assert read_offset(tmp_path / "x.safetensors").kind == "full"
+    with pytest.raises(StudioError, match="whole weights.*offset extract"):
+        load_low_rank(tmp_path / "x.safetensors")
 
 
 @settings(max_examples=150, deadline=None)

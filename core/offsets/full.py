@@ -1,0 +1,180 @@
+"""Whole weights of a tuned network as an offset from its base: exactly, or as the best low-rank form of it; and back.
+
+exact       every changed parameter kept whole: the twin. Two sets of weights, one forward.
+extracted   the linear and convolution weights by singular value decomposition, norms and biases kept whole.
+merged      base + scale * offset as one network's weights, for people who want theta - w delta (Neon,
+            arXiv 2510.03597) at no cost per step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from core.errors import StudioError
+from core.offsets.low_rank import DenseLayer, LowRank, LowRankLayer, OffsetWeights, applied, dense_of
+from core.offsets.offset import read_parameters, write_safetensors
+
+
+def difference(denoiser: nn.Module, path: Path, *, family: str) -> dict[str, Tensor]:
+    """Parameter name to (tuned - base), float32, for the parameters that differ.
+
+    Args:
+        denoiser: the base, of the same architecture.
+        path: whole weights: a file, or a folder of shards.
+
+    Raises:
+        StudioError: a parameter is missing or of another shape; nothing differs.
+    """
+    tuned = read_parameters(path, family=family)
+    own = dict(denoiser.named_parameters())
+    missing = [name for name in own if name not in tuned]
+    if missing:
+        raise StudioError(
+            f"{len(own) - len(missing)} of the base's {len(own)} parameters are in “{path.name}”; {missing[0]} is not.",
+            "The weights belong to another architecture: choose those of a model tuned from this base.",
+        )
+    changes = {}
+    for name, parameter in own.items():
+        other = tuned[name].float()
+        if other.shape != parameter.shape and other.numel() == parameter.numel():
+            other = other.reshape(parameter.shape)  # the original layout writes some projections as convolutions
+        if other.shape != parameter.shape:
+            raise StudioError(
+                f"{name} has shape {tuple(other.shape)} in “{path.name}” and {tuple(parameter.shape)} in the base.",
+                "The weights belong to a model of another size: choose those of a model tuned from this base.",
+            )
+        change = other - parameter.detach().float().cpu()
+        if bool(change.any()):
+            changes[name] = change
+    if not changes:
+        raise StudioError(f"“{path.name}” holds the base's own weights.", "Choose the weights of a tuned model.")
+    return changes
+
+
+def _by_module(changes: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    modules: dict[str, dict[str, Tensor]] = {}
+    for name, change in changes.items():
+        module, _, part = name.rpartition(".")
+        if part not in ("weight", "bias"):
+            raise StudioError(
+                f"The weights change {name}, which no offset can hold.", "Use the tuned model as the base."
+            )
+        modules.setdefault(module, {})[part] = change
+    return modules
+
+
+def exact(changes: Mapping[str, Tensor]) -> OffsetWeights:
+    """The difference kept whole: the twin, for those with the memory for two sets of weights."""
+    return OffsetWeights({}, {module: DenseLayer(**parts) for module, parts in _by_module(changes).items()})
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """A low-rank form of a difference and how good it is.
+
+    Args:
+        captured: module to the share of its squared change that its low-rank form holds, 0 to 1.
+        weight_error: Frobenius norm of what is lost over that of the whole change, 0 to 1.
+        rank: the largest rank used.
+    """
+
+    offset: OffsetWeights
+    captured: dict[str, float]
+    weight_error: float
+    rank: int
+
+
+def extract_offset(
+    changes: Mapping[str, Tensor],
+    *,
+    rank: int | None = None,
+    error: float | None = None,
+    on_layer: Callable[[int, int], None] = lambda done, total: None,
+) -> Extraction:
+    """The best low-rank form of a difference; norms and biases stay whole.
+
+    Args:
+        rank: of every layer; or
+        error: the smallest rank of each layer whose relative error (Frobenius) stays under this, 0 to 1.
+        on_layer: told (layers done, layers in all).
+
+    Raises:
+        StudioError: neither or both of rank and error are given, or one is out of range.
+    """
+    if (
+        (rank is None) == (error is None)
+        or (rank is not None and rank < 1)
+        or (error is not None and not 0 < error < 1)
+    ):
+        raise StudioError("Give a rank of 1 or more, or an error between 0 and 1.", "For example --rank 64.")
+    low_rank, dense, captured = {}, {}, {}
+    lost = whole = 0.0
+    modules = _by_module(changes)
+    for done, (module, parts) in enumerate(modules.items(), 1):
+        weight = parts.get("weight")
+        if weight is None or weight.ndim < 2:
+            dense[module] = DenseLayer(**parts)
+            continue
+        flat = weight.flatten(1)
+        left, values, right = torch.linalg.svd(flat, full_matrices=False)
+        power = values.double().square()
+        total = float(power.sum())
+        tail = total - power.cumsum(0)
+        if rank is not None:
+            used = min(rank, len(values))
+        else:
+            assert error is not None
+            used = int((tail > error**2 * total).sum()) + 1
+            used = min(used, len(values))
+        root = values[:used].sqrt()
+        down = (root[:, None] * right[:used]).reshape(used, *weight.shape[1:]).contiguous()
+        up = (left[:, :used] * root).reshape(weight.shape[0], used, *(1,) * (weight.ndim - 2)).contiguous()
+        low_rank[module] = LowRankLayer(down, up)
+        remains = max(0.0, float(tail[used - 1]))
+        captured[module] = 1 - remains / total
+        lost, whole = lost + remains, whole + total
+        if "bias" in parts:
+            dense[module] = DenseLayer(None, parts["bias"])
+        on_layer(done, len(modules))
+    largest = max((layer.rank for layer in low_rank.values()), default=0)
+    return Extraction(OffsetWeights(low_rank, dense), captured, (lost / whole) ** 0.5 if whole else 0.0, largest)
+
+
+@torch.no_grad()
+def prediction_error(
+    denoiser: nn.Module, exact_offset: LowRank, offset: LowRank, predict: Callable[[nn.Module], Tensor]
+) -> float:
+    """Relative error (RMS) of what the offset changes in the prediction on fixed inputs: 0 is exact, 1 is no offset.
+
+    Args:
+        predict: (denoiser) -> output on the fixed inputs.
+    """
+    plain = predict(denoiser).float()
+    with applied(denoiser, exact_offset):
+        wanted = predict(denoiser).float() - plain
+    with applied(denoiser, offset):
+        got = predict(denoiser).float() - plain
+    return float((got - wanted).norm() / wanted.norm().clamp(min=1e-12))
+
+
+@torch.no_grad()
+def merged_state(denoiser: nn.Module, offset: LowRank, scale: float) -> dict[str, Tensor]:
+    """The parameters and buffers of base + scale * offset, on the CPU in the base's data types."""
+    with applied(denoiser, offset, scale):
+        return {name: tensor.detach().cpu().clone() for name, tensor in denoiser.state_dict().items()}
+
+
+def save_state(path: Path, state: Mapping[str, Tensor], *, family: str, provenance: Mapping[str, str]) -> None:
+    """Writes whole weights by diffusers' names: whole, or not at all."""
+    tensors = {name: tensor.contiguous() for name, tensor in state.items()}
+    write_safetensors(path, tensors, {"format": "pt", "family": family, **provenance})
+
+
+def dense_share(offset: LowRank) -> int:
+    """How many parameters an offset keeps whole."""
+    return sum(tensor.numel() for change in dense_of(offset).values() for tensor in change if tensor is not None)

@@ -1,0 +1,128 @@
+"""What a weights file is, before anything of it is believed: its kind by its first bytes, its header within bounds."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import stat
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from core.errors import StudioError
+
+HEADER_LIMIT = 8 * 2**20
+TENSOR_LIMIT = 20_000
+_SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "U8": 1, "BOOL": 1, "I16": 2, "I8": 1}
+AGAIN = "Copy or download the file again."
+
+
+@dataclass(frozen=True)
+class Header:
+    """The names, shapes and data types of a safetensors file, or of all shards of one, and its text metadata."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    dtypes: Mapping[str, str]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    if len(set(keys)) != len(keys):
+        raise ValueError("a name stands twice in the header")
+    return dict(pairs)
+
+
+def first_bytes(path: Path, count: int = 512) -> bytes:
+    """The beginning of a regular file.
+
+    Raises:
+        StudioError: it is none, cannot be read, or is plainly something else than weights.
+    """
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise StudioError(f"“{path.name}” is not a file.", "Choose another file.")
+        with path.open("rb") as file:
+            start = file.read(count)
+    except OSError as error:  # a loop of links is one of these
+        raise StudioError(f"There is no file “{path.name}”, or it cannot be read.", "Choose another file.") from error
+    if start[:15].lstrip().lower().startswith((b"<!doctype", b"<html")):
+        raise StudioError(f"“{path.name}” is not weights: it is a web page.", AGAIN)
+    if start.startswith(b"version https://git-lfs"):
+        raise StudioError(f"“{path.name}” is not weights: it is a Git LFS pointer.", "Fetch it with git lfs.")
+    return start
+
+
+def is_pickle(path: Path) -> bool:
+    """Whether a file is a PyTorch archive (zip or legacy pickle), whatever its name says."""
+    start = first_bytes(path)
+    return start.startswith(b"PK\x03\x04") or start[:1] == b"\x80"
+
+
+def read_header(path: Path) -> Header:
+    """The header of a safetensors file, its sizes checked against the file's length. Reads no tensor.
+
+    Raises:
+        StudioError: it is another kind of file, cut off, damaged or out of bounds.
+    """
+    if is_pickle(path):
+        raise StudioError(
+            f"“{path.name}” is a PyTorch pickle, which may run code when it is opened.",
+            "Convert it first: python launch.py offset convert FILE (the Library does the same when it is dropped there).",
+        )
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(8)
+            if len(start) < 8:
+                raise StudioError(f"“{path.name}” is not a safetensors file: it is too short.", AGAIN)
+            (length,) = struct.unpack("<Q", start)
+            if length > HEADER_LIMIT or length + 8 > size:
+                raise StudioError(f"“{path.name}” is not a safetensors file, or its header is cut off.", AGAIN)
+            raw = file.read(length)
+        told = json.loads(raw, object_pairs_hook=_no_duplicates)
+        metadata = {str(key): str(value) for key, value in (told.pop("__metadata__", None) or {}).items()}
+        if len(told) > TENSOR_LIMIT:
+            raise StudioError(f"“{path.name}” names {len(told)} tensors; at most {TENSOR_LIMIT} are read.", AGAIN)
+        for name, entry in told.items():
+            begin, end = entry["data_offsets"]
+            if entry["dtype"] not in _SIZES:
+                raise StudioError(f"“{path.name}” holds {entry['dtype']} in {name[:80]}.", "Convert it to float16.")
+            if "\0" in name or ".." in name or "/" in name:
+                raise StudioError(f"“{path.name}” has a tensor with a forbidden name.", AGAIN)
+            if (
+                math.prod(entry["shape"]) * _SIZES[entry["dtype"]] != end - begin
+                or min(entry["shape"], default=1) < 0
+                or begin < 0
+                or end + 8 + length > size
+            ):
+                raise StudioError(f"“{path.name}” is cut off or damaged at tensor {name[:80]}.", AGAIN)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise StudioError(f"“{path.name}” is not a readable safetensors file.", AGAIN) from error
+    shapes = {name: tuple(entry["shape"]) for name, entry in told.items()}
+    return Header(shapes, {name: entry["dtype"] for name, entry in told.items()}, metadata)
+
+
+def shards_of(folder: Path) -> list[Path]:
+    """The weight files of a folder: its shards in the order of the index, or its one safetensors file.
+
+    Raises:
+        StudioError: there is none, or a shard is missing; it is named.
+    """
+    indices = sorted(folder.glob("*.safetensors.index.json"))
+    if indices:
+        try:
+            named = sorted(set(json.loads(indices[0].read_text(encoding="utf-8"))["weight_map"].values()))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StudioError(f"“{indices[0].name}” cannot be read.", AGAIN) from error
+        for name in named:
+            if Path(name).name != name or not (folder / name).is_file():
+                raise StudioError(f"The shard “{Path(name).name}” of “{folder.name}” is missing.", AGAIN)
+        return [folder / name for name in named]
+    files = sorted(folder.glob("*.safetensors"), key=lambda path: (".fp16." in path.name, path.name))
+    if not files:
+        raise StudioError(f"“{folder.name}” holds no safetensors file.", "Choose another folder.")
+    return files[:1]
