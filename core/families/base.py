@@ -124,21 +124,19 @@ class FamilySpec:
         dtype: torch.dtype = torch.float32,
         device: str = "cpu",
         config: Path | None = None,
-        denoiser: nn.Module | None = None,
+        extra: Mapping[str, Any] | None = None,
     ) -> Any:
         """A pipeline from a diffusers folder or from a single checkpoint file, from local files alone.
 
         Args:
             source: a folder with a model_index.json, or a .safetensors file of a whole model.
             config: folder with the configurations and tokenizers of the file's architecture; for single files.
-            denoiser: a network to use instead of the folder's own, whose weights are not read then.
+            extra: components to use instead of the source's own, by name.
 
         Raises:
             StudioError: it is of another kind, incomplete or damaged.
         """
-        options: dict[str, Any] = {"local_files_only": True, **self.load_options}
-        if denoiser is not None:
-            options[self.parts[0]] = denoiser
+        options: dict[str, Any] = {"local_files_only": True, **self.load_options, **(extra or {})}
         try:
             if source.is_dir():
                 pipe = self.pipeline.from_pretrained(source, dtype=dtype, use_safetensors=True, **options)  # type: ignore[attr-defined]

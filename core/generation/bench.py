@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import resource
 import statistics
 import time
 from typing import Any
@@ -104,4 +105,52 @@ def bench_guidance(
         "two_networks_weights_over_plain": 2.0,
         "largest_difference": difference,
         "plain_milliseconds": round(1000 * statistics.median(times["plain"]), 2),
+    }
+
+
+@torch.no_grad()
+def bench_rows(denoiser: Any, family: str, *, rows: int, rounds: int) -> dict[str, Any]:
+    """Seconds of a row-forward of a denoiser with random weights at its own size, and the memory it takes.
+
+    Args:
+        family: for the conditioning's shapes.
+        rows: of one forward.
+        rounds: forwards timed, after one to warm up.
+    """
+    config, parameter = denoiser.config, next(denoiser.parameters())
+    make = {"dtype": parameter.dtype, "device": parameter.device}
+    if family == "cogvideox":
+        frames = (config.sample_frames - 1) // config.temporal_compression_ratio + 1
+        x = torch.randn(rows, frames, config.in_channels, config.sample_height, config.sample_width, **make)
+        cond = {"encoder_hidden_states": torch.randn(rows, config.max_text_seq_length, config.text_embed_dim, **make)}
+    else:
+        x = torch.randn(rows, config.in_channels, config.sample_size, config.sample_size, **make)
+        cond = {"encoder_hidden_states": torch.randn(rows, 77, config.cross_attention_dim, **make)}
+        if family == "sdxl":
+            pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
+            cond |= {"text_embeds": torch.randn(rows, pooled, **make), "time_ids": torch.ones(rows, 6, **make)}
+    from core.families import get
+
+    t = torch.full((rows,), 500, device=parameter.device)
+    times = []
+    cuda = parameter.device.type == "cuda"
+    for turn in range(rounds + 1):
+        began = time.perf_counter()
+        get(family).predict(denoiser, x, t, cond)
+        if cuda:
+            torch.cuda.synchronize()
+        if turn:
+            times.append((time.perf_counter() - began) / rows)
+    weights = sum(p.numel() * p.element_size() for p in denoiser.parameters())
+    peak = torch.cuda.max_memory_allocated() if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {
+        "device": str(parameter.device),
+        "threads": torch.get_num_threads(),
+        "parameters": sum(p.numel() for p in denoiser.parameters()),
+        "weights_gib": round(weights / 2**30, 2),
+        "peak_gib": round(peak / 2**30, 2),
+        "latent": list(x.shape[1:]),
+        "seconds_a_row_forward": round(statistics.median(times), 4),
+        "slowest": round(max(times), 4),
+        "rounds": rounds,
     }

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from core.errors import StudioError
-from core.families import detect
-from core.studio.runs import list_runs
+from core.studio.library import entries, kind_of
 from core.studio.workspace import ASSETS, Workspace
 
 BUNDLED = "miniature-sd15"
@@ -24,41 +24,57 @@ class Choice:
 
 
 def list_bases(workspace: Workspace) -> list[Choice]:
-    """The bundled miniatures, then the model folders of the workspace."""
-    found = [*sorted(ASSETS.glob("miniature-*")), *sorted(workspace.models.iterdir())]
-    return [Choice(folder.name, folder) for folder in found if (folder / "model_index.json").is_file()]
+    """The bundled miniatures, the models of the workspace, and those of the library's folders."""
+    found = [Choice(folder.name, folder) for folder in sorted(ASSETS.glob("miniature-*"), key=_newcomers_first)]
+    added = [entry for entry in entries(workspace) if entry.kind == "model" and entry.source != "bundled"]
+    return [*found, *(Choice(entry.name, entry.path) for entry in added)]
+
+
+def _newcomers_first(folder: Path) -> tuple[bool, str]:
+    return (folder.name != BUNDLED, folder.name)
+
+
+def family_of_base(base: Path) -> str:
+    """Name of the family of a base, a folder or a single file.
+
+    Raises:
+        StudioError: it is no model of a known family.
+    """
+    kind, family = kind_of(base)
+    if kind != "model" or not family:
+        raise StudioError(f"“{base.name}” is no whole model of a known family.", "Choose a model folder or checkpoint.")
+    return family
 
 
 def find_base(workspace: Workspace, name: str) -> Path:
-    """The folder of a base: a name of `list_bases`, or a folder's path.
+    """The folder or file of a base: a name of `list_bases`, or a path.
 
     Raises:
         StudioError: there is none, or it is no model of a known family.
     """
+    bundled = ASSETS / name if re.fullmatch(r"miniature-[\w-]+", name) else None
+    if bundled and bundled.is_dir():
+        return bundled  # without a look at all folders
     known = {choice.name: choice.path for choice in list_bases(workspace)}
-    folder = known.get(name) or Path(name).expanduser()
-    if not folder.is_dir():
+    path = known.get(name) or Path(name).expanduser()
+    if not name or not path.exists():
         raise StudioError(
             f"There is no base model “{Path(name).name[:60]}”.", f"Choose one of {', '.join(known) or 'your folders'}."
         )
-    detect(folder)
-    return folder
+    family_of_base(path)
+    return path
 
 
-def list_offsets(workspace: Workspace) -> list[Choice]:
-    """Bundled offsets, finished runs newest first, then files in the workspace's offsets folder."""
-    bundled = [Choice(path.stem, path) for path in sorted((ASSETS / "offsets").glob("*.safetensors"))]
-    runs = []
-    for run in list_runs(workspace):
-        path = workspace.runs / run.id / "offset.safetensors"
-        if path.is_file():
-            runs.append(Choice(f"run {run.id}", path))
-    own = [Choice(path.name, path) for path in sorted(workspace.offsets.glob("*.safetensors"))]
-    return [*bundled, *runs, *own]
+def list_offsets(workspace: Workspace, family: str = "") -> list[Choice]:
+    """Bundled offsets, those of runs newest first, then files; of one family and of unknown ones where it is given."""
+    found = [entry for entry in entries(workspace) if entry.kind in ("offset", "weights")]
+    order = {"bundled": 0, "run": 1, "workspace": 2}
+    found.sort(key=lambda entry: order.get(entry.source, 3))
+    return [Choice(e.name, e.path) for e in found if not family or e.family in ("", family)]
 
 
 def find_offset(workspace: Workspace, name: str) -> Path | None:
-    """The file of an offset: a name of `list_offsets`, or a file's path. Empty or "none" is None.
+    """The file of an offset: a name of `list_offsets`, or a path. Empty or "none" is None.
 
     Raises:
         StudioError: there is none of that name.
@@ -69,7 +85,7 @@ def find_offset(workspace: Workspace, name: str) -> Path | None:
         if name in (choice.name, choice.name.removeprefix("run ")):
             return choice.path
     path = Path(name).expanduser()
-    if not path.is_file():
+    if not path.exists():
         raise StudioError(f"There is no offset “{path.name[:80]}”.", "Choose one of the list, or name a file.")
     return path
 

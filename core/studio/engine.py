@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from core import __version__
 from core.errors import StudioError
-from core.families import detect
 from core.method.guidance import GuidanceWeights
-from core.studio.bases import BUNDLED, find_base, find_offset
+from core.studio.bases import BUNDLED, family_of_base, find_base, find_offset
 from core.studio.lock import waiting_for
 from core.studio.workspace import Workspace
 
@@ -134,14 +133,15 @@ class Engine:
     def _pipeline(self, base: Path) -> Any:
         import torch
 
-        from core.families import get
+        from core.studio.tools import load_base
 
         if self._loaded is None or self._loaded[0] != base:
             self._loaded = None  # let go of the former model before the next is loaded
-            family, device = get(detect(base)), self.device()
+            self._offsets = {}
+            device = self.device()
             dtype = torch.float16 if device == "cuda" else torch.float32
             offload = self.memory != "high" and device == "cuda"
-            pipe = family.load(base, dtype=dtype, device="cpu" if offload else device)
+            pipe = load_base(base, dtype=dtype, device="cpu" if offload else device)
             if offload:
                 pipe.enable_model_cpu_offload()
             if self.memory == "low":
@@ -150,15 +150,15 @@ class Engine:
             self._loaded = (base, pipe)
         return self._loaded[1]
 
-    def _offset(self, path: Path | None, family: str) -> Any:
-        from core.offsets.offset import load_low_rank
+    def _offset(self, path: Path | None, family: Any, pipe: Any) -> Any:
+        from core.studio.tools import load_offset
 
         if path is None:
             return None
         key = (str(path), path.stat().st_mtime)
         if key not in self._offsets:
             self._offsets = dict(list(self._offsets.items())[-3:])
-            self._offsets[key] = load_low_rank(path, family=family)
+            self._offsets[key] = load_offset(path, family.name, family.denoiser(pipe))
         return self._offsets[key]
 
     def compare(
@@ -221,7 +221,7 @@ class Engine:
                 from core.families import get
                 from core.generation.compare import Cancelled, Comparison, render
 
-                family = get(detect(base))
+                family = get(family_of_base(base))
                 pipe = self._pipeline(base)
                 comparison = Comparison(
                     prompt=settings.prompt,
@@ -241,8 +241,8 @@ class Engine:
                         pipe,
                         family,
                         comparison,
-                        positive=self._offset(positive, family.name),
-                        negative=self._offset(negative, family.name),
+                        positive=self._offset(positive, family, pipe),
+                        negative=self._offset(negative, family, pipe),
                         on_step=lambda s: told.put(Sampling(s.step, s.steps, s.columns, s.images)),
                         on_image=lambda image: told.put(self._save(image, settings, stamp, pipe, family)),
                         on_note=lambda text: told.put(Note(text)),

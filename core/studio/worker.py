@@ -21,7 +21,7 @@ import psutil
 
 from core.errors import StudioError
 from core.events import Notice, RunFailed, RunPaused, RunStopped, TrainEvent, to_json
-from core.studio.bases import find_base, prompts_of
+from core.studio.bases import family_of_base, find_base, prompts_of
 from core.studio.journal import Journal
 from core.studio.lock import holding
 from core.studio.runs import LOCK, Run
@@ -97,13 +97,14 @@ def _train(run: Run, cpu: bool, signalled: list[int], journal: Journal | None) -
         import torch
 
         from core.families import get
+        from core.studio.tools import load_base
         from core.training.loop import train
 
         config = run.config
         base = find_base(Workspace(run.folder.parent.parent), config.base)
-        family = get(config.family)
+        family = get(family_of_base(base))
         half = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[config.precision]
-        pipe = family.load(base, dtype=torch.float32 if config.weights == "full" else half)
+        pipe = load_base(base, dtype=torch.float32 if config.weights == "full" else half)
         prompts = prompts_of(base, config.prompts_file)
         shown = config.preview_prompts or tuple(prompts[:4])
         preview = preview_of(pipe, family, config, shown, stop) if shown else None

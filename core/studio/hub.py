@@ -1,0 +1,166 @@
+"""The Hugging Face Hub: models fetched with progress and pinned by commit, presets pushed and pulled.
+
+Only safetensors, configurations, tokenizers and texts are ever fetched; code of a repository is never run. A token, where
+the person has one, is read by the library itself and never shown, logged or kept here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from core.errors import StudioError
+from core.studio.workspace import Workspace
+
+ALLOWED = (".safetensors", ".json", ".txt", ".model")
+_REPO = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Bytes fetched of all bytes; `folder` is set when all is there."""
+
+    done: int
+    total: int
+    file: str
+    folder: Path | None = None
+
+
+def check_repo_id(repo_id: str) -> str:
+    """The id itself.
+
+    Raises:
+        StudioError: it is no `owner/name`.
+    """
+    if not _REPO.fullmatch(repo_id) or ".." in repo_id:
+        raise StudioError(f"“{repo_id[:80]}” is no repository of the Hub.", "Write owner/name.")
+    return repo_id
+
+
+def _api() -> Any:
+    from huggingface_hub import HfApi
+
+    return HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
+
+
+def _said(error: Exception, repo_id: str) -> StudioError:
+    """What a person should know of a fault of the Hub."""
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.GatedRepoError):
+        return StudioError(
+            f"{repo_id} asks for consent before it may be fetched.",
+            f"Visit huggingface.co/{repo_id}, agree, and sign in with `hf auth login`.",
+        )
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return StudioError(
+            f"{repo_id} is not on the Hub, or is private.",
+            "Check the name; sign in with `hf auth login` if it is yours.",
+        )
+    if isinstance(error, errors.RevisionNotFoundError | errors.EntryNotFoundError):
+        return StudioError(f"{repo_id} has no such revision or file.", "Choose another.")
+    if isinstance(error, errors.HfHubHTTPError) and getattr(error, "response", None) is not None:
+        code = error.response.status_code
+        return StudioError(
+            f"The Hub answered {code} for {repo_id}.",
+            "Try again later." if code in (429, 500, 502, 503) else "Check your token.",
+        )
+    return StudioError(
+        f"The Hub cannot be reached for {repo_id}.", "What is on this machine still works; try again when online."
+    )
+
+
+def fetch_model(workspace: Workspace, repo_id: str, revision: str | None = None) -> Iterator[Progress]:
+    """Fetches a model into the workspace, file by file; what was interrupted goes on.
+
+    Args:
+        revision: branch, tag or commit; it is pinned to the commit it names now, which is kept beside the model.
+
+    Raises:
+        StudioError: no such repository, no safetensors in it, no room, or no network.
+    """
+    from huggingface_hub import hf_hub_download
+
+    check_repo_id(repo_id)
+    try:
+        info = _api().repo_info(repo_id, revision=revision, files_metadata=True, timeout=20)
+    except Exception as error:
+        raise _said(error, repo_id) from error
+    files = [(sibling.rfilename, sibling.size or 0) for sibling in info.siblings or []]
+    for name, _ in files:
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
+            raise StudioError(f"{repo_id} names a file outside its folder.", "Do not use this repository.")
+    names = {name for name, _ in files}
+    wanted = [
+        (name, size)
+        for name, size in files
+        if name.endswith(ALLOWED) and not re.search(r"\.(fp16|non_ema|onnx)\.", name) and name.count("/") <= 2
+    ]
+    if "model_index.json" in names:  # a pipeline: what its folders hold, not single files beside them
+        wanted = [(name, size) for name, size in wanted if "/" in name or not name.endswith(".safetensors")]
+    if not any(name.endswith(".safetensors") for name, _ in wanted):
+        raise StudioError(
+            f"{repo_id} holds no safetensors weights.", "Choose a repository that does; pickles are not fetched."
+        )
+    total = sum(size for _, size in wanted)
+    if total > workspace.free_bytes() - 2**28:
+        raise StudioError(f"{repo_id} needs {total / 1e9:.1f} GB.", f"Free {total / 1e9 + 0.3:.1f} GB.")
+    home = workspace.models if "model_index.json" in names else workspace.offsets
+    folder = home / f"{repo_id.replace('/', '--')}@{info.sha[:12]}"
+    done = 0
+    for name, size in wanted:
+        yield Progress(done, total, name)
+        try:
+            hf_hub_download(repo_id, name, revision=info.sha, local_dir=folder, endpoint=os.environ.get("HF_ENDPOINT"))
+        except Exception as error:
+            raise _said(error, repo_id) from error
+        done += size
+    yield Progress(total, total, "", folder)
+
+
+def push_preset(repo_id: str, text: str, card: str, *, private: bool = False) -> str:
+    """Puts a preset and its card into a repository of the person's; its commit is returned.
+
+    Raises:
+        StudioError: no right to write, or no network.
+    """
+    check_repo_id(repo_id)
+    api = _api()
+    try:
+        api.create_repo(repo_id, repo_type="model", exist_ok=True, private=private)
+        from huggingface_hub import CommitOperationAdd
+
+        operations = [
+            CommitOperationAdd("preset.json", text.encode("utf-8")),
+            CommitOperationAdd("README.md", card.encode("utf-8")),
+        ]
+        made = api.create_commit(repo_id, operations, commit_message="Preset of Self-NPO Studio")
+    except Exception as error:
+        raise _said(error, repo_id) from error
+    return str(made.oid)
+
+
+def pull_preset(repo_id: str, revision: str | None = None) -> tuple[str, str]:
+    """(text of preset.json, the commit it was read at). Nothing else is fetched.
+
+    Raises:
+        StudioError: no such repository or file, a file over 1 MiB, or no network.
+    """
+    from huggingface_hub import hf_hub_download
+
+    check_repo_id(repo_id)
+    try:
+        info = _api().repo_info(repo_id, revision=revision, files_metadata=True, timeout=20)
+        size = next((s.size or 0 for s in info.siblings or [] if s.rfilename == "preset.json"), None)
+        if size is None or size > 2**20:
+            raise StudioError(f"{repo_id} holds no preset.json of a sensible size.", "Choose another repository.")
+        path = hf_hub_download(repo_id, "preset.json", revision=info.sha, endpoint=os.environ.get("HF_ENDPOINT"))
+        return Path(path).read_text(encoding="utf-8"), str(info.sha)
+    except StudioError:
+        raise
+    except Exception as error:
+        raise _said(error, repo_id) from error
