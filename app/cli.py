@@ -11,12 +11,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from app import library_commands
 from core import __version__
 from core.errors import StudioError
 
 
 def _add_workspace(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workspace", metavar="DIR", help="folder of runs, offsets and pictures")
+
+
+def _add_common(parser: argparse.ArgumentParser, *, dry_run: bool) -> None:
+    _add_workspace(parser)
+    parser.add_argument("--json", action="store_true", help="print results as JSON")
+    if dry_run:
+        parser.add_argument("--dry-run", action="store_true", help="print what would be done, and do nothing")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -61,22 +69,12 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     runs = commands.add_parser("runs", help="list the runs")
-    offset = commands.add_parser("offset", help="about offset files").add_subparsers(dest="action", required=True)
-    info = offset.add_parser("info", help="what an offset file is")
-    info.add_argument("file")
-    bench = commands.add_parser("bench", help="measure").add_subparsers(dest="action", required=True)
-    guidance = bench.add_parser("guidance", help="the row gate beside two networks and plain guidance, in one run")
-    guidance.add_argument("--base", default=None, help="a base of the library, or a folder")
-    guidance.add_argument("--negative", default=None, help="an offset; default: the bundled one")
-    guidance.add_argument("--rounds", type=int, default=15, help="interleaved rounds")
-    guidance.add_argument("--images", type=int, default=4, help="images of a batch")
-    for command in (train, resume, compare, runs, info, guidance):
-        _add_workspace(command)
-    for command in (train, compare, runs, info, guidance):
-        command.add_argument("--json", action="store_true", help="print results as JSON")
-    for command in (train, resume, compare, guidance):
+    for command in (train, resume, compare, runs):
+        _add_common(command, dry_run=command is not runs)
+    for command in (train, resume, compare):
         command.add_argument("--cpu", action="store_true", help="do not use a graphics card")
-        command.add_argument("--dry-run", action="store_true", help="print what would be done, and do nothing")
+    for add in (library_commands.add_offset, library_commands.add_library, library_commands.add_bench):
+        add(commands, _add_common)
     return parser
 
 
@@ -223,30 +221,9 @@ def _runs(options: argparse.Namespace) -> int:
     return 0
 
 
-def _offset(options: argparse.Namespace) -> int:
-    from core.studio.tools import offset_info
-
-    told = offset_info(_workspace(options), options.file)
-    _print(options, told, "\n".join(f"{key}: {value}" for key, value in told.items()))
-    return 0
-
-
-def _bench(options: argparse.Namespace) -> int:
-    from core.studio.tools import measure_guidance
-
-    if options.dry_run:
-        print(f"{options.rounds} rounds of plain guidance, row gate and two networks, {options.images} images a batch")
-        return 0
-    told = measure_guidance(
-        _workspace(options),
-        options.base,
-        options.negative,
-        rounds=options.rounds,
-        images=options.images,
-        cpu=options.cpu,
-    )
-    _print(options, told, "\n".join(f"{key}: {value}" for key, value in told.items()))
-    return 0
+def _files(run: Callable[..., int]) -> Callable[[argparse.Namespace], int]:
+    """A command of `library_commands` with its workspace and its way to print."""
+    return lambda options: run(options, _workspace(options), lambda data, text: _print(options, data, text))
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -262,8 +239,9 @@ COMMANDS: dict[str | None, Callable[[argparse.Namespace], int]] = {
     "resume": _resume,
     "compare": _compare,
     "runs": _runs,
-    "offset": _offset,
-    "bench": _bench,
+    "offset": _files(library_commands.run_offset),
+    "library": _files(library_commands.run_library),
+    "bench": _files(library_commands.run_bench),
 }
 
 

@@ -8,6 +8,7 @@ under the same id never passes for it.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import secrets
@@ -23,6 +24,7 @@ import psutil
 
 from core.errors import StudioError
 from core.events import RunFailed, RunFinished, RunPaused, RunStarted, RunStopped, StepDone, TrainEvent
+from core.studio.bases import family_of_base, find_base
 from core.studio.journal import FILE, read_events, read_newest
 from core.studio.lock import holding
 from core.studio.workspace import Workspace, slug
@@ -179,8 +181,9 @@ def create_run(workspace: Workspace, config: TrainConfig, name: str = "") -> Run
     """A new run folder with its settings; nothing starts.
 
     Raises:
-        StudioError: too little free disk space for its checkpoints, with the figures.
+        StudioError: there is no such base, or too little free disk space for its checkpoints, with the figures.
     """
+    config = dataclasses.replace(config, family=family_of_base(find_base(workspace, config.base)))
     needed = 2**28
     if workspace.free_bytes() < needed:
         raise StudioError(

@@ -206,7 +206,7 @@ def train(
                 {k: v for k, v in config.to_dict().items() if k not in ("base", "images_folder", "prompts_file")}
             ),
         }
-        save_offset(folder / OFFSET, low_rank, family=config.family, provenance=provenance)
+        save_offset(folder / OFFSET, low_rank, family=family.name, provenance=provenance)
         return held
 
     yield RunStarted(
