@@ -186,10 +186,16 @@ def _resume(options: argparse.Namespace) -> int:
 def _compare(options: argparse.Namespace) -> int:
     from core.studio.bases import BUNDLED, find_base, find_offset, start_values
     from core.studio.engine import Engine, Saved
-    from core.studio.values import checked, comparison_of, read_values
+    from core.studio.presets import read_preset, resolve
+    from core.studio.values import checked, comparison_of
 
     workspace = _workspace(options)
-    values = read_values(options.preset) if options.preset else {}
+    values: dict[str, Any] = {}
+    if options.preset:
+        found = resolve(workspace, read_preset(options.preset))
+        values = found.values
+        for sentence in found.missing:
+            print(sentence, file=sys.stderr)
     values |= parse_pairs(options.set)
     if options.prompt is not None:
         values["prompt"] = options.prompt

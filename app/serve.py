@@ -60,9 +60,9 @@ def serve(options: argparse.Namespace) -> None:
     engine = Engine(workspace, cpu=options.cpu, memory=memory)
     opening: dict[str, Any] = {}
     if options.preset:
-        from core.studio.values import read_values
+        from core.studio.presets import read_preset, resolve
 
-        opening = read_values(options.preset)
+        opening = resolve(workspace, read_preset(options.preset)).values
 
     from starlette.middleware import Middleware
 

@@ -1,11 +1,9 @@
-"""The values of a comparison as flat names and JSON values: what a preset file, a picture and the page share. No torch."""
+"""The values of a comparison as flat names and JSON values: what a picture, the page and the command line share. No torch."""
 
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from core.errors import StudioError
@@ -35,8 +33,6 @@ DEFAULTS: dict[str, Any] = {
     "dynamic_guidance": False,
 }
 """Every value with what it is where nothing is said. 0 and an empty scheduler are the model's own."""
-
-FILE_LIMIT = 2**20
 
 
 def _whole(name: str, value: Any) -> int:
@@ -94,34 +90,3 @@ def comparison_of(values: Mapping[str, Any]) -> CompareSettings:
         fps=_whole("fps", told["fps"]),
         dynamic_guidance=told["dynamic_guidance"] is True,
     )
-
-
-def read_values(path: Path) -> dict[str, Any]:
-    """Values of a preset: a JSON file, or a picture that the studio made. Only what it says; nothing is fetched.
-
-    Raises:
-        StudioError: the file cannot be read, or says something unknown.
-    """
-    if path.suffix.lower() == ".png":
-        from core.generation.media import read_png
-
-        told = {name: value for name, value in read_png(path).items() if name in DEFAULTS}
-        checked(told)
-        return told
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        names = [name for name, _ in pairs]
-        if len(names) != len(set(names)):
-            raise ValueError("a name stands twice")
-        return dict(pairs)
-
-    try:
-        if path.stat().st_size > FILE_LIMIT:
-            raise ValueError("too long")
-        told = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=once)
-        if not isinstance(told, dict):
-            raise ValueError("no object")
-    except (OSError, ValueError, RecursionError) as error:
-        raise StudioError(f"“{path.name}” is no preset that can be read.", "Choose a JSON file of settings.") from error
-    checked(told)
-    return told

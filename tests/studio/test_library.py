@@ -146,13 +146,17 @@ class Hub(http.server.BaseHTTPRequestHandler):
         name = self.path.split("/resolve/")[-1].split("/", 1)[-1].split("?")[0]
         if name not in self.files:
             return self.answer(404, b"", X_Error_Code="EntryNotFound")
-        return self.answer(200, self.files[name], ETag=f'"{hashlib.sha1(self.files[name]).hexdigest()}"', X_Repo_Commit=self.sha)
+        return self.answer(
+            200, self.files[name], ETag=f'"{hashlib.sha1(self.files[name]).hexdigest()}"', X_Repo_Commit=self.sha
+        )
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.posted.append(body)
         if self.path.endswith("/create"):
-            return self.answer(200, json.dumps({"url": "https://huggingface.co/a/b"}).encode(), Content_Type="application/json")
+            return self.answer(
+                200, json.dumps({"url": "https://huggingface.co/a/b"}).encode(), Content_Type="application/json"
+            )
         if "/preupload/" in self.path:
             asked = json.loads(body)["files"]
             told = {"files": [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in asked]}
