@@ -69,6 +69,12 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     runs = commands.add_parser("runs", help="list the runs")
+    doctor = commands.add_parser(
+        "doctor", help="versions, machine, room; for a bug report: no path, name or token in it"
+    )
+    doctor.add_argument("--quick", action="store_true", help="without the self-test of under two minutes")
+    _add_workspace(doctor)
+    doctor.add_argument("--cpu", action="store_true", help="do not use a graphics card")
     for command in (train, resume, compare, runs):
         _add_common(command, dry_run=command is not runs)
     for command in (train, resume, compare):
@@ -232,6 +238,20 @@ def _files(run: Callable[..., int]) -> Callable[[argparse.Namespace], int]:
     return lambda options: run(options, _workspace(options), lambda data, text: _print(options, data, text))
 
 
+def _doctor(options: argparse.Namespace) -> int:
+    from core.studio import doctor
+
+    workspace = _workspace(options)
+    print(json.dumps(doctor.facts(workspace), indent=2), flush=True)
+    if options.quick:
+        return 0
+    well = True
+    for name, right, words in doctor.self_test(workspace, cpu=options.cpu):
+        print(f"{'ok    ' if right else 'FAILED'} {name} {words}", flush=True)
+        well &= right
+    return 0 if well else 1
+
+
 def _serve(options: argparse.Namespace) -> int:
     from app.serve import serve
 
@@ -247,6 +267,7 @@ COMMANDS: dict[str | None, Callable[[argparse.Namespace], int]] = {
     "runs": _runs,
     "offset": _files(library_commands.run_offset),
     "library": _files(library_commands.run_library),
+    "doctor": _doctor,
     "bench": _files(library_commands.run_bench),
 }
 

@@ -68,10 +68,11 @@ def serve(options: argparse.Namespace) -> None:
 
     from app.page.layout import build
     from app.page.security import OwnPageOnly
-    from app.page.theme import CSS, FORCE_THEME, THEME
+    from app.page.text import TRANSLATIONS
+    from app.page.theme import CSS, FORCE_THEME, HEAD, THEME
 
-    page = build(engine, opening)
     space = bool(os.environ.get("SPACE_ID"))
+    page = build(engine, opening, space=space)
     address = "0.0.0.0" if options.listen or space else "127.0.0.1"  # noqa: S104
     port = free_port(options.port, address)
     page.queue(default_concurrency_limit=4, max_size=32)
@@ -82,6 +83,8 @@ def serve(options: argparse.Namespace) -> None:
         auth=auth,
         theme=THEME,
         css=CSS,
+        head=HEAD,
+        i18n=TRANSLATIONS,
         js=FORCE_THEME[options.theme] or None,
         inbrowser=False,
         prevent_thread_lock=True,

@@ -2,42 +2,44 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
+from app.page import diagram
+from app.page.fields import Fields, choices
+from app.page.text import t
+from app.page.views import flicker, players
 from app.page.words import fault, progress, scale_note
 from core.errors import StudioError
-from core.studio.bases import list_bases, list_offsets, start_values
-from core.studio.engine import Engine, Sampling, Saved, Waiting, describe_settings
+from core.studio.bases import list_bases, start_values
+from core.studio.engine import Engine, Note, Sampling, Saved, Waiting, describe_settings
+from core.studio.gallery import bring_back, pictures, put_away, toggle_favourite
+from core.studio.grid import parse_axis
+from core.studio.presets import known_values, read_preset, resolve
 from core.studio.values import DEFAULTS, comparison_of
 
-MEANING = (
-    "The <b>positive</b> prediction (towards the prompt) and the <b>negative</b> one (what to steer away from) pull "
-    "apart by ω. Plain CFG takes both from the same weights. NPO gives the negative one weights of its own: "
-    "θ + α·η + β·δ, where δ was trained to be worse."
-)
-NAMES = ("without NPO", "with NPO")
 HISTORY = 60
-SAMPLERS = ("dpmsolver++", "ddim", "euler", "unipc")
+KEEP = "(...values) => { localStorage.setItem('self-npo-compare', JSON.stringify(values)); }"
+RECALL = "() => localStorage.getItem('self-npo-compare') || ''"
+"""The browser keeps what Compare was set to; the server is not asked."""
 
 
 @dataclass(frozen=True)
 class CompareTab:
     """What other tabs may touch."""
 
-    negative: gr.Dropdown
-    lists: list[gr.Dropdown]
-    refresh: Callable[[], tuple[Any, ...]]
-
-
-def offset_names(engine: Engine) -> list[str]:
-    """Offsets to choose from, and none."""
-    return ["none", *(choice.name for choice in list_offsets(engine.workspace))]
+    fields: Fields
+    status: gr.HTML
+    refresh: Callable[..., Any]
+    remembered: gr.Textbox
+    history: Callable[..., Any] | None
+    drawn: list[Any]
 
 
 class Stops:
@@ -56,127 +58,116 @@ def _enlarged(image: Any, side: int = 320) -> Any:
     return image.resize((side, side * image.height // image.width))
 
 
-def build(engine: Engine, opening: dict[str, Any]) -> CompareTab:
-    """The tab, filled in and ready."""
-    bases = [choice.name for choice in list_bases(engine.workspace)]
-    first = {choice.name: choice.path for choice in list_bases(engine.workspace)}
-    base = opening.get("base") or (bases[0] if bases else "")
-    values = {**DEFAULTS, **(start_values(first[base]) if base in first else {}), "base": base, **opening}
-    offsets = offset_names(engine)
-    stops = Stops()
-
-    with gr.Row(equal_height=False):
-        with gr.Column(scale=4, min_width=320):
-            prompt = gr.Textbox(values["prompt"], label="Prompt", lines=2, max_lines=4)
-            negative_prompt = gr.Textbox(
-                values["negative_prompt"], label="Negative prompt", placeholder="empty", lines=1
+def _controls(engine: Engine, values: Mapping[str, Any]) -> tuple[Fields, dict[str, Any]]:
+    """The left side of the tab: the fields, and the other things a handler needs."""
+    lists = choices(engine, values["base"])
+    other: dict[str, Any] = {}
+    prompt = gr.Textbox(values["prompt"], label=t("Prompt"), lines=2, max_lines=4, elem_id="prompt")
+    negative_prompt = gr.Textbox(values["negative_prompt"], label=t("Negative prompt"), placeholder=t("empty"), lines=1)
+    with gr.Row():
+        other["go"] = gr.Button(t("Render"), variant="primary", scale=3, elem_id="render")
+        other["stop"] = gr.Button(t("Stop"), scale=1, min_width=80)
+    other["estimate"] = gr.HTML("", elem_classes="scale-note", padding=False)
+    with gr.Group():
+        omega = gr.Slider(
+            0,
+            15,
+            values["omega"],
+            step=0.1,
+            label=t("ω · strength"),
+            info=t("How far to move from the negative prediction towards the positive one."),
+            elem_id="omega",
+        )
+        other["scale"] = gr.HTML(scale_note(values["omega"]), padding=False, elem_classes="in-group")
+        alpha = gr.Slider(
+            0,
+            1,
+            values["alpha"],
+            step=0.05,
+            label=t("α · positive offset in the negative"),
+            info=t(
+                "1 keeps both predictions alike where you want them alike; lower pushes away from the untuned model."
+            ),
+            elem_id="alpha",
+        )
+        beta = gr.Slider(
+            -1,
+            3,
+            values["beta"],
+            step=0.05,
+            label=t("β · negative offset in the negative"),
+            info=t("0 is plain CFG. More steers harder away from what the offset makes worse."),
+            elem_id="beta",
+        )
+        other["diagram"] = gr.HTML("", elem_id="diagram", padding=False, elem_classes="in-group")
+    with gr.Row():
+        seed = gr.Number(values["seed"], label=t("First seed"), precision=0, minimum=0, min_width=90)
+        other["seed_mode"] = gr.Radio(
+            [(t("fixed"), "fixed"), (t("next"), "next"), (t("random"), "random")],
+            value="fixed",
+            label=t("After rendering"),
+            min_width=150,
+        )
+        images = gr.Slider(1, 16, values["images"], step=1, label=t("Pairs"), min_width=110)
+    with gr.Accordion(t("Model and offsets"), open=True):
+        base = gr.Dropdown(lists["base"], value=values["base"] or None, label=t("Base model θ"))
+        with gr.Row():
+            negative = gr.Dropdown(
+                lists["negative"], value=values["negative"] or "none", label=t("Negative offset δ"), min_width=140
             )
-            with gr.Row():
-                go = gr.Button("Render the pair", variant="primary", scale=3)
-                stop = gr.Button("Stop", scale=1, min_width=80)
-            with gr.Group():
-                omega = gr.Slider(
-                    0,
-                    15,
-                    values["omega"],
-                    step=0.1,
-                    label="ω · strength",
-                    info="How far to move from the negative prediction towards the positive one.",
-                )
-                scale = gr.HTML(scale_note(values["omega"]))
-                alpha = gr.Slider(
-                    0,
-                    1,
-                    values["alpha"],
-                    step=0.05,
-                    label="α · positive offset in the negative",
-                    info="1 keeps both predictions alike where you want them alike; lower pushes away from the untuned model.",
-                )
-                beta = gr.Slider(
-                    -1,
-                    3,
-                    values["beta"],
-                    step=0.05,
-                    label="β · negative offset in the negative",
-                    info="0 is plain CFG. More steers harder away from what the offset makes worse.",
-                )
-            with gr.Row():
-                seed = gr.Number(values["seed"], label="First seed", precision=0, minimum=0, min_width=100)
-                images = gr.Slider(1, 16, values["images"], step=1, label="Pairs", min_width=120)
-                dice = gr.Button("New seed", min_width=90)
-            with gr.Accordion("Model and offsets", open=True):
-                base_box = gr.Dropdown(bases, value=base or None, label="Base model θ")
-                with gr.Row():
-                    negative = gr.Dropdown(
-                        offsets, value=values["negative"] or "none", label="Negative offset δ", min_width=140
-                    )
-                    positive = gr.Dropdown(
-                        offsets, value=values["positive"] or "none", label="Positive offset η", min_width=140
-                    )
-            with gr.Accordion("More", open=False):
-                with gr.Row():
-                    steps = gr.Slider(1, 100, values["steps"], step=1, label="Steps", min_width=140)
-                    scheduler = gr.Dropdown(list(SAMPLERS), value=values["scheduler"], label="Scheduler", min_width=140)
-                with gr.Row():
-                    height = gr.Number(
-                        values["height"], label="Height (0: the model's own)", precision=0, min_width=140
-                    )
-                    width = gr.Number(values["width"], label="Width (0: the model's own)", precision=0, min_width=140)
-                split = gr.Slider(
-                    0,
-                    1,
-                    values["beta_split"],
-                    step=0.05,
-                    label="β acts down to noise level",
-                    info="1 is pure noise, 0 the finished picture. Composition is decided early.",
-                )
-                late = gr.Slider(
-                    -1,
-                    2,
-                    values["beta_late"],
-                    step=0.05,
-                    label="β below that level, times",
-                    info="0 is plain CFG for the rest of the way.",
-                )
-            gr.HTML(MEANING, elem_id="meaning")
-        with gr.Column(scale=6, min_width=320):
-            status = gr.HTML("Ready. Press <b>Render the pair</b>.", elem_classes="status")
-            with gr.Tabs():
-                with gr.Tab("Side by side"):
-                    sides = gr.Gallery(
-                        columns=2,
-                        height=500,
-                        object_fit="contain",
-                        show_label=False,
-                        elem_id="sides",
-                        preview=False,
-                        interactive=False,
-                        buttons=["download"],
-                    )
-                with gr.Tab("Slider"):
-                    pair = gr.ImageSlider(
-                        label="left: without · right: with",
-                        elem_id="pair",
-                        height=520,
-                        interactive=False,
-                        type="filepath",
-                    )
-                    which = gr.Slider(1, 2, 1, step=1, label="Pair", visible=False)
-                with gr.Tab("This session"):
-                    history = gr.Gallery(
-                        columns=6,
-                        height=520,
-                        object_fit="contain",
-                        show_label=False,
-                        elem_id="history",
-                        interactive=False,
-                    )
-            with gr.Accordion("Settings of the chosen picture", open=False):
-                told = gr.Code("", language="json", show_label=False, lines=6)
-
-    finished = gr.State([])
-    past = gr.State([])
-    fields = {
+            positive = gr.Dropdown(
+                lists["positive"], value=values["positive"] or "none", label=t("Positive offset η"), min_width=140
+            )
+    with gr.Accordion(t("More"), open=False):
+        with gr.Row():
+            steps = gr.Slider(1, 100, values["steps"], step=1, label=t("Steps"), min_width=140)
+            scheduler = gr.Dropdown(
+                lists["scheduler"], value=values["scheduler"] or "auto", label=t("Scheduler"), min_width=140
+            )
+        with gr.Row():
+            height = gr.Number(values["height"], label=t("Height (0: the model's own)"), precision=0, min_width=130)
+            width = gr.Number(values["width"], label=t("Width (0: the model's own)"), precision=0, min_width=130)
+        split = gr.Slider(
+            0,
+            1,
+            values["beta_split"],
+            step=0.05,
+            label=t("β acts down to noise level"),
+            info=t("1 is pure noise, 0 the finished picture. Composition is decided early."),
+        )
+        late = gr.Slider(
+            -1,
+            2,
+            values["beta_late"],
+            step=0.05,
+            label=t("β below that level, times"),
+            info=t("0 is plain CFG for the rest of the way."),
+        )
+        other["betas"] = gr.Textbox(
+            "",
+            label=t("More columns: other values of β"),
+            placeholder="0.5, 1, 1.5",
+            info=t("Each is one more column."),
+        )
+        with gr.Row():
+            frames = gr.Number(values["frames"], label=t("Frames (video; 0: its own)"), precision=0, min_width=130)
+            fps = gr.Number(values["fps"], label=t("Frames a second"), precision=0, min_width=110)
+        dynamic = gr.Checkbox(values["dynamic_guidance"], label=t("Guidance grows along the way (CogVideoX)"))
+    with gr.Accordion(t("Settings from a picture or video"), open=False):
+        other["dropped"] = gr.File(
+            label=t("Drop a picture or video here: of this studio, A1111 or ComfyUI"),
+            file_types=[".png", ".mp4"],
+            type="filepath",
+            height=110,
+        )
+    gr.HTML(
+        t(
+            "Plain CFG takes both predictions from the same weights. NPO gives the negative one weights of its own, "
+            "θ + α·η + β·δ, where δ was trained to be worse: guidance then steers away from what people dislike."
+        ),
+        elem_id="meaning",
+    )
+    controls = {
         "prompt": prompt,
         "negative_prompt": negative_prompt,
         "omega": omega,
@@ -190,93 +181,211 @@ def build(engine: Engine, opening: dict[str, Any]) -> CompareTab:
         "scheduler": scheduler,
         "height": height,
         "width": width,
-        "base": base_box,
+        "frames": frames,
+        "fps": fps,
+        "dynamic_guidance": dynamic,
+        "base": base,
         "positive": positive,
         "negative": negative,
     }
-    outputs = [status, sides, pair, which, told, finished, past, history]
+    return Fields(controls), other
 
-    def render(earlier: list[Any], request: gr.Request, *given: Any) -> Iterator[tuple[Any, ...]]:
+
+def _results(keeps: bool) -> dict[str, Any]:
+    """The right side of the tab."""
+    parts: dict[str, Any] = {
+        "status": gr.HTML(t("Ready. Press Render."), elem_classes="status", padding=False, elem_id="status")
+    }
+    with gr.Tabs():
+        with gr.Tab(t("Side by side")):
+            parts["sides"] = gr.Gallery(
+                columns=2,
+                height=500,
+                object_fit="contain",
+                show_label=False,
+                elem_id="sides",
+                preview=False,
+                interactive=False,
+                buttons=["download"],
+            )
+        with gr.Tab(t("Slider")):
+            parts["pair"] = gr.ImageSlider(
+                label=t("left: without · right: with"),
+                elem_id="pair",
+                height=500,
+                interactive=False,
+                type="filepath",
+            )
+        with gr.Tab(t("Flicker or play")):
+            parts["flicker"] = gr.HTML("", elem_id="flicker")
+        if keeps:
+            with gr.Tab(t("History")) as parts["history_tab"]:
+                with gr.Row():
+                    parts["search"] = gr.Textbox(
+                        "", show_label=False, placeholder=t("Search prompts, seeds, offsets"), scale=3, container=False
+                    )
+                    parts["starred"] = gr.Checkbox(False, label=t("Favourites only"), container=False, min_width=120)
+                parts["past"] = gr.Gallery(
+                    columns=6,
+                    height=430,
+                    object_fit="contain",
+                    show_label=False,
+                    elem_id="history",
+                    interactive=False,
+                    preview=False,
+                )
+                with gr.Row():
+                    parts["star"] = gr.Button(t("Favourite"), size="sm", min_width=90)
+                    parts["delete"] = gr.Button(t("Delete"), size="sm", min_width=90)
+                    parts["undo"] = gr.Button(t("Undo delete"), size="sm", min_width=100, visible=False)
+    with gr.Row():
+        parts["which"] = gr.Slider(1, 2, 1, step=1, label=t("Pair"), visible=False, min_width=160)
+        parts["reuse"] = gr.Button(t("Use these settings"), size="sm", min_width=140)
+    with gr.Accordion(t("Settings of the chosen picture"), open=False):
+        parts["told"] = gr.Code("", language="json", show_label=False, lines=6)
+    return parts
+
+
+def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> CompareTab:
+    """The tab, filled in and ready.
+
+    Args:
+        keeps: show the pictures of the workspace; off where strangers share it.
+    """
+    known = {choice.name: choice.path for choice in list_bases(engine.workspace)}
+    base = opening.get("base") or next(iter(known), "")
+    values = {**DEFAULTS, **(start_values(known[base]) if base in known else {}), "base": base, **opening}
+    stops = Stops()
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=4, min_width=320):
+            fields, other = _controls(engine, values)
+        with gr.Column(scale=6, min_width=320):
+            parts = _results(keeps)
+    finished, chosen, away = gr.State([]), gr.State({}), gr.State("")
+    remembered = gr.Textbox("", visible="hidden")
+    controls = fields.controls
+
+    def columns_of(comparison: Any, betas: str) -> Any:
+        if not betas.strip():
+            return comparison
+        npo = comparison.columns[-1]
+        more = [dataclasses.replace(npo, beta=value) for value in parse_axis("beta", betas).values]
+        return dataclasses.replace(comparison, columns=tuple(dict.fromkeys([*comparison.columns, *more])))
+
+    def names_of(comparison: Any) -> list[str]:
+        return [
+            "without NPO",
+            *(f"with NPO, β {c.beta:g}" if len(comparison.columns) > 2 else "with NPO" for c in comparison.columns[1:]),
+        ]
+
+    outputs = [parts[name] for name in ("status", "sides", "pair", "flicker", "which", "told")]
+    outputs += [finished, controls["seed"], other["estimate"]]
+
+    def render(betas: str, mode: str, request: gr.Request, *given: Any) -> Iterator[tuple[Any, ...]]:
         keep = gr.skip()
         flag = stops.of(request)
         flag.clear()
         saved: list[Saved] = []
         rough: dict[tuple[int, int], Any] = {}
+        notes: list[str] = []
 
         def cells() -> list[tuple[Any, str]]:
             done = {(s.column, s.seed): str(s.path) for s in saved}
             shown = []
             for pair_seed in comparison.seeds:
-                for column in (0, 1):
+                for column, name in enumerate(names):
                     place = (column, pair_seed)
                     if place in done or place in rough:
-                        shown.append((done.get(place, rough.get(place)), f"{NAMES[column]} · seed {pair_seed}"))
+                        shown.append((done.get(place, rough.get(place)), f"{name} · seed {pair_seed}"))
             return shown
 
         try:
-            told_values = dict(zip(fields, given, strict=True))
-            for name in ("positive", "negative"):
-                told_values[name] = "" if told_values[name] in (None, "none") else told_values[name]
-            for name in ("seed", "height", "width", "images", "steps"):
-                told_values[name] = told_values[name] or 0
-            told_values["base"] = told_values["base"] or ""
-            comparison = comparison_of(told_values)
+            comparison = columns_of(comparison_of(fields.read(given)), betas)
+            names = names_of(comparison)
             for event in engine.compare(comparison, cancelled=flag.is_set):
                 if isinstance(event, Waiting):
-                    yield (progress(event.reason, 0), *[keep] * 7)
+                    yield (progress(event.reason, 0), *[keep] * 8)
                 elif isinstance(event, Sampling):
                     places = [(column, s) for column in event.columns for s in comparison.seeds]
                     rough |= {place: _enlarged(image) for place, image in zip(places, event.images, strict=False)}
                     if event.step % 3 == 1 or event.step == event.steps:
-                        text = f"Step {event.step} of {event.steps}"
-                        yield (progress(text, event.step / event.steps), cells(), *[keep] * 6)
+                        left = f", {event.seconds_left:.0f} s left, {event.rate:.1f} steps/s" if event.step > 1 else ""
+                        text = f"Step {event.step} of {event.steps}{left}"
+                        gallery = gr.Gallery(value=cells(), columns=min(4, len(names)))
+                        yield (progress(text, event.step / event.steps), gallery, *[keep] * 7)
                 elif isinstance(event, Saved):
                     saved.append(event)
+                elif isinstance(event, Note):
+                    notes.append(event.text)
         except StudioError as error:
-            yield (fault(error), *[keep] * 7)
+            yield (fault(error), *[keep] * 8)
             return
         if not saved:
-            yield ("Stopped.", *[keep] * 7)
+            yield (t("Stopped."), *[keep] * 8)
             return
-        pairs = _pairs(saved, comparison.seeds)
-        records = [(str(s.path), f"{NAMES[s.column]} · seed {s.seed}", s.settings) for p in pairs for s in p]
-        past_now = [*records, *earlier][:HISTORY]
-        text = f"{comparison.columns[1].label()} beside plain CFG at the same ω. Kept in the outputs folder."
+        groups = _groups(saved, comparison.seeds)
+        records = [[(str(s.path), str(s.picture), names[s.column], s.settings) for s in group] for group in groups]
+        text = f"Done. {comparison.columns[1].label()} beside plain CFG at the same ω. {' '.join(notes)}"
+        if flag.is_set():
+            text = "Stopped; what was finished is kept."
+        following = {"next": comparison.seeds[-1] + 1, "random": random.randrange(2**31)}.get(mode, keep)
         yield (
-            f"Done. {text}",
-            [(path, name) for path, name, _ in records],
-            _both(pairs[0]),
-            gr.Slider(maximum=max(2, len(pairs)), value=1, visible=len(pairs) > 1),
-            describe_settings(pairs[0][-1].settings),
+            text,
+            gr.Gallery(
+                value=[(p, f"{name} · seed {told['seed']}") for group in records for p, _, name, told in group],
+                columns=min(4, len(names)),
+            ),
+            _both(records[0]),
+            _in_place(records[0]),
+            gr.Slider(maximum=max(2, len(records)), value=1, visible=len(records) > 1),
+            describe_settings(records[0][-1][3]),
             records,
-            past_now,
-            [(path, name) for path, name, _ in past_now],
+            following,
+            engine.estimate(comparison),
         )
 
-    def halt(request: gr.Request) -> None:
-        stops.of(request).set()
+    def show_pair(number: float, records: list[Any]) -> tuple[Any, Any]:
+        at = int(number) - 1
+        return (_both(records[at]), _in_place(records[at])) if 0 <= at < len(records) else (gr.skip(), gr.skip())
 
-    def show_pair(number: float, records: list[Any]) -> Any:
-        at = 2 * (int(number) - 1)
-        return (records[at][0], records[at + 1][0]) if at >= 0 and at + 1 < len(records) else gr.skip()
+    def pick(records: list[Any], event: gr.SelectData) -> tuple[Any, Any]:
+        flat = [record for group in records for record in group]
+        told = flat[event.index][3] if event.index < len(flat) else {}
+        return describe_settings(told), told
 
-    def chosen(records: list[Any], event: gr.SelectData) -> Any:
-        return describe_settings(records[event.index][2]) if event.index < len(records) else gr.skip()
+    def reuse(told: dict[str, Any], records: list[Any]) -> list[Any]:
+        source = told or (records[0][-1][3] if records else {})
+        return fields.fill(engine, _values_of(source))
 
-    def base_changed(name: str) -> tuple[Any, ...]:
-        known = {choice.name: choice.path for choice in list_bases(engine.workspace)}
-        start = start_values(known[name]) if name in known else {}
-        return tuple(start.get(field, gr.skip()) for field in ("prompt", "omega", "beta", "negative"))
+    def dropped(path: str | None) -> list[Any]:
+        if not path:
+            return [gr.skip(), *[gr.skip()] * len(controls)]
+        try:
+            from pathlib import Path
 
-    def lists() -> tuple[Any, Any, Any]:
-        names = offset_names(engine)
-        here = [choice.name for choice in list_bases(engine.workspace)]
-        return gr.Dropdown(choices=here), gr.Dropdown(choices=names), gr.Dropdown(choices=names)
+            found = resolve(engine.workspace, read_preset(Path(path)))
+        except StudioError as error:
+            return [fault(error), *[gr.skip()] * len(controls)]
+        said = " ".join(("The settings of the file are in the form.", *found.missing))
+        return [said, *fields.fill(engine, found.values)]
 
+    def base_changed(name: str) -> list[Any]:
+        here = {choice.name: choice.path for choice in list_bases(engine.workspace)}
+        start = start_values(here[name]) if name in here else {}
+        own = {"scheduler": "", "height": 0, "width": 0, "frames": 0, "negative": "", "positive": ""}
+        return fields.fill(engine, {**own, **start, "base": name})
+
+    def estimate(betas: str, *given: Any) -> Any:
+        try:
+            return engine.estimate(columns_of(comparison_of(fields.read(given)), betas))
+        except StudioError:
+            return gr.skip()
+
+    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     gr.on(
-        [go.click, prompt.submit],
+        [other["go"].click, controls["prompt"].submit],
         render,
-        [past, *fields.values()],
+        [other["betas"], other["seed_mode"], *fields.all()],
         outputs,
         concurrency_id="gpu",
         concurrency_limit=1,
@@ -284,28 +393,123 @@ def build(engine: Engine, opening: dict[str, Any]) -> CompareTab:
         api_name="compare",
         trigger_mode="once",
     )
-    stop.click(halt, None, None, queue=False, api_visibility="private")
-    omega.input(None, omega, scale, js=_SCALE_SCRIPT, api_visibility="private")
-    dice.click(lambda: random.randrange(2**31), None, seed, queue=False, api_visibility="private")
-    which.change(show_pair, [which, finished], pair, api_visibility="private", show_progress="hidden")
-    sides.select(chosen, finished, told, api_visibility="private", show_progress="hidden")
-    history.select(chosen, past, told, api_visibility="private", show_progress="hidden")
-    base_box.input(base_changed, base_box, [prompt, omega, beta, negative], api_visibility="private")
-    return CompareTab(negative, [base_box, negative, positive], lists)
+    _stop(other["stop"], stops)
+    three = [controls[name] for name in ("omega", "alpha", "beta")]
+    for control in three:
+        control.change(None, three, [other["diagram"], other["scale"]], js=diagram.DRAW, api_visibility="private")
+    for control in fields.all():
+        control.change(None, fields.all(), None, js=KEEP, api_visibility="private")
+    for name in ("images", "steps", "height", "width", "base"):
+        controls[name].change(estimate, [other["betas"], *fields.all()], other["estimate"], **private)
+    parts["which"].change(show_pair, [parts["which"], finished], [parts["pair"], parts["flicker"]], **private)
+    parts["sides"].select(pick, finished, [parts["told"], chosen], **private)
+    parts["reuse"].click(reuse, [chosen, finished], fields.all(), **private)
+    other["dropped"].upload(dropped, other["dropped"], [parts["status"], *fields.all()], **private)
+    controls["base"].input(base_changed, controls["base"], fields.all(), **private)
+    history = _history(engine, parts, chosen, away) if keeps else None
+
+    def refresh(kept: str, request: gr.Request) -> list[Any]:
+        link = str(dict(request.query_params).get("preset", ""))
+        if link:
+            return [*opened_by_link(engine, fields, link), gr.skip()]
+        if opening:
+            return [gr.skip(), *fields.fill(engine, values), gr.skip()]
+        return [gr.skip(), *fields.restore(engine, kept), gr.skip()]
+
+    return CompareTab(fields, parts["status"], refresh, remembered, history, [other["diagram"], other["scale"]])
 
 
-def _pairs(saved: list[Saved], seeds: tuple[int, ...]) -> list[list[Saved]]:
-    """Finished pictures seed by seed, without before with."""
+def opened_by_link(engine: Engine, fields: Fields, link: str) -> list[Any]:
+    """A sentence and the form filled by a link. Nothing starts: the person presses Render."""
+    from core.studio.presets import from_link
+
+    try:
+        preset = from_link(link)
+        found = resolve(engine.workspace, preset)
+    except StudioError as error:
+        return [fault(error), *[gr.skip()] * len(fields.controls)]
+    from html import escape
+
+    said = f"The link's preset “{escape(preset.name or 'without a name')}” is in the form. Press Render to see it."
+    return [" ".join((said, *(escape(text) for text in found.missing))), *fields.fill(engine, found.values)]
+
+
+def _stop(button: gr.Button, stops: Stops) -> None:
+    def halt(request: gr.Request) -> None:
+        stops.of(request).set()
+
+    button.click(halt, None, None, queue=False, api_visibility="private")
+
+
+def _history(engine: Engine, parts: dict[str, Any], chosen: gr.State, away: gr.State) -> Callable[..., Any]:
+    """The gallery of the workspace: search, favourites, delete with undo."""
+    listed = gr.State([])
+
+    def show(search: str, starred: bool) -> tuple[Any, Any]:
+        found = pictures(engine.workspace, search or "", only_favourites=starred)
+        return [(str(p.shown), p.caption) for p in found], [(p.shown.name, p.settings) for p in found]
+
+    def pick(records: list[Any], event: gr.SelectData) -> tuple[Any, Any]:
+        name, told = records[event.index] if event.index < len(records) else ("", {})
+        return describe_settings(told), {**told, "_file": name}
+
+    def star(told: dict[str, Any], search: str, starred: bool) -> tuple[Any, Any]:
+        try:
+            toggle_favourite(engine.workspace, told.get("_file", ""))
+        except StudioError as error:
+            raise gr.Error(str(error)) from error
+        return show(search, starred)
+
+    def delete(told: dict[str, Any], search: str, starred: bool) -> tuple[Any, ...]:
+        try:
+            gone = put_away(engine.workspace, told.get("_file", ""))
+        except StudioError as error:
+            raise gr.Error(str(error)) from error
+        return (*show(search, starred), str(gone), gr.Button(visible=True))
+
+    def undo(gone: str, search: str, starred: bool) -> tuple[Any, ...]:
+        from pathlib import Path
+
+        try:
+            bring_back(engine.workspace, Path(gone))
+        except StudioError as error:
+            raise gr.Error(str(error)) from error
+        return (*show(search, starred), "", gr.Button(visible=False))
+
+    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    asked = [parts["search"], parts["starred"]]
+    outputs = [parts["past"], listed]
+    parts["history_tab"].select(show, asked, outputs, **private)
+    gr.on([parts["search"].submit, parts["starred"].change], show, asked, outputs, **private)
+    parts["past"].select(pick, listed, [parts["told"], chosen], **private)
+    parts["star"].click(star, [chosen, *asked], outputs, **private)
+    parts["delete"].click(delete, [chosen, *asked], [*outputs, away, parts["undo"]], **private)
+    parts["undo"].click(undo, [away, *asked], [*outputs, away, parts["undo"]], **private)
+    return show
+
+
+def _values_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A picture's settings as Compare's values, one pair."""
+    values = known_values(settings)
+    size = str(settings.get("size", "")).split("x")
+    if "model" in settings:
+        values["base"] = settings["model"]
+    if len(size) == 2 and all(part.isdigit() for part in size) and "frames" not in settings and "grid" not in settings:
+        values |= {"width": int(size[0]), "height": int(size[1])}
+    return {**values, "images": 1} if values else {}
+
+
+def _groups(saved: list[Saved], seeds: tuple[int, ...]) -> list[list[Saved]]:
+    """Finished pictures seed by seed, plain first."""
     by_seed = [sorted((s for s in saved if s.seed == seed), key=lambda s: s.column) for seed in seeds]
-    return [pair for pair in by_seed if pair]
+    return [group for group in by_seed if group]
 
 
-def _both(pair: list[Saved]) -> Any:
-    return (str(pair[0].path), str(pair[-1].path))
+def _both(group: list[Any]) -> Any:
+    return (group[0][1], group[-1][1])
 
 
-_SCALE_SCRIPT = (
-    '(omega) => `<div class="scale-note">ω ${+(+omega).toFixed(2)} is the CFG scale '
-    "<b>${+(+omega + 1).toFixed(2)}</b> of other programs.</div>`"
-)
-"""The same sentence as `scale_note`, without asking the server."""
+def _in_place(group: list[Any]) -> str:
+    if group[0][0].endswith(".mp4"):
+        return players([(record[2], record[0]) for record in group])
+    return flicker(group[0][1], group[-1][1])

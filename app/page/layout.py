@@ -6,40 +6,90 @@ from typing import Any
 
 import gradio as gr
 
-from app.page import compare, runs, train
+from app.page import compare, grid, library, presets, runs, settings, train
+from app.page.text import t
 from core.studio.engine import Engine
 
+IN_A_SPACE = (
+    "This Space renders with the bundled models. Training, your own models and your own offsets need a machine of your "
+    "own: duplicate this Space onto hardware of yours, or run python launch.py there."
+)
 
-def build(engine: Engine, opening: dict[str, Any]) -> gr.Blocks:
-    """The page over an engine; `opening` are the values that Compare opens with."""
-    with gr.Blocks(title="Self-NPO Studio", delete_cache=(86_400, 86_400), analytics_enabled=False) as page:
+
+def build(engine: Engine, opening: dict[str, Any], *, space: bool = False) -> gr.Blocks:
+    """The page over an engine.
+
+    Args:
+        opening: the values that Compare opens with.
+        space: strangers share this server: no training, no library, nothing kept for all.
+    """
+    with gr.Blocks(title="Self-NPO Studio", delete_cache=(3_600, 3_600), analytics_enabled=False) as page:
         gr.HTML(
             "<h1>Self-NPO Studio</h1><p>Teach a diffusion model what to steer away from, from the model alone, "
             "and see the difference side by side.</p>",
             elem_id="brand",
         )
+        if space:
+            gr.HTML(t(IN_A_SPACE), elem_classes="scale-note", padding=False, elem_id="space")
         with gr.Tabs() as tabs:
-            with gr.Tab("Compare", id="compare"):
-                compare_tab = compare.build(engine, opening)
-            with gr.Tab("Train", id="train"):
-                train_tab = train.build(engine)
-            with gr.Tab("Runs", id="runs") as runs_here:
-                runs_tab = runs.build(engine)
+            with gr.Tab(t("Compare"), id="compare"):
+                compare_tab = compare.build(engine, opening, keeps=not space)
+            with gr.Tab(t("Grid"), id="grid"):
+                grid_tab = grid.build(engine, compare_tab)
+            if not space:
+                with gr.Tab(t("Train"), id="train"):
+                    train_tab = train.build(engine)
+                with gr.Tab(t("Library"), id="library") as library_here:
+                    library_tab = library.build(engine)
+            with gr.Tab(t("Presets"), id="presets") as presets_here:
+                presets_tab = presets.build(engine, compare_tab, keeps=not space)
+            if not space:
+                with gr.Tab(t("Runs"), id="runs") as runs_here:
+                    runs_tab = runs.build(engine)
+                with gr.Tab(t("Settings"), id="settings"):
+                    settings.build(engine)
 
-        def use(run_id: str) -> tuple[Any, Any]:
-            names = compare.offset_names(engine)
-            return gr.Tabs(selected="compare"), gr.Dropdown(choices=names, value=f"run {run_id}")
+        fields = compare_tab.fields
+        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+
+        def cell_to_compare(told: dict[str, Any]) -> list[Any]:
+            values = compare._values_of(told)
+            return [gr.Tabs(selected="compare") if values else gr.skip(), *fields.fill(engine, values)]
+
+        grid_tab["to_compare"].click(cell_to_compare, grid_tab["chosen"], [tabs, *fields.all()], **private)
+        presets_tab["apply"].click(
+            presets_tab["use"],
+            [presets_tab["current"], *fields.all()],
+            [presets_tab["status"], compare_tab.status, tabs, *fields.all()],
+            **private,
+        )
+        presets_here.select(lambda: gr.Radio(choices=presets_tab["names"]()), None, presets_tab["listed"], **private)
+        page.load(
+            compare_tab.refresh,
+            compare_tab.remembered,
+            [compare_tab.status, *fields.all(), compare_tab.remembered],
+            js=compare.RECALL,
+            api_visibility="private",
+        ).then(
+            None, [fields.controls[n] for n in ("omega", "alpha", "beta")], compare_tab.drawn, js=compare.diagram.DRAW
+        )
+        if space:
+            return page
+
+        def use(run_id: str) -> list[Any]:
+            return [
+                gr.Tabs(selected="compare"),
+                *fields.fill(engine, {"negative": f"run {run_id}", "base": train.base_of(engine, run_id)}),
+            ]
 
         def watch(run_id: str) -> tuple[Any, str, Any]:
             return gr.Tabs(selected="train"), run_id, gr.Timer(active=True)
 
         for button, run_id in ((train_tab.use, train_tab.run_id), (runs_tab.use, runs_tab.run_id)):
-            button.click(use, run_id, [tabs, compare_tab.negative], api_visibility="private")
-        runs_tab.watch.click(
-            watch, runs_tab.run_id, [tabs, train_tab.run_id, train_tab.timer], api_visibility="private"
-        )
-        runs_here.select(runs_tab.refresh, None, runs_tab.run_id, api_visibility="private")
-        page.load(compare_tab.refresh, None, compare_tab.lists, api_visibility="private")
+            button.click(use, run_id, [tabs, *fields.all()], **private)
+        runs_tab.watch.click(watch, runs_tab.run_id, [tabs, train_tab.run_id, train_tab.timer], **private)
+        runs_here.select(runs_tab.refresh, None, runs_tab.run_id, **private)
+        library_here.select(library_tab["refresh"], None, library_tab["parts"], **private)
         page.load(
             train_tab.attach,
             train_tab.remembered,

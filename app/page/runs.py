@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from app.page.curves import loss_table, preview_pictures, status_line
+from app.page.text import t
 from app.page.words import fault
 from core.errors import StudioError
 from core.studio.engine import Engine
@@ -42,18 +43,22 @@ def build(engine: Engine) -> RunsTab:
         return gr.Radio(choices=run_choices(engine))
 
     with gr.Row():
-        gr.HTML("Choose a run to see it. Runs started from the command line stand here too.", elem_classes="scale-note")
-        again = gr.Button("Refresh", size="sm", min_width=90, scale=0)
-    run_id = gr.Radio(run_choices(engine), label="Runs, newest first", elem_id="runs-list")
+        gr.HTML(
+            t("Choose a run to see it. Runs started from the command line stand here too."),
+            elem_classes="scale-note",
+            padding=False,
+        )
+        again = gr.Button(t("Refresh"), size="sm", min_width=90, scale=0)
+    run_id = gr.Radio(run_choices(engine), label=t("Runs, newest first"), elem_id="runs-list")
     with gr.Row():
-        watch = gr.Button("Watch in Train", size="sm", min_width=120)
-        use = gr.Button("Use in Compare", size="sm", variant="primary", min_width=120)
-        download = gr.DownloadButton("Download offset", size="sm", interactive=False, min_width=120)
-    status = gr.HTML(elem_classes="status")
+        watch = gr.Button(t("Watch in Train"), size="sm", min_width=120)
+        use = gr.Button(t("Use in Compare"), size="sm", variant="primary", min_width=120)
+        download = gr.DownloadButton(t("Download offset"), size="sm", interactive=False, min_width=120)
+    status = gr.HTML(elem_classes="status", padding=False)
     with gr.Row():
         curve = gr.LinePlot(x="step", y="loss", height=230, x_title="step", y_title="loss", show_label=False)
         previews = gr.Gallery(
-            label="Newest previews",
+            label=t("Newest previews"),
             columns=4,
             height=240,
             object_fit="contain",
@@ -61,7 +66,7 @@ def build(engine: Engine) -> RunsTab:
             interactive=False,
             preview=False,
         )
-    with gr.Accordion("Settings of the run", open=False):
+    with gr.Accordion(t("Settings of the run"), open=False):
         settings = gr.Code(language="json", show_label=False, lines=8)
 
     def show(chosen: str | None) -> tuple[Any, ...]:

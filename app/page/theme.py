@@ -2,6 +2,8 @@
 
 import gradio as gr
 
+from app.page import diagram, grid, presets, views
+
 FONTS = ["ui-sans-serif", "system-ui", "Segoe UI", "Helvetica Neue", "Noto Sans", "sans-serif"]
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
@@ -42,7 +44,9 @@ footer { display: none !important; }
 .status .fault b { display: block; }
 .status .facts { display: flex; flex-wrap: wrap; gap: 4px 18px; }
 .status .facts span b { font-variant-numeric: tabular-nums; }
-.scale-note { font-size: .9rem; opacity: .8; padding: 0 6px 4px; }
+.scale-note { font-size: .9rem; opacity: .8; padding: 2px 6px 4px; }
+.in-group { background: var(--block-background-fill) !important; padding: 0 10px !important; }
+.in-group .scale-note { padding: 0; }
 .scale-note code { font-size: .95em; }
 #pair img { image-rendering: auto; width: 100% !important; height: 100% !important; object-fit: contain !important; }
 #pair { min-height: 380px; }
@@ -55,6 +59,10 @@ footer { display: none !important; }
   #pair { min-height: 280px; }
 }
 """
+
+CSS += diagram.CSS + views.CSS + grid.CSS + presets.CSS
+
+HEAD = f"<script>{diagram.SCRIPT}</script>"
 
 FORCE_THEME = {
     "system": "",

@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from app.page.curves import loss_table, preview_pictures, status_line
+from app.page.text import t
 from app.page.words import facts, fault
 from core.errors import StudioError
 from core.studio.bases import find_base, list_bases
@@ -34,6 +35,16 @@ class TrainTab:
     attach: Callable[..., tuple[Any, Any]]
 
 
+def base_of(engine: Engine, run_id: str) -> str:
+    """The base that a run was trained on, by its name in the library."""
+    try:
+        name = get_run(engine.workspace, run_id).config.base
+    except StudioError:
+        return ""
+    known = {choice.name for choice in list_bases(engine.workspace)}
+    return name if name in known else ""
+
+
 def recipe_values(name: str) -> dict[str, Any]:
     """All settings of a recipe as plain values, also where it still needs a folder of images."""
     return {**{f.name: f.default for f in FIELDS.values()}, **RECIPES.get(name, {}), "recipe": name}
@@ -41,7 +52,7 @@ def recipe_values(name: str) -> dict[str, Any]:
 
 def _control(name: str, value: Any) -> Any:
     field = FIELDS[name]
-    label, info = name.replace("_", " "), field.metadata["help"]
+    label, info = t(name.replace("_", " ")), t(field.metadata["help"])
     if field.metadata["one_of"]:
         return gr.Dropdown(list(field.metadata["one_of"]), value=value, label=label, info=info, min_width=180)
     if field.type == "bool":
@@ -60,29 +71,29 @@ def build(engine: Engine) -> TrainTab:
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=320):
             with gr.Row():
-                base = gr.Dropdown(bases, value=bases[0] if bases else None, label="Base model", min_width=150)
-                recipe = gr.Dropdown(list(RECIPE_HELP), value="studio", label="Recipe", min_width=150)
-            meaning = gr.HTML(RECIPE_HELP["studio"], elem_classes="scale-note")
+                base = gr.Dropdown(bases, value=bases[0] if bases else None, label=t("Base model"), min_width=150)
+                recipe = gr.Dropdown(list(RECIPE_HELP), value="studio", label=t("Recipe"), min_width=150)
+            meaning = gr.HTML(t(RECIPE_HELP["studio"]), elem_classes="scale-note", padding=False)
             with gr.Row():
-                start = gr.Button("Start training", variant="primary", scale=3)
-            plan = gr.HTML(elem_classes="status")
+                start = gr.Button(t("Start training"), variant="primary", scale=3)
+            plan = gr.HTML(elem_classes="status", padding=False)
             with gr.Group(), gr.Row():
                 for name in FRONT:
                     controls[name] = _control(name, start_with[name])
-            with gr.Accordion("Advanced: every other setting, with its meaning", open=False), gr.Row():
+            with gr.Accordion(t("Advanced: every other setting, with its meaning"), open=False), gr.Row():
                 for name in FIELDS:
                     if name not in FRONT and name not in HIDDEN:
                         controls[name] = _control(name, start_with[name])
         with gr.Column(scale=6, min_width=320):
-            status = gr.HTML("No run chosen yet.", elem_classes="status")
+            status = gr.HTML(t("No run chosen yet."), elem_classes="status", padding=False)
             with gr.Row():
-                pause = gr.Button("Pause", size="sm", min_width=80)
-                resume = gr.Button("Resume", size="sm", min_width=80)
-                stop = gr.Button("Stop and keep", size="sm", min_width=100)
-                use = gr.Button("Use in Compare", size="sm", variant="primary", min_width=120)
+                pause = gr.Button(t("Pause"), size="sm", min_width=80)
+                resume = gr.Button(t("Resume"), size="sm", min_width=80)
+                stop = gr.Button(t("Stop and keep"), size="sm", min_width=100)
+                use = gr.Button(t("Use in Compare"), size="sm", variant="primary", min_width=120)
             curve = gr.LinePlot(x="step", y="loss", height=230, x_title="step", y_title="loss", show_label=False)
             previews = gr.Gallery(
-                label="Same seeds, without and with the growing offset",
+                label=t("Same seeds, without and with the growing offset"),
                 columns=4,
                 height=300,
                 object_fit="contain",
@@ -90,7 +101,7 @@ def build(engine: Engine) -> TrainTab:
                 interactive=False,
                 preview=False,
             )
-            run_id = gr.Textbox("", label="Run", interactive=False)
+            run_id = gr.Textbox("", label=t("Run"), interactive=False)
     timer = gr.Timer(1.0, active=False)
     remembered = gr.Textbox("", visible="hidden")
     seen = gr.State("")
@@ -119,7 +130,7 @@ def build(engine: Engine) -> TrainTab:
 
     def choose_recipe(name: str) -> tuple[Any, ...]:
         values = recipe_values(name)
-        return (RECIPE_HELP.get(name, ""), *(values[control] for control in controls))
+        return (t(RECIPE_HELP.get(name, "")), *(values[control] for control in controls))
 
     def begin(base_name: str | None, recipe_name: str, *given: Any) -> tuple[Any, ...]:
         try:
@@ -135,7 +146,7 @@ def build(engine: Engine) -> TrainTab:
 
     def tick(current: str, last: str) -> tuple[Any, ...]:
         if not current:
-            return "No run chosen yet.", gr.skip(), gr.skip(), gr.Timer(active=False), ""
+            return t("No run chosen yet."), gr.skip(), gr.skip(), gr.Timer(active=False), ""
         reap()
         try:
             run = get_run(engine.workspace, current)

@@ -36,4 +36,4 @@ def duration(seconds: float) -> str:
 
 def scale_note(omega: float) -> str:
     """Both conventions of the same strength, together."""
-    return f'<div class="scale-note">ω {omega:g} is the CFG scale <b>{omega + 1:g}</b> of other programs.</div>'
+    return f'<div class="scale-note">ω {omega:g} = CFG <b>{omega + 1:g}</b></div>'

@@ -133,8 +133,9 @@ def train(rank: int, options: argparse.Namespace) -> None:
     latents, tell, scheduler = training_data(options, rank)
     torch.manual_seed(options.seed)
     model = make_model(options.layout)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     average = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    optimizer = torch.optim.AdamW(model.parameters(), lr=options.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(trained, lr=options.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     step, log, seen_seconds = 0, [], 0.0
     state_file = options.work / "state.pt"
     if state_file.exists():

@@ -84,6 +84,9 @@ class MiniatureXL(nn.Module):
         self.tokenizer = make_tokenizer()
         self.text_encoder = make_text_encoder(self.tokenizer)
         self.text_encoder_2 = make_second_encoder(self.tokenizer)
+        # SDXL reads the first encoder before its last layer, which therefore learns nothing
+        self.text_encoder.encoder.layers[-1].requires_grad_(False)
+        self.text_encoder.final_layer_norm.requires_grad_(False)
         self.unet = make_unet()
         self.unet.set_attn_processor(AttnProcessor())
 

@@ -70,6 +70,13 @@ class Sampling:
     steps: int
     columns: tuple[int, ...]
     images: tuple[Image.Image, ...]
+    rate: float = 0.0
+    """Steps a second, of the steps so far."""
+
+    @property
+    def seconds_left(self) -> float:
+        """At that rate."""
+        return (self.steps - self.step) / self.rate if self.rate else 0.0
 
 
 @dataclass(frozen=True)
@@ -107,6 +114,7 @@ class Engine:
         self._lock = threading.Lock()
         self._loaded: tuple[Path, Any] | None = None
         self._offsets: dict[tuple[str, float], Any] = {}
+        self._pace: dict[str, float] = {}
 
     def warm(self) -> None:
         """Imports the libraries and loads the bundled model, in a thread of its own."""
@@ -235,6 +243,12 @@ class Engine:
                     frames=settings.frames,
                     dynamic_guidance=settings.dynamic_guidance,
                 )
+                began, key = time.monotonic(), self._key(settings)
+
+                def on_step(step: Any) -> None:
+                    rate = step.step / max(1e-6, time.monotonic() - began)
+                    told.put(Sampling(step.step, step.steps, step.columns, step.images, rate))
+
                 stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
                 with contextlib.suppress(Cancelled):
                     render(
@@ -243,12 +257,13 @@ class Engine:
                         comparison,
                         positive=self._offset(positive, family, pipe),
                         negative=self._offset(negative, family, pipe),
-                        on_step=lambda s: told.put(Sampling(s.step, s.steps, s.columns, s.images)),
+                        on_step=on_step,
                         on_image=lambda image: told.put(self._save(image, settings, stamp, pipe, family)),
                         on_note=lambda text: told.put(Note(text)),
                         cancelled=given_up,
                         max_rows=32 if self.memory == "high" else 4,
                     )
+                    self._pace[key] = (time.monotonic() - began) / _row_forwards(settings)
             told.put(None)
         except StudioError as error:
             told.put(error)
@@ -261,6 +276,22 @@ class Engine:
                 if memory
                 else StudioError(f"Rendering failed: {type(error).__name__}: {str(error)[:200]}", "See the console.")
             )
+
+    def _key(self, settings: CompareSettings) -> str:
+        return f"{settings.base} {settings.height} {settings.width} {settings.frames}"
+
+    def estimate(self, settings: CompareSettings) -> str:
+        """What a comparison will cost: row-forwards, and seconds where this size was rendered before; memory in use."""
+        import psutil
+
+        rows = _row_forwards(settings)
+        seconds = self._pace.get(self._key(settings))
+        about = (
+            f"about {rows * seconds:.1f} s" if seconds else "the time is known after the first rendering of this size"
+        )
+        memory = psutil.Process().memory_info().rss / 2**30
+        free = psutil.virtual_memory().available / 2**30
+        return f"{rows:,} row-forwards · {about} · memory {memory:.1f} GiB in use, {free:.1f} GiB free"
 
     def _save(self, image: Any, settings: CompareSettings, stamp: str, pipe: Any, family: Any) -> Saved:
         from core.generation.media import contact_sheet, save_mp4, save_png
@@ -296,6 +327,11 @@ class Engine:
         save_png(contact_sheet(image.frames), picture, facts)
         save_mp4(image.frames, picture.with_suffix(".mp4"), facts, fps=facts["fps"])
         return Saved(image.column, image.seed, picture.with_suffix(".mp4"), facts, picture)
+
+
+def _row_forwards(settings: CompareSettings) -> int:
+    """Two a step for each image, one where omega is 0."""
+    return settings.steps * len(settings.seeds) * sum(2 if column.omega else 1 for column in settings.columns)
 
 
 def describe_settings(settings: dict[str, Any]) -> str:

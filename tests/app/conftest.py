@@ -86,6 +86,6 @@ def page(browser, studio):
     opened.on("pageerror", lambda error: opened.faults.append(str(error)))
     opened.on("console", lambda message: opened.faults.append(message.text) if message.type == "error" else None)
     opened.goto(studio.address)
-    opened.get_by_role("button", name="Render the pair").wait_for()
+    opened.get_by_role("button", name="Render", exact=True).wait_for()
     yield opened
     context.close()

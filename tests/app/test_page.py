@@ -37,7 +37,7 @@ def test_the_page_answers_before_the_libraries_are_loaded(studio):
 
 def test_compare_opens_filled_in_and_renders_a_pair_whose_files_know_their_settings(page, studio):
     expect(page.get_by_label("Prompt", exact=True)).not_to_be_empty()
-    page.get_by_role("button", name="Render the pair").click()
+    page.get_by_role("button", name="Render", exact=True).click()
     page.get_by_text("Done.").wait_for(timeout=LONG)
     expect(page.get_by_text(re.compile("^without NPO · seed")).first).to_be_visible()
     expect(page.get_by_text(re.compile("^with NPO · seed")).first).to_be_visible()
@@ -59,7 +59,7 @@ def test_the_cfg_scale_follows_omega_without_asking_the_server(page):
 def test_what_cannot_be_rendered_is_said_in_the_page(page):
     page.get_by_role("button", name=re.compile("^More")).click()
     set_number(page, "Height (0: the model's own)", 33)
-    page.get_by_role("button", name="Render the pair").click()
+    page.get_by_role("button", name="Render", exact=True).click()
     alert = page.get_by_role("alert").first
     alert.wait_for(timeout=LONG)
     expect(alert).to_contain_text("no multiple of")
@@ -76,7 +76,7 @@ def test_train_watch_reload_and_use_in_compare(page, studio):
     expect(page.get_by_text(re.compile("finished, step 4 of 4"))).to_be_visible(timeout=30_000)
     page.get_by_role("button", name="Use in Compare").first.click()
     expect(page.get_by_label("Negative offset δ")).to_have_value(re.compile("^run studio-"), timeout=30_000)
-    page.get_by_role("button", name="Render the pair").click()
+    page.get_by_role("button", name="Render", exact=True).click()
     page.get_by_text("Done.").wait_for(timeout=LONG)
     assert not page.faults
 
@@ -125,7 +125,7 @@ def test_a_phone_shows_everything_without_scrolling_sideways(browser, studio, sc
     context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme)
     page = context.new_page()
     page.goto(studio.address)
-    page.get_by_role("button", name="Render the pair").wait_for()
+    page.get_by_role("button", name="Render", exact=True).wait_for()
     for tab in ("Train", "Runs", "Compare"):
         page.get_by_role("tab", name=tab).click()
         page.wait_for_timeout(300)

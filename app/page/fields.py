@@ -1,0 +1,99 @@
+"""The fields of Compare as one thing: read as values, filled from values. Grid and Presets use the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from core.errors import StudioError
+from core.families import CARDS
+from core.studio.bases import family_of_base, find_base, list_bases, list_offsets
+from core.studio.engine import Engine
+from core.studio.values import DEFAULTS
+
+_WHOLE = ("seed", "images", "steps", "height", "width", "frames", "fps")
+_OFFSETS = ("positive", "negative")
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Name of a value to its control, in the order of the page."""
+
+    controls: dict[str, Any]
+
+    def all(self) -> list[Any]:
+        """The controls in order."""
+        return list(self.controls.values())
+
+    def read(self, given: Sequence[Any]) -> dict[str, Any]:
+        """The values that the controls hold."""
+        values = dict(zip(self.controls, given, strict=True))
+        for name in _OFFSETS:
+            values[name] = "" if values[name] in (None, "none") else values[name]
+        for name, default in DEFAULTS.items():
+            if values.get(name) is None:
+                values[name] = default
+        for name in _WHOLE:
+            if isinstance(values[name], float) and values[name] == int(values[name]):
+                values[name] = int(values[name])
+        values["scheduler"] = "" if values["scheduler"] == "auto" else values["scheduler"]
+        return values
+
+    def fill(self, engine: Engine, values: Mapping[str, Any]) -> list[Any]:
+        """Updates that set these values and leave the others; names that are not in the lists are left out."""
+        updates = []
+        base = values.get("base")
+        lists = choices(engine, base) if base else {}
+        for name in self.controls:
+            if name in lists:
+                wanted = values.get(name)
+                known = lists[name]
+                shown = {"": "auto"}.get(wanted, wanted) if name == "scheduler" else (wanted or "none")
+                if name in values and shown in known:
+                    updates.append(gr.Dropdown(choices=known, value=shown))
+                else:
+                    updates.append(gr.Dropdown(choices=known))
+            elif name not in values:
+                updates.append(gr.skip())
+            elif name in _OFFSETS:
+                updates.append(values[name] or "none")
+            elif name == "scheduler":
+                updates.append(values[name] or "auto")
+            else:
+                updates.append(values[name])
+        return updates
+
+    def restore(self, engine: Engine, kept: str) -> list[Any]:
+        """Updates from what a browser kept; whatever is not right any more is left as it is."""
+        try:
+            told = json.loads(kept or "null")
+            assert isinstance(told, list) and len(told) == len(self.controls)
+            values = self.read(told)
+            family_of_base(find_base(engine.workspace, values["base"]))
+        except (ValueError, AssertionError, StudioError, TypeError, KeyError):
+            return [gr.skip()] * len(self.controls)
+        right = {
+            k: v
+            for k, v in values.items()
+            if isinstance(v, type(DEFAULTS[k])) or (isinstance(DEFAULTS[k], float) and isinstance(v, int))
+        }
+        return self.fill(engine, right)
+
+
+def choices(engine: Engine, base: str) -> dict[str, list[str]]:
+    """What there is to choose with a base: bases, offsets of its family, its samplers."""
+    try:
+        family = family_of_base(find_base(engine.workspace, base))
+    except StudioError:
+        family = ""
+    offsets = ["none", *(choice.name for choice in list_offsets(engine.workspace, family))]
+    return {
+        "base": [choice.name for choice in list_bases(engine.workspace)],
+        "positive": offsets,
+        "negative": offsets,
+        "scheduler": ["auto", *(CARDS[family].samplers if family in CARDS else ())],
+    }

@@ -1,0 +1,151 @@
+"""Library: models and offsets there are; folders, the Hub, and what can be done to a weights file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from app.page.text import t
+from app.page.words import facts, fault, progress
+from core.errors import StudioError
+from core.studio import hub, library, tools
+from core.studio.bases import BUNDLED, list_bases
+from core.studio.engine import Engine
+
+COLUMNS = ("name", "kind", "family", "MB", "from", "sha256")
+
+
+def build(engine: Engine) -> dict[str, Any]:
+    """The tab; what other tabs may touch."""
+    workspace = engine.workspace
+
+    def rows(hashed: bool = False) -> list[list[Any]]:
+        return [
+            [
+                e.name,
+                e.kind,
+                e.family or "?",
+                round(e.size / 1e6, 1),
+                e.source,
+                library.hash_of(workspace, e.path)[:16] if hashed else "",
+            ]
+            for e in library.entries(workspace)
+        ]
+
+    def offsets() -> Any:
+        here = [e.name for e in library.entries(workspace) if e.kind != "model"]
+        return gr.Dropdown(choices=here)
+
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=320):
+            status = gr.HTML("", elem_classes="status", padding=False)
+            table = gr.Dataframe(rows(), headers=list(COLUMNS), interactive=False, wrap=True, elem_id="library")
+            with gr.Row():
+                again = gr.Button(t("Look again"), size="sm")
+                hashes = gr.Button(t("Compute hashes"), size="sm")
+        with gr.Column(scale=4, min_width=320):
+            dropped = gr.File(
+                label=t("Drop a LoRA, weights, or a .ckpt here: it is checked, converted and copied to your offsets"),
+                file_types=[".safetensors", ".ckpt", ".pt", ".pth", ".bin"],
+                type="filepath",
+                height=120,
+            )
+            with gr.Accordion(t("Folders to look in"), open=False):
+                gr.HTML(
+                    t("Nothing outside the workspace and these folders is ever looked at."),
+                    elem_classes="scale-note",
+                    padding=False,
+                )
+                folder = gr.Textbox("", label=t("Folder"), placeholder="/path/to/models")
+                with gr.Row():
+                    add = gr.Button(t("Add"), size="sm")
+                    remove = gr.Button(t("Remove"), size="sm")
+            with gr.Accordion(t("From the Hugging Face Hub"), open=False):
+                repo = gr.Textbox("", label=t("Repository"), placeholder="owner/name")
+                revision = gr.Textbox("", label=t("Revision (empty: the newest; it is pinned by commit)"))
+                fetch = gr.Button(t("Fetch, safetensors alone"), size="sm")
+            with gr.Accordion(t("A weights file"), open=True):
+                chosen = gr.Dropdown(
+                    [e.name for e in library.entries(workspace) if e.kind != "model"], label=t("File"), value=None
+                )
+                base = gr.Dropdown(
+                    [c.name for c in list_bases(workspace)], value=BUNDLED, label=t("Base it belongs to")
+                )
+                with gr.Row():
+                    info = gr.Button(t("What is it?"), size="sm", min_width=100)
+                    kohya = gr.Button(t("Write as kohya"), size="sm", min_width=110)
+                with gr.Row():
+                    rank = gr.Number(32, label=t("Rank"), precision=0, minimum=1, min_width=90)
+                    extract = gr.Button(t("Extract a low-rank offset"), size="sm", min_width=150)
+                with gr.Row():
+                    scale = gr.Number(-0.3, label=t("Scale"), min_width=90)
+                    merge = gr.Button(t("Merge into the base"), size="sm", min_width=150)
+                gr.HTML(
+                    t(
+                        "A low-rank form of whole weights is an approximation; its error is told. Whole weights can be "
+                        "used as an offset as they are: exact, at twice the memory."
+                    ),
+                    elem_classes="scale-note",
+                    padding=False,
+                )
+
+    def act(work: Any) -> Any:
+        try:
+            told = work()
+        except StudioError as error:
+            return fault(error)
+        short = {key: value for key, value in told.items() if key not in ("captured_by_layer", "settings")}
+        short = {key: (Path(value).name if key == "saved" else value) for key, value in short.items()}
+        return facts([(str(key), str(value)[:160]) for key, value in short.items()])
+
+    def bring(path: str | None) -> tuple[Any, Any, Any]:
+        if not path:
+            return gr.skip(), gr.skip(), gr.skip()
+        return act(lambda: tools.import_offset(workspace, Path(path))), rows(), offsets()
+
+    def change(where: str, added: bool) -> tuple[Any, Any, Any]:
+        try:
+            if added:
+                library.add_folder(workspace, Path((where or "").strip() or "?"))
+            else:
+                library.remove_folder(workspace, (where or "").strip())
+        except StudioError as error:
+            return fault(error), gr.skip(), gr.skip()
+        return facts([("folder", f.name) for f in library.folders(workspace)]), rows(), offsets()
+
+    def get(repo_id: str, wanted: str) -> Iterator[tuple[Any, Any]]:
+        try:
+            for step in hub.fetch_model(workspace, (repo_id or "").strip(), (wanted or "").strip() or None):
+                text = f"{step.done / 1e6:.0f} of {step.total / 1e6:.0f} MB {step.file}"
+                yield progress(text, step.done / max(1, step.total)), gr.skip()
+            yield facts([("fetched", step.folder.name if step.folder else "")]), rows()
+        except StudioError as error:
+            yield fault(error), gr.skip()
+
+    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    again.click(lambda: (rows(), offsets()), None, [table, chosen], **private)
+    hashes.click(lambda: rows(True), None, table, **private)
+    dropped.upload(bring, dropped, [status, table, chosen], **private)
+    add.click(lambda where: change(where, True), folder, [status, table, chosen], **private)
+    remove.click(lambda where: change(where, False), folder, [status, table, chosen], **private)
+    fetch.click(get, [repo, revision], [status, table], **private)
+    info.click(lambda name: act(lambda: tools.offset_info(workspace, name or "")), chosen, status, **private)
+    kohya.click(
+        lambda name: act(lambda: tools.convert_offset(workspace, name or "", to="kohya")), chosen, status, **private
+    )
+    extract.click(
+        lambda name, where, r: act(lambda: tools.extract(workspace, name or "", base=where, rank=int(r or 0))),
+        [chosen, base, rank],
+        status,
+        **private,
+    )
+    merge.click(
+        lambda name, where, s: act(lambda: tools.merge(workspace, name or "", scale=float(s or 0), base=where)),
+        [chosen, base, scale],
+        status,
+        **private,
+    )
+    return {"refresh": lambda: (rows(), offsets()), "parts": [table, chosen]}

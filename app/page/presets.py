@@ -1,0 +1,228 @@
+"""Presets: choose, see what would change, apply; save, rename, delete; share as file, link or Hub repository."""
+
+from __future__ import annotations
+
+import tempfile
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from app.page.compare import CompareTab
+from app.page.text import t
+from app.page.words import fault
+from core.errors import StudioError
+from core.studio import hub
+from core.studio.engine import Engine
+from core.studio.presets import (
+    Preset,
+    card_of,
+    delete_preset,
+    differences,
+    find_preset,
+    list_presets,
+    parse_preset,
+    preset_of,
+    read_preset,
+    rename_preset,
+    resolve,
+    restore_preset,
+    save_preset,
+    to_link,
+)
+from core.studio.workspace import slug
+
+LINK = "(code) => code ? location.origin + location.pathname + '?preset=' + code : ''"
+
+
+def describe(preset: Preset, changes: list[tuple[str, str, str]], missing: tuple[str, ...]) -> str:
+    """A preset as a person reads it: what it is, what it would change here, what speaks for it."""
+    parts = [f"<h3>{escape(preset.name or 'Preset')}</h3>"]
+    if preset.author or preset.license:
+        parts.append(f"<p class='scale-note'>{escape(preset.author or '')} {escape(preset.license or '')}</p>")
+    if preset.description:
+        parts.append(f"<p>{escape(preset.description)}</p>")
+    parts += [f'<p class="fault">{escape(text)}</p>' for text in missing]
+    if changes:
+        rows = "".join(
+            f"<tr><td>{escape(key)}</td><td>{escape(now[:80])}</td><td><b>{escape(then[:80])}</b></td></tr>"
+            for key, now, then in changes
+        )
+        parts.append(f"<table class='changes'><tr><th>would change</th><th>now</th><th>then</th></tr>{rows}</table>")
+    else:
+        parts.append("<p>Compare is set like this already.</p>")
+    for told in preset.evidence or []:
+        source = f" <i>{escape(told.source)}</i>" if told.source else ""
+        parts.append(f"<p><b>{escape(told.kind)}</b>: {escape(told.text)}{source}</p>")
+    return "".join(parts)
+
+
+def build(engine: Engine, compare: CompareTab, *, keeps: bool = True) -> dict[str, Any]:
+    """The tab; what other tabs may touch.
+
+    Args:
+        keeps: presets can be saved here; off where strangers share the workspace.
+    """
+    workspace = engine.workspace
+
+    def names() -> list[tuple[str, str]]:
+        return [(kept.name + ("" if kept.built_in else " ✎"), kept.path.stem) for kept in list_presets(workspace)]
+
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=4, min_width=320):
+            listed = gr.Radio(names(), label=t("Presets: your own ✎, then the built-in ones"), elem_id="presets-list")
+            dropped = gr.File(
+                label=t("Drop a preset here: a JSON file, a picture or a video"),
+                file_types=[".json", ".png", ".mp4"],
+                type="filepath",
+                height=110,
+            )
+            with gr.Accordion(t("From the Hugging Face Hub"), open=False, visible=keeps):
+                repo = gr.Textbox("", label=t("Repository"), placeholder="owner/name")
+                with gr.Row():
+                    pull = gr.Button(t("Pull"), size="sm")
+                    push = gr.Button(t("Push the chosen one"), size="sm")
+        with gr.Column(scale=6, min_width=320):
+            status = gr.HTML("", elem_classes="status", padding=False)
+            with gr.Row():
+                apply = gr.Button(t("Apply to Compare"), variant="primary", min_width=140)
+                link_button = gr.Button(t("Make a link"), min_width=110)
+                export = gr.DownloadButton(t("Download"), min_width=110)
+            link = gr.Textbox(
+                "", label=t("Link: opens this preset in any studio at this address"), visible=False, buttons=["copy"]
+            )
+            shown = gr.HTML(t("Choose a preset, or save what Compare is set to."), elem_id="preset")
+            with gr.Group(visible=keeps):
+                name = gr.Textbox("", label=t("Name"))
+                about = gr.Textbox("", label=t("What it is good for"), lines=2)
+                with gr.Row():
+                    author = gr.Textbox("", label=t("Author"), min_width=120)
+                    replace = gr.Checkbox(False, label=t("Replace one of that name"), min_width=150)
+                with gr.Row():
+                    save = gr.Button(t("Save what Compare is set to"), variant="primary", min_width=180)
+                    rename = gr.Button(t("Rename the chosen one"), min_width=130)
+                    delete = gr.Button(t("Delete the chosen one"), min_width=130)
+                    undo = gr.Button(t("Undo delete"), visible=False, min_width=110)
+    current, away, code = gr.State(""), gr.State(""), gr.Textbox("", visible="hidden")
+    fields = compare.fields
+
+    def view(preset: Preset, given: tuple[Any, ...]) -> str:
+        found = resolve(workspace, preset)
+        return describe(preset, differences(fields.read(given), found.values), found.missing)
+
+    def choose(stem: str | None, *given: Any) -> tuple[Any, ...]:
+        try:
+            preset = read_preset(find_preset(workspace, stem or "").path)
+            return "", view(preset, given), preset.to_json(), _file_of(preset)
+        except StudioError as error:
+            return fault(error), gr.skip(), gr.skip(), gr.skip()
+
+    def drop(path: str | None, *given: Any) -> tuple[Any, ...]:
+        if not path:
+            return (gr.skip(),) * 4
+        try:
+            preset = read_preset(Path(path))
+            return (
+                t("This preset is not saved yet: apply it, or save it."),
+                view(preset, given),
+                preset.to_json(),
+                _file_of(preset),
+            )
+        except StudioError as error:
+            return fault(error), gr.skip(), gr.skip(), gr.skip()
+
+    def use(text: str, *given: Any) -> list[Any]:
+        try:
+            found = resolve(workspace, parse_preset(text)) if text else None
+        except StudioError as error:
+            return [fault(error), gr.skip(), gr.skip(), *fields.fill(engine, {})]
+        if found is None:
+            return [t("Choose a preset first."), gr.skip(), gr.skip(), *[gr.skip()] * len(fields.controls)]
+        said = " ".join(("Applied. Press Render to see it.", *(escape(text) for text in found.missing)))
+        return [said, said, gr.Tabs(selected="compare"), *fields.fill(engine, found.values)]
+
+    def keep(title: str, text: str, who: str, over: bool, *given: Any) -> tuple[Any, Any]:
+        try:
+            preset = preset_of(
+                fields.read(given), name=title.strip(), description=text, author=who, workspace=workspace
+            )
+            path = save_preset(workspace, preset, replace=over)
+        except StudioError as error:
+            return fault(error), gr.skip()
+        return t("Saved."), gr.Radio(choices=names(), value=path.stem)
+
+    def give_name(stem: str | None, title: str) -> tuple[Any, Any]:
+        try:
+            path = rename_preset(workspace, stem or "", title)
+        except StudioError as error:
+            return fault(error), gr.skip()
+        return t("Renamed."), gr.Radio(choices=names(), value=path.stem)
+
+    def remove(stem: str | None) -> tuple[Any, ...]:
+        try:
+            gone = delete_preset(workspace, stem or "")
+        except StudioError as error:
+            return fault(error), gr.skip(), gr.skip(), gr.skip()
+        return t("Deleted."), gr.Radio(choices=names(), value=None), str(gone), gr.Button(visible=True)
+
+    def bring_back(gone: str) -> tuple[Any, ...]:
+        try:
+            restore_preset(workspace, Path(gone))
+        except StudioError as error:
+            return fault(error), gr.skip(), gr.skip()
+        return t("It is back."), gr.Radio(choices=names()), gr.Button(visible=False)
+
+    def make_link(text: str) -> tuple[Any, Any]:
+        try:
+            return "", to_link(parse_preset(text))
+        except StudioError as error:
+            return fault(error), ""
+
+    def fetch(repo_id: str, *given: Any) -> tuple[Any, ...]:
+        try:
+            text, commit = hub.pull_preset(hub.check_repo_id((repo_id or "").strip()))
+            preset = parse_preset(text, repo_id)
+        except StudioError as error:
+            return fault(error), gr.skip(), gr.skip(), gr.skip()
+        said = f"Pulled at commit {commit[:12]}; not saved yet."
+        return said, view(preset, given), preset.to_json(), _file_of(preset)
+
+    def publish(repo_id: str, text: str) -> Any:
+        try:
+            preset = parse_preset(text)
+            commit = hub.push_preset(hub.check_repo_id((repo_id or "").strip()), preset.to_json(), card_of(preset))
+        except StudioError as error:
+            return fault(error)
+        return f"Pushed: commit {commit[:12]}."
+
+    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    seen = [status, shown, current, export]
+    listed.input(choose, [listed, *fields.all()], seen, **private)
+    dropped.upload(drop, [dropped, *fields.all()], seen, **private)
+    link_button.click(make_link, current, [status, code], **private).then(
+        None, code, link, js=LINK, api_visibility="private"
+    ).then(lambda: gr.Textbox(visible=True), None, link, **private)
+    if keeps:
+        save.click(keep, [name, about, author, replace, *fields.all()], [status, listed], **private)
+        rename.click(give_name, [listed, name], [status, listed], **private)
+        delete.click(remove, listed, [status, listed, away, undo], **private)
+        undo.click(bring_back, away, [status, listed, undo], **private)
+        pull.click(fetch, [repo, *fields.all()], seen, **private)
+        push.click(publish, [repo, current], status, **private)
+    return {"apply": apply, "use": use, "current": current, "status": status, "listed": listed, "names": names}
+
+
+def _file_of(preset: Preset) -> Any:
+    """The preset as a file to download."""
+    folder = Path(tempfile.mkdtemp(prefix="preset-"))
+    path = folder / f"{slug(preset.name or 'preset')}.json"
+    path.write_text(preset.to_json(), encoding="utf-8")
+    return gr.DownloadButton(value=str(path))
+
+
+CSS = """
+#presets-list .wrap { flex-direction: column; }
+.changes { border-collapse: collapse; font-size: .9rem; width: 100%; } .changes td, .changes th { border: 1px solid #8884; padding: 3px 8px; text-align: left; overflow-wrap: anywhere; }
+#preset h3 { margin: 2px 0; } #preset p { margin: 6px 0; } #preset .fault { border-left: 4px solid #d97706; padding-left: 10px; }
+"""

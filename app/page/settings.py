@@ -1,0 +1,66 @@
+"""Settings: what this machine is, whether the program works on it, what is remembered, and where things are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from app.page.text import t
+from core.studio import doctor
+from core.studio.engine import Engine
+
+FORGET = "() => { Object.keys(localStorage).filter(k => k.startsWith('self-npo')).forEach(k => localStorage.removeItem(k)); location.reload(); }"
+TOGGLE = "() => { document.body.classList.toggle('dark'); }"
+
+
+def build(engine: Engine) -> None:
+    """The tab."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=320):
+            gr.HTML(t("For a bug report: no path, name or token is in it."), elem_classes="scale-note", padding=False)
+            with gr.Row():
+                look = gr.Button(t("About this machine"))
+                test = gr.Button(t("Self-test, under two minutes"))
+            report = gr.Code("", language="json", label=t("To copy into a bug report"), lines=18)
+        with gr.Column(scale=4, min_width=320):
+            gr.HTML(
+                t(
+                    "The language is the browser's: English or Chinese. Compare's settings are remembered by this browser."
+                ),
+                elem_classes="scale-note",
+                padding=False,
+            )
+            with gr.Row():
+                dark = gr.Button(t("Light or dark"))
+                forget = gr.Button(t("Forget what this browser remembers"))
+            gr.HTML(_where(engine), elem_id="where")
+
+    def tell() -> str:
+        return json.dumps(doctor.facts(engine.workspace), indent=2)
+
+    def check() -> Iterator[str]:
+        told: dict[str, Any] = doctor.facts(engine.workspace)
+        told["self_test"] = {}
+        yield json.dumps(told, indent=2)
+        for name, right, words in doctor.self_test(engine.workspace, cpu=engine.cpu):
+            told["self_test"][name] = " ".join(part for part in ("ok" if right else "FAILED", words) if part)
+            yield json.dumps(told, indent=2)
+
+    look.click(tell, None, report, api_visibility="private")
+    test.click(check, None, report, api_visibility="private", concurrency_id="gpu", concurrency_limit=1)
+    dark.click(None, None, None, js=TOGGLE, api_visibility="private")
+    forget.click(None, None, None, js=FORGET, api_visibility="private")
+
+
+def _where(engine: Engine) -> str:
+    """Where a person's things are; shown to the person at this machine alone."""
+    folders = ("runs", "offsets", "outputs", "models", "presets")
+    rows = "".join(
+        f"<tr><td>{name}</td><td><code>{escape(str(getattr(engine.workspace, name)))}</code></td></tr>"
+        for name in folders
+    )
+    return f"<table class='changes'>{rows}</table>"
