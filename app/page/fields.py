@@ -10,8 +10,7 @@ from typing import Any
 import gradio as gr
 
 from core.errors import StudioError
-from core.families import CARDS
-from core.studio.bases import family_of_base, find_base, list_bases, list_offsets
+from core.studio.bases import family_of_base, find_base, list_bases, list_offsets, samplers_of
 from core.studio.engine import Engine
 from core.studio.values import DEFAULTS
 
@@ -95,5 +94,5 @@ def choices(engine: Engine, base: str) -> dict[str, list[str]]:
         "base": [choice.name for choice in list_bases(engine.workspace)],
         "positive": offsets,
         "negative": offsets,
-        "scheduler": ["auto", *(CARDS[family].samplers if family in CARDS else ())],
+        "scheduler": ["auto", *samplers_of(family)],
     }

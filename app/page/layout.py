@@ -88,7 +88,12 @@ def build(engine: Engine, opening: dict[str, Any], *, space: bool = False) -> gr
         for button, run_id in ((train_tab.use, train_tab.run_id), (runs_tab.use, runs_tab.run_id)):
             button.click(use, run_id, [tabs, *fields.all()], **private)
         runs_tab.watch.click(watch, runs_tab.run_id, [tabs, train_tab.run_id, train_tab.timer], **private)
-        runs_here.select(runs_tab.refresh, None, runs_tab.run_id, **private)
+        runs_here.select(runs_tab.refresh, None, runs_tab.lists, **private)
+
+        def to_presets(run_id: str) -> list[Any]:
+            return [gr.Tabs(selected="presets"), *use(run_id)[1:]]
+
+        runs_tab.preset.click(to_presets, runs_tab.run_id, [tabs, *fields.all()], **private)
         library_here.select(library_tab["refresh"], None, library_tab["parts"], **private)
         page.load(
             train_tab.attach,

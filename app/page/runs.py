@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+import pandas as pd
 
 from app.page.curves import loss_table, preview_pictures, status_line
 from app.page.text import t
@@ -33,14 +34,17 @@ class RunsTab:
     run_id: gr.Radio
     use: gr.Button
     watch: gr.Button
+    preset: gr.Button
     refresh: Callable[[], Any]
+    lists: list[Any]
 
 
 def build(engine: Engine) -> RunsTab:
     """The tab."""
 
-    def refresh() -> Any:
-        return gr.Radio(choices=run_choices(engine))
+    def refresh() -> tuple[Any, Any]:
+        lines = run_choices(engine)
+        return gr.Radio(choices=lines), gr.Dropdown(choices=[name for _, name in lines])
 
     with gr.Row():
         gr.HTML(
@@ -53,6 +57,7 @@ def build(engine: Engine) -> RunsTab:
     with gr.Row():
         watch = gr.Button(t("Watch in Train"), size="sm", min_width=120)
         use = gr.Button(t("Use in Compare"), size="sm", variant="primary", min_width=120)
+        preset = gr.Button(t("Make a preset"), size="sm", min_width=110)
         download = gr.DownloadButton(t("Download offset"), size="sm", interactive=False, min_width=120)
     status = gr.HTML(elem_classes="status", padding=False)
     with gr.Row():
@@ -66,6 +71,8 @@ def build(engine: Engine) -> RunsTab:
             interactive=False,
             preview=False,
         )
+    beside = gr.Dropdown([], multiselect=True, label=t("Compare the losses of"))
+    both = gr.LinePlot(x="step", y="loss", color="run", height=230, show_label=False, visible=False)
     with gr.Accordion(t("Settings of the run"), open=False):
         settings = gr.Code(language="json", show_label=False, lines=8)
 
@@ -84,7 +91,18 @@ def build(engine: Engine) -> RunsTab:
         except StudioError as error:
             return fault(error), gr.skip(), gr.skip(), gr.skip(), gr.skip()
 
+    def overlay(chosen: list[str] | None) -> Any:
+        tables = []
+        for name in chosen or []:
+            try:
+                events, _ = get_run(engine.workspace, name).events()
+            except StudioError:
+                continue
+            tables.append(loss_table(events).assign(run=name))
+        return gr.LinePlot(value=pd.concat(tables) if tables else None, visible=bool(tables))
+
     outputs = [status, curve, previews, settings, download]
     run_id.input(show, run_id, outputs, api_visibility="private", show_progress="hidden")
-    again.click(refresh, None, run_id, api_visibility="private")
-    return RunsTab(run_id, use, watch, refresh)
+    again.click(refresh, None, [run_id, beside], api_visibility="private")
+    beside.change(overlay, beside, both, api_visibility="private", show_progress="hidden")
+    return RunsTab(run_id, use, watch, preset, refresh, [run_id, beside])

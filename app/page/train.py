@@ -10,12 +10,13 @@ import gradio as gr
 
 from app.page.curves import loss_table, preview_pictures, status_line
 from app.page.text import t
-from app.page.words import facts, fault
+from app.page.words import duration, facts, fault
 from core.errors import StudioError
 from core.studio.bases import find_base, list_bases
 from core.studio.engine import Engine
-from core.studio.runs import create_run, get_run, list_runs, reap, start_run
-from core.training.config import FIELDS, RECIPE_HELP, RECIPES, TrainConfig, row_forwards_per_sample
+from core.studio.runs import create_run, enqueue, get_run, list_runs, reap, start_run
+from core.studio.runs import plan as plan_of
+from core.training.config import FIELDS, RECIPE_HELP, RECIPES, TrainConfig
 
 FRONT = ("steps", "batch_size", "rank", "learning_rate", "start", "rollout_guidance", "seed")
 HIDDEN = ("base", "family", "recipe", "preview_prompts")
@@ -76,6 +77,7 @@ def build(engine: Engine) -> TrainTab:
             meaning = gr.HTML(t(RECIPE_HELP["studio"]), elem_classes="scale-note", padding=False)
             with gr.Row():
                 start = gr.Button(t("Start training"), variant="primary", scale=3)
+                queue = gr.Button(t("Add to the queue"), scale=1, min_width=120)
             plan = gr.HTML(elem_classes="status", padding=False)
             with gr.Group(), gr.Row():
                 for name in FRONT:
@@ -118,15 +120,18 @@ def build(engine: Engine) -> TrainTab:
             config = settings(base_name, recipe_name, given)
         except StudioError as error:
             return fault(error)
-        cost = row_forwards_per_sample(config)
-        samples = config.steps * config.batch_size
-        return facts(
-            [
-                ("row-forwards a sample", f"{cost:g}"),
-                ("samples", f"{samples:,}"),
-                ("row-forwards in all", f"{cost * samples:,.0f}"),
+        told = plan_of(engine.workspace, config)
+        pairs = [("row-forwards", f"{told.row_forwards:,.0f}")]
+        if told.seconds is not None and told.memory is not None and told.disk is not None:
+            pairs += [
+                ("about", duration(told.seconds)),
+                ("memory", f"{told.memory / 2**30:.2f} GiB"),
+                ("disk", f"{told.disk / 2**20:.0f} MiB"),
+                ("measured in", told.like),
             ]
-        )
+        else:
+            pairs.append(("time", "known after the first run on this base"))
+        return facts(pairs)
 
     def choose_recipe(name: str) -> tuple[Any, ...]:
         values = recipe_values(name)
@@ -143,6 +148,15 @@ def build(engine: Engine) -> TrainTab:
         except StudioError as error:
             return gr.skip(), gr.skip(), fault(error)
         return run.id, gr.Timer(active=True), facts([("started", run.id)])
+
+    def wait_in_line(base_name: str | None, recipe_name: str, *given: Any) -> tuple[Any, ...]:
+        try:
+            run = create_run(engine.workspace, settings(base_name, recipe_name, given))
+            enqueue(engine.workspace, run, cpu=engine.cpu)
+        except StudioError as error:
+            return gr.skip(), gr.skip(), fault(error)
+        running = [summary.id for summary in list_runs(engine.workspace) if summary.status == "running"]
+        return running[0] if running else run.id, gr.Timer(active=True), facts([("in the queue", run.id)])
 
     def tick(current: str, last: str) -> tuple[Any, ...]:
         if not current:
@@ -205,6 +219,7 @@ def build(engine: Engine) -> TrainTab:
     for control in controls.values():
         control.change(show_plan, given, plan, **private)
     start.click(begin, given, [run_id, timer, plan], concurrency_id="start", concurrency_limit=1, **private)
+    queue.click(wait_in_line, given, [run_id, timer, plan], concurrency_id="start", concurrency_limit=1, **private)
     run_id.change(None, run_id, None, js=REMEMBER, **private)
     timer.tick(tick, [run_id, seen], [status, curve, previews, timer, seen], **private)
     pause.click(ask("pause"), run_id, status, **private)

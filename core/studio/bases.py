@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import StudioError
+from core.families import CARDS
 from core.studio.library import entries, kind_of
 from core.studio.workspace import ASSETS, Workspace
 
@@ -44,6 +45,11 @@ def family_of_base(base: Path) -> str:
     if kind != "model" or not family:
         raise StudioError(f"“{base.name}” is no whole model of a known family.", "Choose a model folder or checkpoint.")
     return family
+
+
+def samplers_of(family: str) -> tuple[str, ...]:
+    """Names of the schedulers of a family; none of an unknown one."""
+    return CARDS[family].samplers if family in CARDS else ()
 
 
 def find_base(workspace: Workspace, name: str) -> Path:

@@ -28,10 +28,11 @@ from core.studio.bases import family_of_base, find_base
 from core.studio.journal import FILE, read_events, read_newest
 from core.studio.lock import holding
 from core.studio.workspace import Workspace, slug
-from core.training.config import TrainConfig
+from core.training.config import TrainConfig, row_forwards_per_sample
 
 ROOT = Path(__file__).resolve().parents[2]
 OFFSET = "offset.safetensors"
+QUEUED = "queued"
 LOCK = "run.lock"
 """Held by the training process as long as it lives."""
 _ENDINGS: dict[type[TrainEvent], str] = {
@@ -44,7 +45,7 @@ _ENDINGS: dict[type[TrainEvent], str] = {
 
 @dataclass(frozen=True)
 class Summary:
-    """A run at a glance. `status`: new, running, paused, stopped, finished, failed or interrupted."""
+    """A run at a glance. `status`: new, queued, running, paused, stopped, finished, failed or interrupted."""
 
     id: str
     status: str
@@ -99,6 +100,8 @@ class Run:
         """See `Summary`."""
         if self.process():
             return "running"
+        if (self.folder / QUEUED).exists():
+            return "queued"
         events = read_newest(self.folder)
         for event in reversed(events):
             if type(event) in _ENDINGS:
@@ -245,7 +248,8 @@ def start_run(run: Run, *, cpu: bool = False, processes: int | None = None) -> R
             return run
         if run.status == "finished":
             raise StudioError(f"The run {run.id} is finished.", "Start a new run for more steps.")
-        (run.folder / "wish").unlink(missing_ok=True)
+        for mark in ("wish", QUEUED):
+            (run.folder / mark).unlink(missing_ok=True)
         # threads that spin while they wait make training 50 times slower as soon as another program wants a core
         environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
         try:
@@ -269,6 +273,63 @@ def start_run(run: Run, *, cpu: bool = False, processes: int | None = None) -> R
     return run
 
 
+def enqueue(workspace: Workspace, run: Run, *, cpu: bool = False) -> Run:
+    """Starts the run now where none is running, else when those before it have ended; a finished run starts the next."""
+    (run.folder / QUEUED).write_text("cpu" if cpu else "", encoding="utf-8")
+    start_next(workspace)
+    return run
+
+
+def start_next(workspace: Workspace) -> Run | None:
+    """Starts the run that waits longest, unless one is running; the run started, or None."""
+    with holding(workspace.root / "queue.lock") as mine:
+        if not mine or any(summary.status == "running" for summary in list_runs(workspace)):
+            return None
+        waiting = sorted(workspace.runs.glob(f"*/{QUEUED}"), key=lambda mark: mark.stat().st_mtime)
+        for mark in waiting:
+            run, cpu = Run(mark.parent), mark.read_text(encoding="utf-8") == "cpu"
+            try:
+                return start_run(run, cpu=cpu)
+            except StudioError:
+                mark.unlink(missing_ok=True)  # it cannot start: the next one may
+    return None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a training will cost, as far as it is known here.
+
+    Args:
+        row_forwards: of the whole run.
+        seconds, memory: from the newest run on the same base on this machine; None where there is none.
+        disk: bytes of its checkpoints, likewise.
+        like: the id of that run.
+    """
+
+    row_forwards: float
+    seconds: float | None = None
+    memory: int | None = None
+    disk: int | None = None
+    like: str = ""
+
+
+def plan(workspace: Workspace, config: TrainConfig) -> Plan:
+    """The cost of a training before it starts."""
+    whole = row_forwards_per_sample(config) * config.batch_size * config.steps
+    for summary in list_runs(workspace):
+        if summary.base != Path(config.base).name or not summary.step:
+            continue
+        run = Run(workspace.runs / summary.id)
+        done = next((event for event in reversed(read_newest(run.folder)) if isinstance(event, StepDone)), None)
+        before = run.config
+        if done is None or not done.rate:
+            continue
+        pace = 1 / (done.rate * row_forwards_per_sample(before) * before.batch_size)
+        kept = sum(file.stat().st_size for file in (run.folder / "checkpoints").rglob("*") if file.is_file())
+        return Plan(whole, whole * pace, done.memory, kept, run.id)
+    return Plan(whole)
+
+
 _children: list[subprocess.Popen] = []
 """Kept so that ended children are reaped when asked, instead of staying zombies."""
 
@@ -278,4 +339,18 @@ def reap() -> None:
     _children[:] = [child for child in _children if child.poll() is None]
 
 
-__all__ = ["FILE", "OFFSET", "Run", "Summary", "create_run", "get_run", "list_runs", "reap", "start_run"]
+__all__ = [
+    "FILE",
+    "OFFSET",
+    "Plan",
+    "Run",
+    "Summary",
+    "create_run",
+    "enqueue",
+    "plan",
+    "start_next",
+    "get_run",
+    "list_runs",
+    "reap",
+    "start_run",
+]

@@ -7,9 +7,11 @@ folder ends at once with 1 and changes nothing.
 from __future__ import annotations
 
 import argparse
+import atexit
 import errno
 import os
 import signal
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -24,7 +26,7 @@ from core.events import Notice, RunFailed, RunPaused, RunStopped, TrainEvent, to
 from core.studio.bases import family_of_base, find_base, prompts_of
 from core.studio.journal import Journal
 from core.studio.lock import holding
-from core.studio.runs import LOCK, Run
+from core.studio.runs import LOCK, QUEUED, ROOT, Run
 from core.studio.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -67,6 +69,16 @@ def main(arguments: list[str] | None = None) -> int:
             return _train(run, options.cpu, signalled, journal)
         finally:
             journal.close()
+            atexit.register(_next_in_queue, run)
+
+
+def _next_in_queue(run: Run) -> None:
+    """This process still lives and counts as running, so the next one is started by a process of its own."""
+    code = "import sys, time; from core.studio.runs import start_next; from core.studio.workspace import Workspace\n"
+    code += "for _ in range(40):\n    time.sleep(0.25)\n    if start_next(Workspace(sys.argv[1])): break\n"
+    if any(run.folder.parent.glob(f"*/{QUEUED}")):
+        command = [sys.executable, "-c", code, str(run.folder.parent.parent)]
+        subprocess.Popen(command, cwd=ROOT, start_new_session=True, stdin=subprocess.DEVNULL)
 
 
 def _train(run: Run, cpu: bool, signalled: list[int], journal: Journal | None) -> int:

@@ -283,11 +283,12 @@ def train(
         if wish := shared(stop() if main else None):
             if main and saved_at != step:
                 yield CheckpointSaved(**at(step), name=save(step))
+            # a paused LoRA can be tried at once; what is held of all weights is computed when the run is stopped
+            if main and step and (wish == "stop" or config.weights == "lora"):
+                write_offset(step)
             if wish == "pause":
                 yield RunPaused(**at(step))
                 return
-            if main and step:
-                write_offset(step)
             yield RunStopped(**at(step), offset=OFFSET if step else "")
             return
         rate = config.learning_rate * min(1.0, (step + 1) / max(1, config.warmup_steps))

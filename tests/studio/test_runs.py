@@ -214,3 +214,21 @@ def test_too_little_disk_is_refused_with_the_figures(workspace, monkeypatch):
     monkeypatch.setattr(Workspace, "free_bytes", lambda self: 10**7)
     with pytest.raises(StudioError, match="0.0 GB free; a run needs 0.3 GB"):
         create_run(workspace, config())
+
+
+@pytest.mark.timeout(200)
+def test_a_queue_starts_the_next_run_when_one_has_ended_and_a_paused_run_can_be_tried(tmp_path):
+    from core.studio.runs import enqueue, plan
+
+    workspace = Workspace(tmp_path)
+    config = TrainConfig(steps=3, batch_size=2, pool_size=2, ddim_grid=6, rollout_steps=2, preview_every=0)
+    assert plan(workspace, config).seconds is None
+    first, second = (enqueue(workspace, create_run(workspace, config, name), cpu=True) for name in ("one", "two"))
+    assert (first.status, second.status) == ("running", "queued")
+    deadline = time.monotonic() + 150
+    while second.status != "finished" and time.monotonic() < deadline:
+        time.sleep(0.3)
+        reap()
+    assert (first.status, second.status) == ("finished", "finished")
+    told = plan(workspace, config)
+    assert told.like == second.id and told.seconds > 0 and told.memory > 2**20
