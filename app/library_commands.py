@@ -136,7 +136,7 @@ def run_library(options: argparse.Namespace, workspace: Any, show: Callable[[Any
         return 0
     rows = []
     for entry in library.entries(workspace):
-        row = {
+        row: dict[str, Any] = {
             "name": entry.name,
             "kind": entry.kind,
             "family": entry.family,

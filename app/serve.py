@@ -57,7 +57,13 @@ def serve(options: argparse.Namespace) -> None:
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     workspace = Workspace(options.workspace)
     memory = "low" if options.lowvram else "medium" if options.medvram else "high"
-    engine = Engine(workspace, cpu=options.cpu, memory=memory)
+    zero = bool(os.environ.get("SPACES_ZERO_GPU"))
+    if zero:
+        from app.space import ZeroGPUEngine
+
+        engine: Engine = ZeroGPUEngine(workspace, cpu=options.cpu)
+    else:
+        engine = Engine(workspace, cpu=options.cpu, memory=memory)
     opening: dict[str, Any] = {}
     if options.preset:
         from core.studio.presets import read_preset, resolve
@@ -103,7 +109,8 @@ def serve(options: argparse.Namespace) -> None:
     print(
         f"Self-NPO Studio: {shared or local}   (ready in {time.monotonic() - BEGAN:.1f} s; Ctrl-C ends it)", flush=True
     )
-    engine.warm()
+    if not zero:
+        engine.warm()
     if not (options.no_browser or options.listen or space):
         import webbrowser
 

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture
 def house(tmp_path, monkeypatch):
     """A folder with a lock of one package, and no environment yet."""
-    lock = tmp_path / "requirements.lock"
+    lock = tmp_path / "requirements.txt"
     lock.write_text('# comment\nalpha==1.0\nbeta==3.0; sys_platform == "none"\n')
     python = "Scripts/python.exe" if os.name == "nt" else "bin/python"
     monkeypatch.setattr(launch, "ROOT", tmp_path)
@@ -78,7 +78,7 @@ def test_the_second_start_neither_asks_pip_nor_looks_at_packages(house, pip, mon
 
 def test_after_the_tests_were_installed_the_studio_starts_without_pip(house, pip):
     folder, locks = house
-    extras = folder / "requirements-test.lock"
+    extras = folder / "requirements-test.txt"
     extras.write_text("gamma==1.0\n")
     launch.install([*locks, extras])
     assert launch.stamped(locks) and launch.stamped([extras])
@@ -86,7 +86,7 @@ def test_after_the_tests_were_installed_the_studio_starts_without_pip(house, pip
 
 def test_the_tests_are_added_to_what_the_studio_has(house, pip):
     folder, locks = house
-    extras = folder / "requirements-test.lock"
+    extras = folder / "requirements-test.txt"
     extras.write_text("gamma==1.0\n")
     launch.install(locks)
     pip.clear()
@@ -326,8 +326,8 @@ def test_the_locks_pin_every_direct_dependency_within_its_range():
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for lock, needs in (
-        ("requirements.lock", project["dependencies"]),
-        ("requirements-test.lock", project["optional-dependencies"]["test"]),
+        ("requirements.txt", project["dependencies"]),
+        ("requirements-test.txt", project["optional-dependencies"]["test"]),
     ):
         pinned = {plain(name): version for name, version in launch.pins(ROOT / lock).items()}
         for need in map(Requirement, needs):
@@ -338,7 +338,7 @@ def test_the_locks_pin_what_their_packages_need_on_every_system():
     """Closed under dependencies on Linux, macOS and Windows and Python 3.11 to 3.13, CUDA libraries of torch aside."""
     from packaging.requirements import Requirement
 
-    lines = "".join((ROOT / f"requirements{part}.lock").read_text() for part in ("", "-test")).splitlines()
+    lines = "".join((ROOT / f"requirements{part}.txt").read_text() for part in ("", "-test")).splitlines()
     pinned = {plain(line): Requirement(line) for line in lines if "==" in line and not line.startswith("#")}
     systems = [("linux", "Linux"), ("darwin", "Darwin"), ("win32", "Windows")]
     machines = [

@@ -45,13 +45,13 @@ class Fields:
     def fill(self, engine: Engine, values: Mapping[str, Any]) -> list[Any]:
         """Updates that set these values and leave the others; names that are not in the lists are left out."""
         updates = []
-        base = values.get("base")
+        base = str(values.get("base") or "")
         lists = choices(engine, base) if base else {}
         for name in self.controls:
             if name in lists:
                 wanted = values.get(name)
                 known = lists[name]
-                shown = {"": "auto"}.get(wanted, wanted) if name == "scheduler" else (wanted or "none")
+                shown = wanted or ("auto" if name == "scheduler" else "none")
                 if name in values and shown in known:
                     updates.append(gr.Dropdown(choices=known, value=shown))
                 else:

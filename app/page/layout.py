@@ -63,7 +63,13 @@ def build(engine: Engine, opening: dict[str, Any], *, space: bool = False) -> gr
             [presets_tab["status"], compare_tab.status, tabs, *fields.all()],
             **private,
         )
-        presets_here.select(lambda: gr.Radio(choices=presets_tab["names"]()), None, presets_tab["listed"], **private)
+        gr.on(
+            [page.load, presets_here.select],
+            lambda: gr.Radio(choices=presets_tab["names"]()),
+            None,
+            presets_tab["listed"],
+            **private,
+        )
         page.load(
             compare_tab.refresh,
             compare_tab.remembered,

@@ -90,7 +90,11 @@ def build(engine: Engine, compare: CompareTab, *, keeps: bool = True) -> dict[st
                 link_button = gr.Button(t("Make a link"), min_width=110)
                 export = gr.DownloadButton(t("Download"), min_width=110)
             link = gr.Textbox(
-                "", label=t("Link: opens this preset in any studio at this address"), visible=False, buttons=["copy"]
+                "",
+                label=t("Link: opens this preset in any studio at this address"),
+                visible=False,
+                buttons=["copy"],
+                elem_id="preset-link",
             )
             shown = gr.HTML(t("Choose a preset, or save what Compare is set to."), elem_id="preset")
             with gr.Group(visible=keeps):
@@ -142,15 +146,16 @@ def build(engine: Engine, compare: CompareTab, *, keeps: bool = True) -> dict[st
         said = " ".join(("Applied. Press Render to see it.", *(escape(text) for text in found.missing)))
         return [said, said, gr.Tabs(selected="compare"), *fields.fill(engine, found.values)]
 
-    def keep(title: str, text: str, who: str, over: bool, *given: Any) -> tuple[Any, Any]:
+    def keep(title: str, text: str, who: str, over: bool, *given: Any) -> tuple[Any, ...]:
         try:
             preset = preset_of(
                 fields.read(given), name=title.strip(), description=text, author=who, workspace=workspace
             )
             path = save_preset(workspace, preset, replace=over)
         except StudioError as error:
-            return fault(error), gr.skip()
-        return t("Saved."), gr.Radio(choices=names(), value=path.stem)
+            return (fault(error), *[gr.skip()] * 4)
+        listed_now = gr.Radio(choices=names(), value=path.stem)
+        return t("Saved."), view(preset, given), preset.to_json(), _file_of(preset), listed_now
 
     def give_name(stem: str | None, title: str) -> tuple[Any, Any]:
         try:
@@ -204,7 +209,7 @@ def build(engine: Engine, compare: CompareTab, *, keeps: bool = True) -> dict[st
         None, code, link, js=LINK, api_visibility="private"
     ).then(lambda: gr.Textbox(visible=True), None, link, **private)
     if keeps:
-        save.click(keep, [name, about, author, replace, *fields.all()], [status, listed], **private)
+        save.click(keep, [name, about, author, replace, *fields.all()], [*seen, listed], **private)
         rename.click(give_name, [listed, name], [status, listed], **private)
         delete.click(remove, listed, [status, listed, away, undo], **private)
         undo.click(bring_back, away, [status, listed, undo], **private)

@@ -24,6 +24,8 @@ THEME = gr.themes.Base(
     block_border_color_dark="#262d3d",
     block_label_text_size="*text_sm",
     block_info_text_size="*text_sm",
+    block_info_text_color="#475569",
+    block_info_text_color_dark="#a5b0c2",
     button_primary_background_fill="#4f46e5",
     button_primary_background_fill_hover="#4338ca",
     button_primary_text_color="#ffffff",
@@ -62,7 +64,25 @@ footer { display: none !important; }
 
 CSS += diagram.CSS + views.CSS + grid.CSS + presets.CSS
 
-HEAD = f"<script>{diagram.SCRIPT}</script>"
+FRAME = """
+@media (max-width: 640px) {
+  .gradio-container, .gradio-container > .main, main.contain, .tabs, .tab-wrapper { min-width: 0 !important; max-width: 100vw !important; }
+  .gradio-container > .main { padding: 6px !important; }
+}
+.min_value, .max_value, .wrap .or, .upload-container .or { color: var(--block-info-text-color) !important; }
+input[role=combobox] { color: var(--body-text-color) !important; }
+.tab-container button.selected { color: #4f46e5 !important; }
+.dark .tab-container button.selected { color: #a5b4fc !important; }
+"""
+"""What lies outside the components: Gradio scopes CSS to its own containers, so this goes into the page's head."""
+
+NAMED = """
+new MutationObserver(() => document.querySelectorAll('.empty[aria-label]:not([role])').forEach(
+  (e) => e.setAttribute('role', 'img'))).observe(document, { childList: true, subtree: true });
+"""
+"""An empty component has a name and no role, which a screen reader may not read: it is given one."""
+
+HEAD = f"<style>{FRAME}</style><script>{diagram.SCRIPT}{NAMED}</script>"
 
 FORCE_THEME = {
     "system": "",

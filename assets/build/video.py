@@ -237,9 +237,9 @@ def train_vae(work: Path, steps: int, batch: int, seed: int = 0) -> None:
     held = render_video([sample_video(held_rng) for _ in range(64)]) * 2 - 1
     with torch.no_grad():
         back = vae.decode(vae.encode(held.transpose(1, 2)).latent_dist.mode()).sample.transpose(1, 2).clamp(-1, 1)
-    log.append(
-        {"held_out": "clean", "round_trip_psnr": round(10 * math.log10(4 / float((back - held).square().mean())), 2)}
-    )
+    told: dict[str, Any] = {"held_out": "clean"}
+    told["round_trip_psnr"] = round(10 * math.log10(4 / float((back - held).square().mean())), 2)
+    log.append(told)
     print(json.dumps(log[-1]))
     (work / "vae.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
 

@@ -108,7 +108,7 @@ def _png_texts(path: Path) -> dict[str, str]:
         with Image.open(path, formats=("PNG",)) as image:
             if image.width * image.height > PIXEL_LIMIT:
                 raise StudioError(f"“{path.name}” has too many pixels.", again)
-            return {key: text for key, text in image.info.items() if isinstance(text, str)}
+            return {str(key): text for key, text in image.info.items() if isinstance(text, str)}
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise StudioError(f"“{path.name}” is not a readable PNG.", again) from error
 

@@ -184,8 +184,8 @@ def classify(shapes: Mapping[str, tuple[int, ...]], name: str) -> Contents:
         StudioError: it is a kind that cannot be read, or none of its keys is known.
     """
     for key in shapes:
-        for part, kind in _OTHER_KINDS.items():
-            if part in key.split("."):
+        for mark, kind in _OTHER_KINDS.items():
+            if mark in key.split("."):
                 raise StudioError(
                     f"“{name}” is {kind}, which has no low-rank form.",
                     "Merge it into its model with the program that made it, then use `offset extract` on the result.",
@@ -203,7 +203,7 @@ def classify(shapes: Mapping[str, tuple[int, ...]], name: str) -> Contents:
         kohya = key.startswith("lora_unet_")
         prefix = next((p for p in _PREFIXES if key.startswith(p)), "")
         body = key.removeprefix("lora_unet_") if kohya else key.removeprefix(prefix)
-        part = next(
+        part: tuple[str, str] | None = next(
             (
                 (stem, what)
                 for what, ends in (("down", _DOWN), ("up", _UP), ("alpha", (".alpha",)))
@@ -212,9 +212,9 @@ def classify(shapes: Mapping[str, tuple[int, ...]], name: str) -> Contents:
             None,
         )
         if part is None:
-            for ending, parameter in ((".diff", "weight"), (".diff_b", "bias")):
-                if body.endswith(ending):
-                    part = (body.removesuffix(ending), parameter)
+            for suffix, parameter in ((".diff", "weight"), (".diff_b", "bias")):
+                if body.endswith(suffix):
+                    part = (body.removesuffix(suffix), parameter)
         if part is None:
             strangers.append(raw)
             continue

@@ -57,9 +57,12 @@ def first_bytes(path: Path, count: int = 512) -> bytes:
 
 
 def is_pickle(path: Path) -> bool:
-    """Whether a file is a PyTorch archive (zip or legacy pickle), whatever its name says."""
+    """Whether a file is a PyTorch archive (zip or legacy pickle), whatever its name says.
+
+    A safetensors file whose header is 0x…80 bytes long begins with pickle's byte too; its brace tells them apart.
+    """
     start = first_bytes(path)
-    return start.startswith(b"PK\x03\x04") or start[:1] == b"\x80"
+    return start.startswith(b"PK\x03\x04") or (start[:1] == b"\x80" and start[8:9] != b"{")
 
 
 def read_header(path: Path) -> Header:

@@ -194,8 +194,8 @@ def row_gate(
                 owner,
             )
             handles.append(module.register_forward_hook(partial(gate.after_layer, gated)))
-        for which, part in enumerate((positive, negative)):
-            for name, change in (dense_of(part) if part is not None else {}).items():
+        for which, offset in enumerate((positive, negative)):
+            for name, change in (dense_of(offset) if offset is not None else {}).items():
                 module = modules[name]
                 if isinstance(module, BaseTunerLayer):
                     module = module.get_base_layer()

@@ -184,9 +184,8 @@ def render_grid(
                 settings = _settings(members[0][1], part, some)
                 for event in engine.compare(settings, cancelled=cancelled):
                     if isinstance(event, Saved):
-                        place = at.get((part[event.column], event.seed))
-                        if place is not None:
-                            done.append(Cell(place, event, score(event)))
+                        if (key := (part[event.column], event.seed)) in at:
+                            done.append(Cell(at[key], event, score(event)))
                             yield done[-1]
                     else:
                         yield event

@@ -118,3 +118,12 @@ def test_one_changed_byte_never_raises_anything_untyped(tmp_path_factory, positi
         load_low_rank(path)
     except StudioError as error:
         assert error.message
+
+
+def test_a_header_whose_length_looks_like_a_pickle_is_read(file):
+    raw = file.read_bytes()
+    (length,) = struct.unpack("<Q", raw[:8])
+    longer = length + (0x80 - length) % 256
+    changed = struct.pack("<Q", longer) + raw[8 : 8 + length].ljust(longer) + raw[8 + length :]
+    file.write_bytes(changed)
+    assert changed[0] == 0x80 and read_offset(file).layers == len(DELTA)

@@ -1,0 +1,200 @@
+"""The page beyond the first pair: grids, presets and their links, the library, the history, languages, accessibility."""
+
+import json
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from core.studio.presets import list_presets
+from core.studio.workspace import Workspace
+
+pytestmark = pytest.mark.timeout(400)
+LONG = 120_000
+
+
+def tab(page, name):
+    page.get_by_role("tab", name=name, exact=True).click()
+
+
+def render(page):
+    page.get_by_role("button", name="Render", exact=True).click()
+    page.get_by_text(re.compile("^Done. ω")).wait_for(timeout=LONG)
+
+
+def set_slider(page, label, value):
+    field = page.get_by_role("spinbutton", name=f"number input for {label}")
+    field.fill(str(value))
+    field.press("Tab")
+
+
+def test_a_grid_is_rendered_scored_and_a_cell_goes_to_compare(page, studio):
+    tab(page, "Grid")
+    page.get_by_label("Values").nth(0).fill("0, 2")
+    page.get_by_label("Values").nth(1).fill("1, 3")
+    page.get_by_role("button", name="Render the grid").click()
+    page.get_by_text("Done: 4 of 4 cells").wait_for(timeout=LONG)
+    expect(page.locator(".heat td")).to_have_count(4)
+    page.locator("#grid .grid-container button.thumbnail-item").nth(3).click()
+    page.wait_for_timeout(600)
+    page.get_by_role("button", name="Use the cell in Compare").click()
+    expect(page.get_by_role("spinbutton", name="number input for ω · strength")).to_have_value("3", timeout=20_000)
+    assert not page.faults
+
+
+def test_a_preset_is_saved_linked_and_opened_in_a_fresh_browser(page, studio, browser):
+    page.get_by_label("Prompt", exact=True).fill("a large yellow star, black background")
+    set_slider(page, "β · negative offset in the negative", 1.5)
+    page.wait_for_timeout(400)
+    tab(page, "Presets")
+    page.get_by_label("Name", exact=True).fill("Stern <b>&")
+    page.get_by_role("button", name="Save what Compare is set to").click()
+    page.get_by_text("Saved.").wait_for(timeout=20_000)
+    kept = next(k for k in list_presets(Workspace(studio.workspace)) if not k.built_in)
+    told = json.loads(kept.path.read_text())
+    assert told["guidance"]["beta"] == 1.5 and len(told["negative"]["sha256"]) == 64
+    page.get_by_text("Compare is set like this already.").wait_for(timeout=20_000)
+    page.get_by_role("button", name="Make a link").click()
+    box = page.locator("#preset-link textarea, #preset-link input")
+    expect(box).to_have_value(re.compile(r"\?preset="), timeout=20_000)
+    context = browser.new_context()
+    other = context.new_page()
+    other.goto(box.input_value())
+    expect(other.get_by_label("Prompt", exact=True)).to_have_value(re.compile("yellow star"), timeout=30_000)
+    expect(other.get_by_text("Press Render to see it")).to_be_visible()
+    beta = other.get_by_role("spinbutton", name="number input for β · negative offset in the negative")
+    expect(beta).to_have_value("1.5")
+    assert other.locator("#status").inner_html().count("<b>") == 0, "names are shown as text"
+    context.close()
+    assert not page.faults
+
+
+def test_a_preset_shows_what_it_would_change_and_changes_only_that(page):
+    prompt = page.get_by_label("Prompt", exact=True)
+    prompt.fill("a ring")
+    page.wait_for_timeout(300)
+    tab(page, "Presets")
+    page.get_by_role("radio", name="SD1.5 · training-free").click()
+    expect(page.locator("#preset .changes")).to_contain_text("alpha", timeout=20_000)
+    expect(page.locator("#preset")).to_contain_text("is not on this machine")
+    expect(page.locator("#preset")).to_contain_text("from the paper, not measured here")
+    page.get_by_role("button", name="Apply to Compare").click()
+    alpha = page.get_by_role("spinbutton", name="number input for α · positive offset in the negative")
+    expect(alpha).to_have_value("0.6", timeout=20_000)
+    expect(prompt).to_have_value("a ring")
+
+
+def test_a_damaged_link_is_said_and_nothing_is_filled(browser, studio):
+    page = browser.new_context().new_page()
+    page.goto(f"{studio.address}/?preset=AAAA")
+    page.get_by_text("The link is cut off or damaged").wait_for(timeout=30_000)
+    expect(page.get_by_label("Prompt", exact=True)).not_to_be_empty()
+    page.context.close()
+
+
+def test_what_compare_was_set_to_is_remembered_by_the_browser(page):
+    page.get_by_label("Prompt", exact=True).fill("a purple moon")
+    set_slider(page, "ω · strength", 4.5)
+    page.wait_for_timeout(700)
+    tab(page, "Library")
+    tab(page, "Compare")
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("a purple moon")
+    page.reload()
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("a purple moon", timeout=30_000)
+    expect(page.get_by_role("spinbutton", name="number input for ω · strength")).to_have_value("4.5")
+
+
+def test_a_picture_of_the_history_is_searched_marked_deleted_and_brought_back(page, studio):
+    page.get_by_label("Prompt", exact=True).fill("a small green ring, brown background")
+    render(page)
+    tab(page, "History")
+    page.get_by_placeholder("Search prompts, seeds, offsets").fill("green ring brown")
+    page.get_by_placeholder("Search prompts, seeds, offsets").press("Enter")
+    thumbs = page.locator("#history .grid-container button.thumbnail-item")
+    expect(thumbs.first).to_be_visible(timeout=20_000)
+    page.wait_for_timeout(800)
+    before = thumbs.count()
+    thumbs.first.click()
+    page.wait_for_timeout(600)
+    page.get_by_role("button", name="Favourite", exact=True).click()
+    expect(page.get_by_text(re.compile("^★ ")).first).to_be_visible(timeout=20_000)
+    page.get_by_role("button", name="Delete", exact=True).click()
+    expect(thumbs).to_have_count(before - 1, timeout=20_000)
+    page.get_by_role("button", name="Undo delete").click()
+    expect(thumbs).to_have_count(before, timeout=20_000)
+    assert not page.faults
+
+
+def test_a_picture_dropped_on_compare_restores_its_settings(page, studio):
+    page.get_by_label("Prompt", exact=True).fill("a white cross, teal background")
+    render(page)
+    files = sorted((studio.workspace / "outputs").glob("*-1-*.png"), key=lambda path: path.stat().st_mtime)
+    page.get_by_label("Prompt", exact=True).fill("something else")
+    page.get_by_role("button", name="Settings from a picture or video").click()
+    page.locator("input[type=file]").first.set_input_files(files[-1])
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("a white cross, teal background", timeout=30_000)
+
+
+def test_more_columns_the_slider_and_the_flicker_show_the_pair(page):
+    page.get_by_role("button", name=re.compile("^More")).first.click()
+    page.get_by_label("More columns: other values of β").fill("0.5, 1")
+    render(page)
+    expect(page.get_by_text(re.compile("^with NPO, β 0.5 · seed")).first).to_be_visible()
+    tab(page, "Flicker or play")
+    expect(page.locator(".flicker img")).to_have_count(2)
+    loaded = page.locator(".flicker img").first.evaluate("i => i.complete && i.naturalWidth > 0")
+    assert loaded
+    assert not page.faults
+
+
+def test_the_diagram_follows_the_sliders_without_the_server(page):
+    drawn = page.locator("#diagram svg")
+    expect(drawn).to_be_visible(timeout=20_000)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url) if "queue/join" in request.url else None)
+    before = drawn.inner_html()
+    set_slider(page, "ω · strength", 9)
+    page.wait_for_timeout(500)
+    assert drawn.inner_html() != before and not asked
+
+
+def test_the_library_lists_and_tells_what_a_file_is(page):
+    tab(page, "Library")
+    expect(page.locator("#library")).to_contain_text("sd15-mini-negative")
+    page.get_by_label("File", exact=True).click()
+    page.get_by_role("option", name="sd15-mini-negative").click()
+    page.get_by_role("button", name="What is it?").click()
+    expect(page.get_by_text("diffusers").first).to_be_visible(timeout=20_000)
+    assert not page.faults
+
+
+def test_a_chinese_browser_reads_chinese(browser, studio):
+    context = browser.new_context(locale="zh-CN")
+    page = context.new_page()
+    page.goto(studio.address)
+    page.get_by_role("button", name="生成", exact=True).wait_for(timeout=30_000)
+    tabs = [each.inner_text() for each in page.get_by_role("tab").all()]
+    assert tabs[:7] == ["对比", "网格", "训练", "模型库", "预设", "运行", "设置"]
+    page.get_by_role("tab", name="训练").click()
+    expect(page.get_by_text("学习率").first).to_be_visible()
+    context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(browser, studio, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
+    page = context.new_page()
+    page.goto(studio.address)
+    page.get_by_role("button", name="Render", exact=True).wait_for()
+    page.wait_for_timeout(1500)
+    found = {}
+    for name in ("Compare", "Grid", "Train", "Library", "Presets", "Runs", "Settings"):
+        tab(page, name)
+        page.wait_for_timeout(500)
+        for fault in Axe().run(page).response["violations"]:
+            if fault["impact"] in ("serious", "critical"):
+                found.setdefault(fault["id"], set()).add(f"{name}: {fault['nodes'][0]['html'][:140]}")
+    context.close()
+    assert not found, "\n".join(f"{k}: {sorted(v)}" for k, v in found.items())
