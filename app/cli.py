@@ -68,6 +68,11 @@ def _parser() -> argparse.ArgumentParser:
         "--set", nargs="*", default=[], metavar="KEY=VALUE", help="omega, alpha, beta, seed, images, …"
     )
 
+    compare.add_argument(
+        "--input", metavar="FILE", type=Path, help="a picture to begin from; with control=NAME, to follow"
+    )
+    compare.add_argument("--mask", metavar="FILE", type=Path, help="white is drawn anew, black is kept")
+
     runs = commands.add_parser("runs", help="list the runs")
     doctor = commands.add_parser(
         "doctor", help="versions, machine, room; for a bug report: no path, name or token in it"
@@ -190,6 +195,7 @@ def _resume(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
+    from core.generation.media import open_picture
     from core.studio.bases import BUNDLED, find_base, find_offset, start_values
     from core.studio.engine import Engine, Saved
     from core.studio.presets import read_preset, resolve
@@ -207,7 +213,10 @@ def _compare(options: argparse.Namespace) -> int:
         values["prompt"] = options.prompt
     base = find_base(workspace, values.get("base", BUNDLED))
     values = checked({**start_values(base), **values})
-    settings = comparison_of(values)
+    if options.mask and not options.input:
+        raise StudioError("--mask is of no use without --input.", "Name the picture that it belongs to.")
+    picture = open_picture(options.input) if options.input else None
+    settings = comparison_of(values, picture, open_picture(options.mask) if options.mask else None)
     find_offset(workspace, settings.negative)
     find_offset(workspace, settings.positive)
     if options.dry_run:

@@ -153,6 +153,39 @@ def _controls(engine: Engine, values: Mapping[str, Any]) -> tuple[Fields, dict[s
             frames = gr.Number(values["frames"], label=t("Frames (video; 0: its own)"), precision=0, min_width=130)
             fps = gr.Number(values["fps"], label=t("Frames a second"), precision=0, min_width=110)
         dynamic = gr.Checkbox(values["dynamic_guidance"], label=t("Guidance grows along the way (CogVideoX)"))
+    with gr.Accordion(t("Input image"), open=False):
+        gr.HTML(
+            t("Begin from a picture. Paint over a part, and only that part is drawn anew."),
+            elem_classes="scale-note",
+            padding=False,
+        )
+        other["picture"] = gr.ImageEditor(
+            type="pil",
+            label=t("Picture"),
+            show_label=False,
+            brush=gr.Brush(default_size=12, colors=["#ffffff"], color_mode="fixed"),
+            transforms=(),
+            layers=False,
+            height=300,
+            elem_id="input-image",
+        )
+        strength = gr.Slider(
+            0.05,
+            1,
+            values["strength"],
+            step=0.05,
+            label=t("Strength"),
+            info=t("How far the picture is taken back to noise; 1 keeps nothing of it."),
+        )
+        with gr.Row():
+            control = gr.Dropdown(
+                lists["control"],
+                value=values["control"] or "none",
+                label=t("Control network"),
+                info=t("A ControlNet or T2I-Adapter: the picture is then followed, not redrawn."),
+                min_width=160,
+            )
+            control_scale = gr.Slider(0, 2, values["control_scale"], step=0.05, label=t("Control scale"), min_width=140)
     with gr.Accordion(t("Settings from a picture or video"), open=False):
         other["dropped"] = gr.File(
             label=t("Drop a picture or video here: of this studio, A1111 or ComfyUI"),
@@ -184,6 +217,9 @@ def _controls(engine: Engine, values: Mapping[str, Any]) -> tuple[Fields, dict[s
         "frames": frames,
         "fps": fps,
         "dynamic_guidance": dynamic,
+        "strength": strength,
+        "control_scale": control_scale,
+        "control": control,
         "base": base,
         "positive": positive,
         "negative": negative,
@@ -281,7 +317,7 @@ def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> 
     outputs = [parts[name] for name in ("status", "sides", "pair", "flicker", "which", "told")]
     outputs += [finished, controls["seed"], other["estimate"]]
 
-    def render(betas: str, mode: str, request: gr.Request, *given: Any) -> Iterator[tuple[Any, ...]]:
+    def render(betas: str, mode: str, picture: Any, request: gr.Request, *given: Any) -> Iterator[tuple[Any, ...]]:
         keep = gr.skip()
         flag = stops.of(request)
         flag.clear()
@@ -300,7 +336,7 @@ def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> 
             return shown
 
         try:
-            comparison = columns_of(comparison_of(fields.read(given)), betas)
+            comparison = columns_of(comparison_of(fields.read(given), *_painted(picture)), betas)
             names = names_of(comparison)
             for event in engine.compare(comparison, cancelled=flag.is_set):
                 if isinstance(event, Waiting):
@@ -385,7 +421,7 @@ def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> 
     gr.on(
         [other["go"].click, controls["prompt"].submit],
         render,
-        [other["betas"], other["seed_mode"], *fields.all()],
+        [other["betas"], other["seed_mode"], other["picture"], *fields.all()],
         outputs,
         concurrency_id="gpu",
         concurrency_limit=1,
@@ -417,6 +453,21 @@ def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> 
         return [gr.skip(), *fields.restore(engine, kept), gr.skip()]
 
     return CompareTab(fields, parts["status"], refresh, remembered, history, [other["diagram"], other["scale"]])
+
+
+def _painted(picture: dict[str, Any] | None) -> tuple[Any, Any]:
+    """The picture of the editor and its mask, what was painted over; (None, None) where it is empty."""
+    from PIL import ImageChops
+
+    background = (picture or {}).get("background")
+    if background is None or not background.convert("RGBA").getchannel("A").getbbox():
+        return None, None
+    mask = None
+    for layer in (picture or {}).get("layers") or []:
+        alpha = layer.convert("RGBA").getchannel("A")
+        if alpha.getbbox():
+            mask = alpha if mask is None else ImageChops.lighter(mask, alpha)
+    return background.convert("RGB"), mask and mask.point(lambda level: 255 * (level > 0))
 
 
 def opened_by_link(engine: Engine, fields: Fields, link: str) -> list[Any]:

@@ -10,12 +10,12 @@ from typing import Any
 import gradio as gr
 
 from core.errors import StudioError
-from core.studio.bases import family_of_base, find_base, list_bases, list_offsets, samplers_of
+from core.studio.bases import family_of_base, find_base, list_bases, list_controls, list_offsets, samplers_of
 from core.studio.engine import Engine
 from core.studio.values import DEFAULTS
 
 _WHOLE = ("seed", "images", "steps", "height", "width", "frames", "fps")
-_OFFSETS = ("positive", "negative")
+_NAMES = ("positive", "negative", "control")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Fields:
     def read(self, given: Sequence[Any]) -> dict[str, Any]:
         """The values that the controls hold."""
         values = dict(zip(self.controls, given, strict=True))
-        for name in _OFFSETS:
+        for name in _NAMES:
             values[name] = "" if values[name] in (None, "none") else values[name]
         for name, default in DEFAULTS.items():
             if values.get(name) is None:
@@ -58,7 +58,7 @@ class Fields:
                     updates.append(gr.Dropdown(choices=known))
             elif name not in values:
                 updates.append(gr.skip())
-            elif name in _OFFSETS:
+            elif name in _NAMES:
                 updates.append(values[name] or "none")
             elif name == "scheduler":
                 updates.append(values[name] or "auto")
@@ -84,7 +84,7 @@ class Fields:
 
 
 def choices(engine: Engine, base: str) -> dict[str, list[str]]:
-    """What there is to choose with a base: bases, offsets of its family, its samplers."""
+    """What there is to choose with a base: bases, offsets and control networks of its family, its samplers."""
     try:
         family = family_of_base(find_base(engine.workspace, base))
     except StudioError:
@@ -94,5 +94,6 @@ def choices(engine: Engine, base: str) -> dict[str, list[str]]:
         "base": [choice.name for choice in list_bases(engine.workspace)],
         "positive": offsets,
         "negative": offsets,
+        "control": ["none", *(choice.name for choice in list_controls(engine.workspace, family))],
         "scheduler": ["auto", *samplers_of(family)],
     }

@@ -1,13 +1,18 @@
 """Trains a miniature's denoiser and text encoders together, on the unfiltered world.
 
     python -m assets.build.denoiser WORK --steps 7200 11700 --processes 2
-    python -m assets.build.denoiser WORK-XL --layout sdxl --steps 3000 --processes 2
+    python -m assets.build.denoiser WORK-XL --layout sdxl --steps 1500 --processes 2 --scenes 24000
+    python -m assets.build.denoiser WORK-XL --layout sdxl --steps 1500 3000 --processes 2 --scenes 24000 \
+        --teacher assets/miniature-sd15
     python -m assets.build.denoiser WORK-VIDEO --layout cogvideox --steps 4000 --processes 2 --learning-rate 1e-3
 
 Each number of steps ends a cycle: the learning rate is constant, falls to nothing in the cycle's last part, and the
 next cycle begins at the full rate again. WORK keeps the state (`state.pt`, so that the same command goes on), the averaged weights at chosen steps, and the log.
 The noise prediction is weighted by min(SNR + 1, 5) / SNR, capped: in units of x_0 the noisy steps, where place and
 arrangement are decided, count as much as the others.
+
+With a teacher, a trained miniature of the same latents, the target is what the teacher says for the same caption instead
+of the noise: it has far less variance, and a new text encoder learns from it in a tenth of the steps.
 """
 
 from __future__ import annotations
@@ -122,6 +127,21 @@ def target(schedule: NoiseSchedule, x_0: Tensor, noise: Tensor, t: Tensor) -> Te
     return alpha_t * noise - sigma_t * x_0
 
 
+def load_teacher(folder: Path) -> Callable[[Tensor, Tensor, list[str]], Tensor]:
+    """(x_t, t, captions) -> the prediction of a trained miniature of the SD1.5 layout."""
+    from core.families import get
+
+    family = get("sd15")
+    pipe = family.load(folder)
+    pipe.unet.set_attn_processor(AttnProcessor())
+
+    @torch.no_grad()
+    def say(x_t: Tensor, t: Tensor, captions: list[str]) -> Tensor:
+        return family.predict(pipe.unet, x_t, t, family.encode_prompt(pipe, captions))
+
+    return say
+
+
 def train(rank: int, options: argparse.Namespace) -> None:
     """One process of the training."""
     torch.set_num_threads(1)
@@ -145,6 +165,7 @@ def train(rank: int, options: argparse.Namespace) -> None:
         average, step, log, seen_seconds = state["average"], state["step"], state["log"], state["seconds"]
     wrapped = DistributedDataParallel(model) if options.processes > 1 else model
     schedule = NoiseSchedule.from_scheduler(scheduler)
+    teacher = load_teacher(options.teacher) if options.teacher else None
     weight = loss_weight(schedule)
     rng = np.random.default_rng([seed, step])
     noise_rng = torch.Generator().manual_seed(seed * 100_003 + step)
@@ -168,9 +189,11 @@ def train(rank: int, options: argparse.Namespace) -> None:
         x_0 = latents[chosen].float()
         t = torch.randint(0, schedule.timesteps, (options.batch,), generator=noise_rng)
         noise = torch.randn(x_0.shape, generator=noise_rng)
+        x_t = schedule.noise(x_0, noise, t)
         with torch.autocast("cpu", torch.bfloat16):
-            output = wrapped(schedule.noise(x_0, noise, t), t, captions)
-        difference = output.float() - target(schedule, x_0, noise, t)
+            output = wrapped(x_t, t, captions)
+            wanted = target(schedule, x_0, noise, t) if teacher is None else teacher(x_t, t, captions)
+        difference = output.float() - wanted.float()
         loss = (weight[t] * difference.square().flatten(1).mean(1)).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -225,6 +248,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=1.5e-3)
     parser.add_argument("--decay", type=float, default=0.3, help="last share of a cycle, in which the rate falls to 0")
     parser.add_argument("--snapshots", type=int, nargs="*", default=[500, 2000])
+    parser.add_argument("--teacher", type=Path, help="a trained miniature of the SD1.5 layout to learn from")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)

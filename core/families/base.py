@@ -7,7 +7,7 @@ a prediction is the raw output of the denoiser, latents are scaled as the denois
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,7 @@ class FamilySpec:
         latent_shape: (pipeline, size) -> shape of one latent, without the batch. Raises StudioError where none fits.
         defaults: (pipeline) -> where to begin.
         load_options: keyword arguments of `from_pretrained` beside the usual ones.
+        input_pipelines: the stock pipelines that take an input picture, by use: "image", "inpaint", "control", "adapter".
         dynamic_guidance: the pipeline can let guidance grow along the way (`use_dynamic_cfg`).
         large_text_encoder: the text encoder is freed once the prompts of a training are encoded.
     """
@@ -92,6 +93,7 @@ class FamilySpec:
     latent_shape: Callable[[Any, Size], tuple[int, ...]]
     defaults: Callable[[Any], FamilyDefaults]
     load_options: Mapping[str, Any]
+    input_pipelines: Mapping[str, type] = field(default_factory=dict)
     dynamic_guidance: bool = False
     large_text_encoder: bool = False
 

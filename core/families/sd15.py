@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    StableDiffusionAdapterPipeline,
+    StableDiffusionControlNetPipeline,
+    StableDiffusionImg2ImgPipeline,
+    StableDiffusionInpaintPipeline,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
 from torch import Tensor, nn
 
 from core.families import tiny
@@ -119,5 +128,11 @@ SPEC = FamilySpec(
     decode_latents=decode_latents,
     latent_shape=unet_latent_shape,
     defaults=defaults,
+    input_pipelines={
+        "image": StableDiffusionImg2ImgPipeline,
+        "inpaint": StableDiffusionInpaintPipeline,
+        "control": StableDiffusionControlNetPipeline,
+        "adapter": StableDiffusionAdapterPipeline,
+    },
     load_options={"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False},
 )

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    EulerDiscreteScheduler,
+    StableDiffusionXLAdapterPipeline,
+    StableDiffusionXLControlNetPipeline,
+    StableDiffusionXLImg2ImgPipeline,
+    StableDiffusionXLInpaintPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
 from torch import Tensor, nn
 
 from core.families import image_vae, tiny
@@ -140,5 +149,11 @@ SPEC = FamilySpec(
     decode_latents=decode_latents,
     latent_shape=image_vae.unet_latent_shape,
     defaults=defaults,
+    input_pipelines={
+        "image": StableDiffusionXLImg2ImgPipeline,
+        "inpaint": StableDiffusionXLInpaintPipeline,
+        "control": StableDiffusionXLControlNetPipeline,
+        "adapter": StableDiffusionXLAdapterPipeline,
+    },
     load_options={"add_watermarker": False},
 )

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from core.errors import StudioError
 from core.families.base import Conditioning, FamilySpec, Size
+from core.generation.inputs import InputImage, arguments_with, callback_for, fitting, pipeline_with, steps_with
 from core.method.guidance import GuidanceWeights
 from core.offsets.low_rank import LowRank
 from core.offsets.row_gate import row_gate
@@ -186,6 +187,7 @@ def render(
     *,
     positive: LowRank | None = None,
     negative: LowRank | None = None,
+    given: InputImage | None = None,
     on_step: Callable[[StepPreview], None] | None = None,
     on_image: Callable[[RenderedImage], None] | None = None,
     on_note: Callable[[str], None] = lambda note: None,
@@ -198,6 +200,7 @@ def render(
     Args:
         pipe: a stock pipeline of the family; left as it was.
         positive, negative: the offsets eta and delta.
+        given: a picture to begin from or to follow.
         on_step: called after every step with rough pictures.
         on_image: called with each image as its batch is finished.
         on_note: told in a sentence what was done otherwise than asked.
@@ -223,6 +226,7 @@ def render(
     device, dtype = next((p.device, p.dtype) for p in denoiser.parameters())
     batches = _batches(comparison, max_rows)
     own_scheduler = pipe.scheduler
+    steps = steps_with(given, comparison.steps)
     finished: list[RenderedImage] = []
     try:
         with row_gate(denoiser, positive, negative, train_timesteps=own_scheduler.config.num_train_timesteps) as gate:
@@ -240,34 +244,32 @@ def render(
                 )
 
                 def after_step(
-                    pipeline: Any,
-                    step: int,
-                    timestep: Any,
-                    tensors: dict[str, Tensor],
-                    number: int = number,
-                    columns: tuple[int, ...] = columns,
-                ) -> dict[str, Tensor]:
+                    step: int, at_hand: Tensor, number: int = number, columns: tuple[int, ...] = columns
+                ) -> None:
                     if cancelled():
                         raise Cancelled
                     if on_step:
-                        rough = tuple(rough_images(pipe, family, tensors["latents"]))
-                        total = comparison.steps * len(batches)
-                        on_step(StepPreview(number * comparison.steps + step + 1, total, columns, rough))
-                    return tensors
+                        rough = tuple(rough_images(pipe, family, at_hand))
+                        on_step(StepPreview(number * steps + step + 1, steps * len(batches), columns, rough))
 
                 if cancelled():
                     raise Cancelled
-                ended = pipe(
+                arguments = {
                     **family.pipeline_arguments(cond, negative_cond, size),
                     **({"use_dynamic_cfg": True} if comparison.dynamic_guidance else {}),
-                    latents=latents,
                     # one for each image, for samplers that draw noise on the way
-                    generator=[torch.Generator().manual_seed(seed) for _ in columns for seed in seeds],
-                    num_inference_steps=comparison.steps,
-                    guidance_scale=weights[0].guidance_scale,
-                    output_type="latent",
-                    callback_on_step_end=after_step,
-                )[0]
+                    "generator": [torch.Generator().manual_seed(seed) for _ in columns for seed in seeds],
+                    "num_inference_steps": comparison.steps,
+                    "guidance_scale": weights[0].guidance_scale,
+                    "output_type": "latent",
+                }
+                if given is None or given.control is not None:
+                    arguments["latents"] = latents
+                sampler = pipe
+                if given is not None:
+                    sampler = pipeline_with(pipe, family, given)
+                    arguments = {**fitting(sampler, arguments), **arguments_with(given, size, count)}
+                ended = sampler(**arguments, **callback_for(sampler, after_step))[0]
                 for row, frames in enumerate(decode(pipe, family, ended, on_note)):
                     column, seed = columns[row // len(seeds)], seeds[row % len(seeds)]
                     finished.append(RenderedImage(column, seed, comparison.columns[column], frames))

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from core.errors import StudioError
 
@@ -111,6 +111,24 @@ def _png_texts(path: Path) -> dict[str, str]:
             return {str(key): text for key, text in image.info.items() if isinstance(text, str)}
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise StudioError(f"“{path.name}” is not a readable PNG.", again) from error
+
+
+def open_picture(path: Path) -> Image.Image:
+    """A picture of a person's disk, upright, whole in memory.
+
+    Raises:
+        StudioError: it is none, damaged or too large.
+    """
+    try:
+        if path.stat().st_size > FILE_LIMIT:
+            raise StudioError(f"“{path.name}” is larger than {FILE_LIMIT // 2**20} MiB.", "Choose a smaller picture.")
+        with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as image:
+            if image.width * image.height > PIXEL_LIMIT:
+                raise StudioError(f"“{path.name}” has too many pixels.", "Scale it down.")
+            image.load()
+            return ImageOps.exif_transpose(image)
+    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise StudioError(f"“{path.name}” is no picture that can be read.", "Choose a PNG, JPEG or WebP.") from error
 
 
 def read_png(path: Path) -> dict[str, Any]:

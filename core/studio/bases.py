@@ -96,6 +96,30 @@ def find_offset(workspace: Workspace, name: str) -> Path | None:
     return path
 
 
+def list_controls(workspace: Workspace, family: str = "") -> list[Choice]:
+    """ControlNets and T2I-Adapters of the workspace and the library's folders."""
+    found = [entry for entry in entries(workspace) if entry.kind == "control"]
+    return [Choice(e.name, e.path) for e in found if not family or e.family in ("", family)]
+
+
+def find_control(workspace: Workspace, name: str) -> Path | None:
+    """The folder of a control network: a name of `list_controls`, or a path. Empty or "none" is None.
+
+    Raises:
+        StudioError: there is none of that name.
+    """
+    if not name or name == "none":
+        return None
+    known = {choice.name: choice.path for choice in list_controls(workspace)}
+    path = known.get(name) or Path(name).expanduser()
+    if not path.is_dir() or kind_of(path)[0] != "control":
+        raise StudioError(
+            f"There is no ControlNet or T2I-Adapter “{path.name[:80]}”.",
+            "Choose one of the list, or name a folder in the diffusers layout.",
+        )
+    return path
+
+
 def read_prompts(path: Path) -> list[str]:
     """Prompts of a text file, one a line, empty lines left out.
 

@@ -6,6 +6,7 @@ Nothing heavy is imported before the first use, or before `warm`.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import queue
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from core import __version__
 from core.errors import StudioError
 from core.method.guidance import GuidanceWeights
-from core.studio.bases import BUNDLED, family_of_base, find_base, find_offset
+from core.studio.bases import BUNDLED, family_of_base, find_base, find_control, find_offset
 from core.studio.lock import waiting_for
 from core.studio.workspace import Workspace
 
@@ -29,6 +30,18 @@ if TYPE_CHECKING:
 
 PROMPT_LIMIT = 4000
 IMAGES_LIMIT = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSettings:
+    """A picture to begin from or to follow, as a person gives it; the fields of `core.generation.inputs.InputImage`,
+    but `control` is a name of the library, empty for none."""
+
+    image: Image.Image
+    mask: Image.Image | None = None
+    strength: float = 0.6
+    control: str = ""
+    control_scale: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +66,7 @@ class CompareSettings:
     frames: int | None = None
     fps: int = 0
     dynamic_guidance: bool = False
+    given: InputSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +128,7 @@ class Engine:
         self._lock = threading.Lock()
         self._loaded: tuple[Path, Any] | None = None
         self._offsets: dict[tuple[str, float], Any] = {}
+        self._control: tuple[Path, Any] | None = None
         self._pace: dict[str, float] = {}
 
     def warm(self) -> None:
@@ -145,7 +160,7 @@ class Engine:
 
         if self._loaded is None or self._loaded[0] != base:
             self._loaded = None  # let go of the former model before the next is loaded
-            self._offsets = {}
+            self._offsets, self._control = {}, None
             device = self.device()
             dtype = torch.float16 if device == "cuda" else torch.float32
             offload = self.memory != "high" and device == "cuda"
@@ -169,6 +184,26 @@ class Engine:
             self._offsets[key] = load_offset(path, family.name, family.denoiser(pipe))
         return self._offsets[key]
 
+    def _input(self, given: InputSettings | None, family: Any, pipe: Any) -> Any:
+        from core.generation.inputs import InputImage
+        from core.studio.tools import load_control
+
+        if given is None:
+            return None
+        control = None
+        if path := find_control(self.workspace, given.control):
+            if self._control is None or self._control[0] != path:
+                module = family.denoiser(pipe)
+                self._control = (path, load_control(path, family.name).to(pipe._execution_device, module.dtype))
+            control = self._control[1]
+        return InputImage(
+            image=given.image,
+            mask=given.mask,
+            strength=given.strength,
+            control=control,
+            control_scale=given.control_scale,
+        )
+
     def compare(
         self, settings: CompareSettings, *, cancelled: Callable[[], bool] = lambda: False
     ) -> Iterator[Waiting | Sampling | Saved | Note]:
@@ -187,6 +222,7 @@ class Engine:
         base = find_base(self.workspace, settings.base)
         positive = find_offset(self.workspace, settings.positive)
         negative = find_offset(self.workspace, settings.negative)
+        find_control(self.workspace, settings.given.control if settings.given else "")
         if self._lock.locked():
             yield Waiting("Waiting for the rendering before this one.")
         told: queue.Queue[Waiting | Sampling | Saved | Note | BaseException | None] = queue.Queue()
@@ -257,6 +293,7 @@ class Engine:
                         comparison,
                         positive=self._offset(positive, family, pipe),
                         negative=self._offset(negative, family, pipe),
+                        given=self._input(settings.given, family, pipe),
                         on_step=on_step,
                         on_image=lambda image: told.put(self._save(image, settings, stamp, pipe, family)),
                         on_note=lambda text: told.put(Note(text)),
@@ -318,6 +355,8 @@ class Engine:
             "scheduler": scheduler,
             "version": f"self-npo-studio {__version__}",
         }
+        if settings.given:
+            facts |= _facts_of(settings.given)
         picture = self.workspace.outputs / f"{stamp}-{image.column}-{image.seed}.png"
         if len(image.frames) == 1 and not standard.fps:
             save_png(image.image, picture, facts)
@@ -330,8 +369,19 @@ class Engine:
 
 
 def _row_forwards(settings: CompareSettings) -> int:
-    """Two a step for each image, one where omega is 0."""
-    return settings.steps * len(settings.seeds) * sum(2 if column.omega else 1 for column in settings.columns)
+    """Two a step for each image, one where omega is 0; image-to-image leaves out the steps before its start."""
+    given = settings.given
+    steps = settings.steps if given is None or given.control else int(settings.steps * given.strength)
+    return steps * len(settings.seeds) * sum(2 if column.omega else 1 for column in settings.columns)
+
+
+def _facts_of(given: InputSettings) -> dict[str, Any]:
+    """What a file tells of its input picture: a hash of its pixels, not the picture."""
+    pixels = given.image.convert("RGB")
+    facts: dict[str, Any] = {"input_sha256": hashlib.sha256(f"{pixels.size}".encode() + pixels.tobytes()).hexdigest()}
+    if given.control:
+        return facts | {"control": Path(given.control).name, "control_scale": given.control_scale}
+    return facts | {"strength": given.strength, "inpainted": given.mask is not None}
 
 
 def describe_settings(settings: dict[str, Any]) -> str:

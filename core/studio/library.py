@@ -30,7 +30,8 @@ class Entry:
     Args:
         name: as shown and kept.
         path: file or folder.
-        kind: "model" (a whole pipeline), "offset" (LoRA), "weights" (a whole denoiser) or "pickle" (to be converted).
+        kind: "model" (a whole pipeline), "offset" (LoRA), "weights" (a whole denoiser), "control" (a ControlNet or
+            T2I-Adapter) or "pickle" (to be converted).
         family: empty where its shapes do not tell.
         size: bytes.
         source: "bundled", "workspace", "run", or the folder's name.
@@ -106,7 +107,8 @@ def kind_of(path: Path) -> tuple[str, str]:
         StudioError: it is nothing this studio reads.
     """
     if path.is_dir():
-        return "model", detect(path)
+        control = _control_family(path)
+        return ("model", detect(path)) if control is None else ("control", control)
     if is_pickle(path):
         return "pickle", ""
     header = read_header(path)
@@ -115,6 +117,20 @@ def kind_of(path: Path) -> tuple[str, str]:
     if contents.format == "original" and any(key.startswith("first_stage_model.") for key in header.shapes):
         return "model", family
     return ("weights" if contents.format in ("full", "original") else "offset"), family
+
+
+def _control_family(folder: Path) -> str | None:
+    """The family of a ControlNet or T2I-Adapter in the diffusers layout; None where the folder is none."""
+    try:
+        told = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        kind = told.get("_class_name")
+    except (OSError, ValueError, AttributeError):
+        return None
+    if kind == "ControlNetModel":
+        return "sdxl" if told.get("addition_embed_type") == "text_time" else "sd15"
+    if kind == "T2IAdapter":
+        return "sdxl" if str(told.get("adapter_type", "")).endswith("_xl") else "sd15"
+    return None
 
 
 def _size(path: Path) -> int:
@@ -133,7 +149,7 @@ def _walk(folder: Path, depth: int) -> Iterator[Path]:
         if child.name.startswith("."):
             continue
         if child.is_dir() and not child.is_symlink():
-            if (child / "model_index.json").is_file():
+            if (child / "model_index.json").is_file() or _control_family(child) is not None:
                 yield child
             elif depth > 1:
                 yield from _walk(child, depth - 1)

@@ -221,6 +221,36 @@ def load_offset(path: Path, family: str, denoiser: Any) -> Any:
     return exact(difference(denoiser, path, family=family))
 
 
+def load_control(path: Path, family: str) -> Any:
+    """A ControlNet or T2I-Adapter, from local safetensors alone.
+
+    Raises:
+        StudioError: it is of another family, incomplete or damaged.
+    """
+    import json
+
+    import diffusers
+
+    from core.families import get
+    from core.studio.library import kind_of
+
+    own = kind_of(path)[1]
+    if own != family:
+        raise StudioError(
+            f"“{path.name}” is a control network of {get(own).title}, the base model is {get(family).title}.",
+            "Choose one of the same family.",
+        )
+    name = json.loads((path / "config.json").read_text(encoding="utf-8"))["_class_name"]
+    try:
+        loaded = getattr(diffusers, name).from_pretrained(path, use_safetensors=True, local_files_only=True)
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        raise StudioError(
+            f"The control network “{path.name}” could not be loaded: {type(error).__name__}.",
+            "It is incomplete, damaged or a pickle: fetch it again as safetensors.",
+        ) from error
+    return loaded.eval()
+
+
 def measure_guidance(
     workspace: Workspace, base: str | None, negative: str | None, *, rounds: int, images: int, cpu: bool
 ) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from core.errors import StudioError
 from core.method.guidance import BetaSchedule, GuidanceWeights
 from core.studio.bases import BUNDLED
-from core.studio.engine import CompareSettings
+from core.studio.engine import CompareSettings, InputSettings
 
 DEFAULTS: dict[str, Any] = {
     "base": BUNDLED,
@@ -31,6 +31,9 @@ DEFAULTS: dict[str, Any] = {
     "frames": 0,
     "fps": 0,
     "dynamic_guidance": False,
+    "strength": 0.6,
+    "control": "",
+    "control_scale": 1.0,
 }
 """Every value with what it is where nothing is said. 0 and an empty scheduler are the model's own."""
 
@@ -58,8 +61,8 @@ def checked(values: Mapping[str, Any]) -> dict[str, Any]:
     return {**DEFAULTS, **values}
 
 
-def comparison_of(values: Mapping[str, Any]) -> CompareSettings:
-    """Without and with NPO at the same omega, in this order.
+def comparison_of(values: Mapping[str, Any], image: Any = None, mask: Any = None) -> CompareSettings:
+    """Without and with NPO at the same omega, in this order; of an input picture and its mask where there is one.
 
     Raises:
         StudioError: as `checked`, or a value outside its range.
@@ -89,4 +92,13 @@ def comparison_of(values: Mapping[str, Any]) -> CompareSettings:
         frames=_whole("frames", told["frames"]) or None,
         fps=_whole("fps", told["fps"]),
         dynamic_guidance=told["dynamic_guidance"] is True,
+        given=InputSettings(
+            image=image,
+            mask=mask,
+            strength=float(told["strength"]),
+            control=told["control"],
+            control_scale=float(told["control_scale"]),
+        )
+        if image is not None
+        else None,
     )

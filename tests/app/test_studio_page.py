@@ -135,6 +135,30 @@ def test_a_picture_dropped_on_compare_restores_its_settings(page, studio):
     expect(page.get_by_label("Prompt", exact=True)).to_have_value("a white cross, teal background", timeout=30_000)
 
 
+def test_a_picture_is_the_start_and_a_model_that_cannot_inpaint_says_so(page, studio, tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (64, 64), (20, 60, 200)).save(tmp_path / "start.png")
+    page.get_by_role("button", name="Input image").click()
+    editor = page.locator("#input-image")
+    editor.locator("input[type=file]").first.set_input_files(tmp_path / "start.png")
+    page.wait_for_timeout(1500)
+    render(page)
+    page.get_by_role("button", name="Settings of the chosen picture").click()
+    told = page.locator(".cm-content").first
+    expect(told).to_contain_text('"inpainted": false')
+    editor.scroll_into_view_if_needed()
+    canvas = editor.locator("canvas").first.bounding_box()
+    page.mouse.move(canvas["x"] + canvas["width"] / 2 - 20, canvas["y"] + canvas["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(canvas["x"] + canvas["width"] / 2 + 20, canvas["y"] + canvas["height"] / 2, steps=8)
+    page.mouse.up()
+    page.wait_for_timeout(800)
+    page.get_by_role("button", name="Render", exact=True).click()
+    page.get_by_text("needs a network of 4 or 9 input channels").wait_for(timeout=LONG)
+    assert not page.faults
+
+
 def test_more_columns_the_slider_and_the_flicker_show_the_pair(page):
     page.get_by_role("button", name=re.compile("^More")).first.click()
     page.get_by_label("More columns: other values of β").fill("0.5, 1")

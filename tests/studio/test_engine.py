@@ -1,16 +1,18 @@
 """The engine renders, keeps pictures with their settings, and says what is wrong."""
 
+import re
 import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from core.errors import StudioError
 from core.generation.media import read_png
 from core.method.guidance import GuidanceWeights
 from core.offsets.offset import save_offset
-from core.studio.bases import find_base, find_offset, list_bases, list_offsets
-from core.studio.engine import CompareSettings, Engine, Sampling, Saved, Waiting
+from core.studio.bases import find_base, find_offset, list_bases, list_controls, list_offsets
+from core.studio.engine import CompareSettings, Engine, InputSettings, Sampling, Saved, Waiting
 from core.studio.lock import holding
 from tests.offsets.test_row_gate import DELTA
 
@@ -98,3 +100,32 @@ def test_the_studio_floor_loads_without_torch():
         "sys.exit(bool({'torch', 'diffusers', 'transformers', 'gradio'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_an_input_picture_is_rendered_and_its_hash_and_strength_are_kept(workspace, engine):
+    picture = Image.new("RGB", (40, 30), (200, 30, 30))
+    given = InputSettings(image=picture, strength=0.5)
+    saved = [e for e in engine.compare(settings(given=given)) if isinstance(e, Saved)]
+    told = read_png(saved[-1].path)
+    assert told["strength"] == 0.5 and len(told["input_sha256"]) == 64 and told["inpainted"] is False
+    rows = int(re.match(r"[\d,]+", engine.estimate(settings(given=given, steps=20))).group().replace(",", ""))
+    assert rows == 2 * 2 * 10 * len(settings().seeds)
+
+
+def test_a_control_network_is_found_by_its_configuration_and_follows_the_base(workspace, engine):
+    from diffusers import ControlNetModel
+
+    from core.families import get
+
+    for family in ("sd15", "sdxl"):
+        net = ControlNetModel.from_unet(get(family).tiny().unet, conditioning_embedding_out_channels=(4, 8))
+        net.save_pretrained(workspace.models / "edges" / family)
+    assert [c.path.name for c in list_controls(workspace, "sd15")] == ["sd15"]
+    assert "sd15" not in [choice.name for choice in list_bases(workspace)]
+    picture = Image.new("RGB", (32, 32), (250, 250, 250))
+    given = InputSettings(image=picture, control="sd15", control_scale=0.8)
+    saved = [e for e in engine.compare(settings(given=given)) if isinstance(e, Saved)]
+    assert saved and read_png(saved[0].path)["control"] == "sd15"
+    for name, said in (("sdxl", "is Stable Diffusion 1.5"), ("nothing", "no ControlNet or T2I-Adapter “nothing”")):
+        with pytest.raises(StudioError, match=said):
+            list(engine.compare(settings(given=InputSettings(image=picture, control=name))))

@@ -1,0 +1,130 @@
+"""Pictures to begin from or to follow: image-to-image, inpainting, ControlNet and T2I-Adapter.
+
+The stock pipelines do the work, on the same components: the row gate stands around the denoiser they share, and a
+ControlNet or adapter is told the same rows with and without NPO.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image, ImageOps
+from torch import Tensor, nn
+
+from core.errors import StudioError
+from core.families.base import FamilySpec, Size
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputImage:
+    """A picture that a rendering begins from, or, with `control`, that it follows.
+
+    Args:
+        image: any size; cropped in the middle to the shape of the result and scaled to it.
+        mask: white is drawn anew and black is kept; None draws everything anew.
+        strength: (0, 1], how far the picture is taken back to noise; 1 keeps nothing of it.
+        control: a ControlNet or T2I-Adapter of the family; `image` is then what it was trained to read (edges, a pose).
+        control_scale: [0, 2], how strongly it is followed.
+
+    Raises:
+        StudioError: a value outside its range, or a mask together with a control network.
+    """
+
+    image: Image.Image
+    mask: Image.Image | None = None
+    strength: float = 0.6
+    control: nn.Module | None = None
+    control_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.strength <= 1:
+            raise StudioError(f"{self.strength:g} is no strength.", "Choose more than 0 and at most 1.")
+        if not 0 <= self.control_scale <= 2:
+            raise StudioError(f"{self.control_scale:g} is no scale of a control network.", "Choose 0 to 2.")
+        if self.control is not None and self.mask is not None:
+            raise StudioError("A control network and a painted mask do not go together.", "Take one of them away.")
+
+    @property
+    def use(self) -> str:
+        """ "image", "inpaint", "control" or "adapter"."""
+        if self.control is not None:
+            return "adapter" if type(self.control).__name__ == "T2IAdapter" else "control"
+        return "image" if self.mask is None else "inpaint"
+
+
+def pipeline_with(pipe: Any, family: FamilySpec, given: InputImage) -> Any:
+    """The family's stock pipeline for this use, on the components of `pipe`; nothing is copied or cast.
+
+    Raises:
+        StudioError: the family has none, or none for this network.
+    """
+    if given.use not in family.input_pipelines:
+        raise StudioError(f"{family.title} takes no input image here.", "Take the input image away.")
+    channels = family.denoiser(pipe).config["in_channels"]
+    if given.use == "inpaint" and channels not in (4, 9):
+        raise StudioError(
+            f"Inpainting needs a network of 4 or 9 input channels; this model has {channels}.",
+            "Clear the paint to draw the whole picture anew, or choose another base model.",
+        )
+    kind = family.input_pipelines[given.use]
+    known = inspect.signature(kind).parameters
+    parts: dict[str, Any] = {name: part for name, part in pipe.components.items() if name in known}
+    parts |= {name: value for name, value in family.load_options.items() if name in known and name not in parts}
+    if given.control is not None:
+        parts["adapter" if given.use == "adapter" else "controlnet"] = given.control
+    made = kind(**parts)
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def arguments_with(given: InputImage, size: Size, count: int) -> dict[str, Any]:
+    """Keyword arguments of that pipeline's call for `count` rows: every row has its own copy of the picture, so that
+    what the VAE draws at random comes from the row's own generator."""
+    box = (size.width, size.height)
+    images = [ImageOps.fit(given.image.convert("RGB"), box)] * count
+    if given.control is not None:
+        key = "adapter_conditioning_scale" if given.use == "adapter" else "controlnet_conditioning_scale"
+        return {"image": images, key: given.control_scale}
+    if given.mask is None:
+        return {"image": images, "strength": given.strength}
+    return {
+        "image": images,
+        "mask_image": [ImageOps.fit(given.mask.convert("L"), box)] * count,
+        "strength": given.strength,
+    }
+
+
+def steps_with(given: InputImage | None, steps: int) -> int:
+    """Steps that are really made: image-to-image leaves out those before its start.
+
+    Raises:
+        StudioError: not one is left.
+    """
+    if given is None or given.control is not None:
+        return steps
+    made = min(int(steps * given.strength), steps)
+    if made < 1:
+        raise StudioError(f"{steps} steps at strength {given.strength:g} leave none.", "Choose more steps or strength.")
+    return made
+
+
+def fitting(pipe: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that this pipeline's call knows; image-to-image takes its size from the picture."""
+    known = inspect.signature(type(pipe).__call__).parameters
+    return {name: value for name, value in arguments.items() if name in known}
+
+
+def callback_for(pipe: Any, after_step: Callable[[int, Tensor], None]) -> dict[str, Any]:
+    """`after_step(step, latents)` as this pipeline takes it: the adapters' pipelines have the older form."""
+    known = inspect.signature(type(pipe).__call__).parameters
+    if "callback_on_step_end" not in known:
+        return {"callback": lambda step, timestep, latents: after_step(step, latents), "callback_steps": 1}
+
+    def at_step_end(pipeline: Any, step: int, timestep: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        after_step(step, tensors["latents"])
+        return tensors
+
+    return {"callback_on_step_end": at_step_end}
