@@ -46,6 +46,9 @@ def _parser() -> argparse.ArgumentParser:
         "--preset", metavar="FILE", type=Path, help="open with the settings of a JSON file or a picture"
     )
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
+    parser.add_argument(
+        "--window", action="store_true", help="a window of its own instead of a tab, with Chrome, Edge or Chromium"
+    )
     _add_workspace(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
 

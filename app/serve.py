@@ -10,7 +10,7 @@ from typing import Any
 
 from core.errors import StudioError
 from core.studio.engine import Engine
-from core.studio.workspace import Workspace
+from core.studio.workspace import ASSETS, Workspace
 
 UPLOAD_LIMIT = 64 * 2**20
 BEGAN = time.monotonic()
@@ -100,6 +100,7 @@ def serve(options: argparse.Namespace) -> None:
         strict_cors=True,
         ssr_mode=False,
         pwa=True,
+        favicon_path=str(ASSETS / "page" / "icon.png"),
         app_kwargs={
             "middleware": [Middleware(OwnPageOnly, any_host=options.listen or options.share or space)],
             "docs_url": None,
@@ -112,7 +113,10 @@ def serve(options: argparse.Namespace) -> None:
     if not zero:
         engine.warm()
     if not (options.no_browser or options.listen or space):
-        import webbrowser
+        from app.window import open_window
 
-        webbrowser.open(local)
+        if not (options.window and open_window(local)):
+            import webbrowser
+
+            webbrowser.open(local)
     page.block_thread()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from PIL import Image, ImageOps
 from torch import Tensor, nn
@@ -63,7 +63,7 @@ def pipeline_with(pipe: Any, family: FamilySpec, given: InputImage) -> Any:
     """
     if given.use not in family.input_pipelines:
         raise StudioError(f"{family.title} takes no input image here.", "Take the input image away.")
-    channels = family.denoiser(pipe).config["in_channels"]
+    channels = cast(Any, family.denoiser(pipe)).config.in_channels
     if given.use == "inpaint" and channels not in (4, 9):
         raise StudioError(
             f"Inpainting needs a network of 4 or 9 input channels; this model has {channels}.",

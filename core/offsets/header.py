@@ -27,6 +27,8 @@ class Header:
     shapes: Mapping[str, tuple[int, ...]]
     dtypes: Mapping[str, str]
     metadata: Mapping[str, str] = field(default_factory=dict)
+    spans: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """First byte of each tensor in its file, and the byte after its last."""
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -106,7 +108,12 @@ def read_header(path: Path) -> Header:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StudioError(f"“{path.name}” is not a readable safetensors file.", AGAIN) from error
     shapes = {name: tuple(entry["shape"]) for name, entry in told.items()}
-    return Header(shapes, {name: entry["dtype"] for name, entry in told.items()}, metadata)
+    dtypes = {name: entry["dtype"] for name, entry in told.items()}
+    spans = {
+        name: (8 + length + entry["data_offsets"][0], 8 + length + entry["data_offsets"][1])
+        for name, entry in told.items()
+    }
+    return Header(shapes, dtypes, metadata, spans)
 
 
 def shards_of(folder: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -50,6 +50,20 @@ class Offset:
     notes: tuple[str, ...] = ()
 
 
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+
+
 def weight_files(path: Path) -> list[Path]:
     """The safetensors files of an offset or a network: the file itself, or the shards of a folder."""
     return shards_of(path) if path.is_dir() else [path]
@@ -63,23 +77,29 @@ def _whole_header(files: list[Path]) -> Header:
 
 
 def read_tensors(files: list[Path], names: Iterable[str]) -> dict[str, Tensor]:
-    """Copies of the named tensors, as they are stored. Not mapped: a file cut short later would kill the process.
+    """The named tensors, as they are stored. Read, not mapped: a mapped file that is cut short kills the process.
 
     Raises:
         StudioError: a file is damaged, or a tensor has a value that is no number.
     """
     wanted, found = set(names), {}
     for file in files:
+        header = read_header(file)
         try:
-            with safe_open(file, framework="pt") as opened:
-                for name in wanted & set(opened.keys()):
-                    tensor = opened.get_tensor(name).clone()
+            with file.open("rb") as opened:
+                for name in sorted(wanted & header.spans.keys(), key=lambda name: header.spans[name]):
+                    begin, end = header.spans[name]
+                    opened.seek(begin)
+                    raw = bytearray(opened.read(end - begin))
+                    dtype = _DTYPES[header.dtypes[name]]
+                    flat = torch.frombuffer(raw, dtype=dtype) if raw else torch.empty(0, dtype=dtype)
+                    tensor = flat.reshape(header.shapes[name])
                     if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                         raise StudioError(
                             f"“{file.name}” has a value that is no number in {name}.", "Train or fetch it again."
                         )
                     found[name] = tensor
-        except (SafetensorError, OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise StudioError(f"“{file.name}” is damaged.", AGAIN) from error
     return found
 

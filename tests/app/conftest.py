@@ -23,6 +23,14 @@ ARGUMENTS = [
 ]
 
 
+def chromium() -> str:
+    """The browser of this machine."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not found:
+        raise AssertionError("These tests need Chromium: on Debian, apt-get install chromium.")
+    return found
+
+
 class Studio:
     """A running studio: its address, its workspace, and how long it took to answer."""
 
@@ -68,11 +76,8 @@ def studio(tmp_path_factory):
 def browser():
     from playwright.sync_api import sync_playwright
 
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not chromium:
-        pytest.fail("These tests need Chromium: on Debian, apt-get install chromium.")
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        opened = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
         yield opened
         opened.close()
 

@@ -184,6 +184,20 @@ def test_a_stride_bomb_dies_in_the_child(tmp_path):
         convert_pickle(tmp_path / "bomb.pt", tmp_path / "out.safetensors")
 
 
+def test_a_compressed_bomb_is_refused(tmp_path):
+    torch.save({"a": torch.zeros(25 * 2**20)}, tmp_path / "plain.pt")
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pt") as plain,
+        zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for name in plain.namelist():
+            bomb.writestr(name, plain.read(name))
+    assert (tmp_path / "bomb.pt").stat().st_size < 2**20
+    with pytest.raises(StudioError, match="could not be converted"):
+        convert_pickle(tmp_path / "bomb.pt", tmp_path / "out.safetensors")
+    assert not (tmp_path / "out.safetensors").exists()
+
+
 def test_what_is_no_pickle_and_what_holds_no_weights(tmp_path):
     (tmp_path / "x.pt").write_bytes(b"hello")
     with pytest.raises(StudioError, match="not a PyTorch file"):

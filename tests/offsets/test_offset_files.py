@@ -1,6 +1,7 @@
 """Offset files: other programs read them, and what is no offset is refused in a sentence."""
 
 import json
+import os
 import struct
 
 import pytest
@@ -11,6 +12,7 @@ from safetensors.torch import save_file
 
 from core.errors import StudioError
 from core.families import get
+from core.offsets.header import read_header
 from core.offsets.low_rank import applied
 from core.offsets.offset import load_low_rank, read_offset, save_offset
 from tests.offsets.test_row_gate import DELTA, batch, predict
@@ -127,3 +129,27 @@ def test_a_header_whose_length_looks_like_a_pickle_is_read(file):
     changed = struct.pack("<Q", longer) + raw[8 : 8 + length].ljust(longer) + raw[8 + length :]
     file.write_bytes(changed)
     assert changed[0] == 0x80 and read_offset(file).layers == len(DELTA)
+
+
+def test_a_file_cut_short_between_its_header_and_its_tensors_is_damaged(file, monkeypatch):
+    whole = read_header(file)
+    os.truncate(file, whole.spans[max(whole.spans, key=lambda name: whole.spans[name])][1] - 4)
+    monkeypatch.setattr("core.offsets.offset.read_header", lambda path: whole)
+    with pytest.raises(StudioError, match="is damaged"):
+        load_low_rank(file)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_other_precisions_become_float32(tmp_path, dtype):
+    layer = {"a.lora_A.weight": torch.randn(2, 4).to(dtype), "a.lora_B.weight": torch.randn(4, 2).to(dtype)}
+    save_file({f"unet.{name}": tensor for name, tensor in layer.items()}, tmp_path / "x.safetensors")
+    back = load_low_rank(tmp_path / "x.safetensors")["a"]
+    assert back.up.dtype == torch.float32 and torch.equal(back.down, layer["a.lora_A.weight"].float())
+
+
+def test_eight_bit_floats_are_refused_by_name(tmp_path):
+    layer = {"unet.a.lora_A.weight": torch.randn(2, 4), "unet.a.lora_B.weight": torch.randn(4, 2)}
+    save_file({k: v.to(torch.float8_e4m3fn) for k, v in layer.items()}, tmp_path / "x.safetensors")
+    with pytest.raises(StudioError, match="holds F8_E4M3 in unet.a.lora_A.weight") as refused:
+        read_offset(tmp_path / "x.safetensors")
+    assert "float16" in refused.value.remedy

@@ -1,0 +1,191 @@
+"""The first ten minutes in a real browser: its figures and its pictures.
+
+    python -m tests.app.journey figures
+    python -m tests.app.journey pictures OUT
+
+Needs what `python launch.py test` installs. Figures are printed as JSON; each is the median of the repetitions named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from playwright.sync_api import Page, sync_playwright
+
+from tests.app.conftest import ARGUMENTS, Studio, chromium
+
+PAINT = "() => performance.getEntriesByName('first-contentful-paint')[0].startTime / 1000"
+WAIT = 180_000
+
+
+def tab(page: Page, name: str) -> None:
+    page.get_by_role("tab", name=name, exact=True).click()
+    page.wait_for_timeout(900)
+
+
+def opened(browser: Any, address: str, **options: Any) -> Page:
+    page: Page = browser.new_context(viewport={"width": 1280, "height": 800}, **options).new_page()
+    page.goto(address)
+    page.get_by_role("button", name="Render", exact=True).wait_for()
+    return page
+
+
+def render(page: Page) -> None:
+    page.get_by_role("button", name="Render", exact=True).click()
+    page.get_by_text(re.compile(r"^Step \d+ of")).wait_for(timeout=WAIT)
+    page.get_by_text(re.compile("^Done. ω")).wait_for(timeout=WAIT)
+
+
+def seconds(act: Callable[[], None]) -> float:
+    began = time.monotonic()
+    act()
+    return time.monotonic() - began
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    ordered = sorted(values)
+    return {
+        "median": round(statistics.median(ordered), 3),
+        "p95": round(ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))], 3),
+        "worst": round(ordered[-1], 3),
+        "times": len(ordered),
+    }
+
+
+def start_training(page: Page, steps: int) -> None:
+    tab(page, "Train")
+    page.get_by_label("steps", exact=True).fill(str(steps))
+    page.get_by_label("steps", exact=True).press("Tab")
+    page.get_by_role("button", name="Start training").click()
+
+
+def figures(browser: Any, rounds: int) -> dict[str, Any]:
+    """Ready, first paint, click to first preview, requests of a slider, and the page's answers beside a training."""
+    told: dict[str, list[float]] = {"server_ready": [], "first_paint": [], "click_to_preview": []}
+    for _ in range(rounds):
+        studio = Studio(Path(tempfile.mkdtemp()))
+        told["server_ready"].append(studio.seconds)
+        page = opened(browser, studio.address)
+        told["first_paint"].append(page.evaluate(PAINT))
+        page.wait_for_timeout(6000)  # the libraries are loading
+
+        def to_preview() -> None:
+            page.get_by_role("button", name="Render", exact=True).click()
+            page.get_by_text(re.compile(r"^Step 1 of")).wait_for(timeout=WAIT)
+
+        told["click_to_preview"].append(seconds(to_preview))
+        page.get_by_text(re.compile("^Done. ω")).wait_for(timeout=WAIT)
+        studio.close()
+    studio = Studio(Path(tempfile.mkdtemp()))
+    page = opened(browser, studio.address)
+    page.wait_for_timeout(3000)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "queue" in request.url else None)
+    slider = page.get_by_role("spinbutton", name="number input for ω · strength")
+    for value in range(1, 11):
+        slider.fill(str(value))
+        slider.press("Tab")
+    page.wait_for_timeout(500)
+    requests = len(asked)
+    answers = {}
+    for name in ("idle", "training"):
+        if name == "training":
+            start_training(page, 4000)
+            page.get_by_text(re.compile("running, step [1-9]")).wait_for(timeout=WAIT)
+        tab(page, "Presets")
+        times = []
+        choices = page.locator("#presets-list label")
+        for n in range(20):
+            wanted = choices.nth(n % 4).inner_text().strip()
+
+            def choose(n: int = n, wanted: str = wanted) -> None:
+                choices.nth(n % 4).click()
+                page.locator("#preset h3", has_text=wanted).wait_for()
+
+            times.append(seconds(choose))
+        answers[name] = spread(times[1:])
+    tab(page, "Train")
+    page.get_by_role("button", name="Stop and keep").click()
+    page.get_by_text(re.compile(": stopped, step")).wait_for(timeout=WAIT)
+    studio.close()
+    return {
+        **{name: spread(values) for name, values in told.items()},
+        "requests_of_ten_slider_moves": requests,
+        **{f"choosing_a_preset_{name}": value for name, value in answers.items()},
+        "unit": "seconds",
+    }
+
+
+def pictures(browser: Any, out: Path) -> None:
+    """The journey as a stranger takes it: pair, grid, training, offset in use, preset, phone, dark, Chinese."""
+    out.mkdir(parents=True, exist_ok=True)
+    studio = Studio(Path(tempfile.mkdtemp()))
+    page = opened(browser, studio.address)
+
+    def shot(name: str) -> None:
+        page.wait_for_timeout(900)
+        page.mouse.move(2, 2)
+        page.screenshot(path=out / f"{name}.png")
+
+    render(page)
+    shot("compare")
+    tab(page, "Slider")
+    shot("slider")
+    tab(page, "Side by side")
+    tab(page, "Grid")
+    page.get_by_role("button", name="Render the grid").click()
+    page.get_by_text("Done: ").wait_for(timeout=WAIT)
+    shot("grid")
+    start_training(page, 60)
+    page.get_by_text(re.compile("running, step [3-9][0-9]")).wait_for(timeout=WAIT)
+    shot("train")
+    page.get_by_text(re.compile("finished, step")).wait_for(timeout=WAIT)
+    page.get_by_role("button", name="Use in Compare").first.click()
+    page.wait_for_timeout(1500)
+    render(page)
+    shot("trained")
+    for name in ("Library", "Presets", "Runs", "Settings"):
+        tab(page, name)
+        if name == "Presets":
+            page.locator("#presets-list label").first.click()
+        shot(name.lower())
+    for name, options in (("dark", {"color_scheme": "dark"}), ("chinese", {"locale": "zh-CN"})):
+        other = browser.new_context(viewport={"width": 1280, "height": 800}, **options).new_page()
+        other.goto(studio.address)
+        other.wait_for_timeout(2500)
+        other.screenshot(path=out / f"{name}.png")
+    phone = browser.new_context(viewport={"width": 390, "height": 844}).new_page()
+    phone.goto(studio.address)
+    phone.wait_for_timeout(2500)
+    phone.screenshot(path=out / "phone.png")
+    studio.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("figures").add_argument("--rounds", type=int, default=3)
+    commands.add_parser("pictures").add_argument("out", type=Path)
+    options = parser.parse_args()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
+        if options.command == "figures":
+            print(json.dumps(figures(browser, options.rounds), indent=1))
+        else:
+            pictures(browser, options.out)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
