@@ -186,13 +186,13 @@ def _controls(engine: Engine, values: Mapping[str, Any]) -> tuple[Fields, dict[s
                 min_width=160,
             )
             control_scale = gr.Slider(0, 2, values["control_scale"], step=0.05, label=t("Control scale"), min_width=140)
-    with gr.Accordion(t("Settings from a picture or video"), open=False):
-        other["dropped"] = gr.File(
-            label=t("Drop a picture or video here: of this studio, A1111 or ComfyUI"),
-            file_types=[".png", ".mp4"],
-            type="filepath",
-            height=110,
-        )
+    other["dropped"] = gr.File(
+        label=t("Settings of a picture or video: drop it anywhere on the page"),
+        file_types=[".png", ".mp4"],
+        type="filepath",
+        height=90,
+        elem_id="dropped",
+    )
     gr.HTML(
         t(
             "Plain CFG takes both predictions from the same weights. NPO gives the negative one weights of its own, "
@@ -395,15 +395,15 @@ def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> 
 
     def dropped(path: str | None) -> list[Any]:
         if not path:
-            return [gr.skip(), *[gr.skip()] * len(controls)]
+            return [gr.skip()] * (2 + len(controls))
         try:
             from pathlib import Path
 
             found = resolve(engine.workspace, read_preset(Path(path)))
         except StudioError as error:
-            return [fault(error), *[gr.skip()] * len(controls)]
+            return [fault(error), None, *[gr.skip()] * len(controls)]
         said = " ".join(("The settings of the file are in the form.", *found.missing))
-        return [said, *fields.fill(engine, found.values)]
+        return [said, None, *fields.fill(engine, found.values)]
 
     def base_changed(name: str) -> list[Any]:
         here = {choice.name: choice.path for choice in list_bases(engine.workspace)}
@@ -440,7 +440,8 @@ def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> 
     parts["which"].change(show_pair, [parts["which"], finished], [parts["pair"], parts["flicker"]], **private)
     parts["sides"].select(pick, finished, [parts["told"], chosen], **private)
     parts["reuse"].click(reuse, [chosen, finished], fields.all(), **private)
-    other["dropped"].upload(dropped, other["dropped"], [parts["status"], *fields.all()], **private)
+    emptied = [parts["status"], other["dropped"], *fields.all()]
+    other["dropped"].upload(dropped, other["dropped"], emptied, **private)
     controls["base"].input(base_changed, controls["base"], fields.all(), **private)
     history = _history(engine, parts, chosen, away) if keeps else None
 

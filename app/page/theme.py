@@ -82,7 +82,23 @@ new MutationObserver(() => document.querySelectorAll('.empty[aria-label]:not([ro
 """
 """An empty component has a name and no role, which a screen reader may not read: it is given one."""
 
-HEAD = f"<style>{FRAME}</style><script>{diagram.SCRIPT}{NAMED}</script>"
+DROPPED = """
+document.addEventListener('dragover', (e) => { if (e.dataTransfer && e.dataTransfer.types.includes('Files')) e.preventDefault(); });
+document.addEventListener('drop', (e) => {
+  const own = e.target.closest && e.target.closest('[data-testid], .image-container, .upload-container, .block input[type=file]');
+  const file = e.dataTransfer && e.dataTransfer.files[0];
+  const input = document.querySelector('#dropped input[type=file]');
+  if (!file || !input || (own && own.querySelector && own.querySelector('input[type=file]')) || !/[.](png|mp4)$/i.test(file.name)) return;
+  e.preventDefault();
+  const carried = new DataTransfer();
+  carried.items.add(file);
+  input.files = carried.files;
+  input.dispatchEvent(new Event('change', { bubbles: true }));
+});
+"""
+"""A picture or video dropped beside every drop field goes to the one that reads its settings into Compare."""
+
+HEAD = f"<style>{FRAME}</style><script>{diagram.SCRIPT}{NAMED}{DROPPED}</script>"
 
 FORCE_THEME = {
     "system": "",

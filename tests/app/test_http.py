@@ -65,3 +65,24 @@ def test_values_out_of_range_are_refused_by_the_server_itself(studio):
         except Exception as error:  # the component's own check may speak first
             answer = str(error)
         assert "alert" in answer or "not in" in answer or "must be" in answer or "greater" in answer, answer
+
+
+def test_the_page_can_be_installed_with_its_own_icon(studio):
+    host = {"Host": urlsplit(studio.address).netloc}
+    told = json.loads(ask(studio, "GET", "/manifest.json", host).read())
+    assert told["name"] == "Self-NPO Studio" and told["display"] == "standalone" and told["icons"]
+    icon = ask(studio, "GET", urlsplit(told["icons"][0]["src"]).path, host)
+    assert icon.status == 200 and icon.read()[:4] == b"\x89PNG"
+
+
+def test_a_window_of_its_own_is_asked_of_the_browser_that_can(monkeypatch, tmp_path):
+    from app import window
+
+    browser = tmp_path / "chromium"
+    browser.touch()
+    opened = []
+    monkeypatch.setattr(window, "_candidates", lambda: [None, str(tmp_path / "gone"), str(browser)])
+    monkeypatch.setattr(window.subprocess, "Popen", lambda command, **options: opened.append(command))
+    assert window.open_window("http://127.0.0.1:1") and opened[0][:2] == [str(browser), "--app=http://127.0.0.1:1"]
+    monkeypatch.setattr(window, "_candidates", lambda: [None])
+    assert not window.open_window("http://127.0.0.1:1")

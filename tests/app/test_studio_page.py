@@ -130,9 +130,17 @@ def test_a_picture_dropped_on_compare_restores_its_settings(page, studio):
     render(page)
     files = sorted((studio.workspace / "outputs").glob("*-1-*.png"), key=lambda path: path.stat().st_mtime)
     page.get_by_label("Prompt", exact=True).fill("something else")
-    page.get_by_role("button", name="Settings from a picture or video").click()
-    page.locator("input[type=file]").first.set_input_files(files[-1])
-    expect(page.get_by_label("Prompt", exact=True)).to_have_value("a white cross, teal background", timeout=30_000)
+    page.locator("#dropped input[type=file]").set_input_files(files[-1])
+    prompt = page.get_by_label("Prompt", exact=True)
+    expect(prompt).to_have_value("a white cross, teal background", timeout=30_000)
+    prompt.fill("something else again")
+    carried = page.evaluate_handle(
+        """([bytes, name]) => { const carried = new DataTransfer();
+        carried.items.add(new File([new Uint8Array(bytes)], name, { type: 'image/png' })); return carried; }""",
+        [list(files[-1].read_bytes()), files[-1].name],
+    )
+    page.dispatch_event("#brand", "drop", {"dataTransfer": carried})
+    expect(prompt).to_have_value("a white cross, teal background", timeout=30_000)
 
 
 def test_a_picture_is_the_start_and_a_model_that_cannot_inpaint_says_so(page, studio, tmp_path):
