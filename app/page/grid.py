@@ -17,7 +17,7 @@ from core.studio.grid import AXES, Axis, Cell, Sheet, parse_axis, render_grid
 
 HELP = (
     "Everything that no axis changes is as Compare has it. Values: 0, 1, 2 or a range 0:2:0.5; offsets by name; "
-    "prompts one a line."
+    "prompts one a line; checkpoint: steps of the run that is Compare's negative offset."
 )
 
 

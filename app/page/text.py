@@ -70,7 +70,7 @@ CHINESE: dict[str, str] = {
     "Use these settings": "使用这些设置",
     "Settings of the chosen picture": "所选图片的设置",
     "Stopped.": "已停止。",
-    "Everything that no axis changes is as Compare has it. Values: 0, 1, 2 or a range 0:2:0.5; offsets by name; prompts one a line.": "未设为轴的设置与“对比”页相同。取值写作 0, 1, 2 或区间 0:2:0.5；偏移写名称；提示词每行一个。",
+    "Everything that no axis changes is as Compare has it. Values: 0, 1, 2 or a range 0:2:0.5; offsets by name; prompts one a line; checkpoint: steps of the run that is Compare's negative offset.": "未设为轴的设置与“对比”页相同。取值写作 0, 1, 2 或区间 0:2:0.5；偏移写名称；提示词每行一个；checkpoint 为“对比”页负偏移所属运行的步数。",
     "Across": "横轴",
     "Down": "纵轴",
     "Pages": "分页",

@@ -80,7 +80,7 @@ def list_offsets(workspace: Workspace, family: str = "") -> list[Choice]:
 
 
 def find_offset(workspace: Workspace, name: str) -> Path | None:
-    """The file of an offset: a name of `list_offsets`, or a path. Empty or "none" is None.
+    """The file of an offset: a name of `list_offsets`, that of a run with " step N", or a path. Empty or "none" is None.
 
     Raises:
         StudioError: there is none of that name.
@@ -90,6 +90,15 @@ def find_offset(workspace: Workspace, name: str) -> Path | None:
     for choice in list_offsets(workspace):
         if name in (choice.name, choice.name.removeprefix("run ")):
             return choice.path
+    if found := re.fullmatch(r"(?:run )?([\w.-]+) step (\d+)", name):
+        kept = workspace.runs / found[1] / "offsets"
+        if not (kept / f"step-{found[2]}.safetensors").is_file():
+            steps = sorted(int(file.stem.removeprefix("step-")) for file in kept.glob("step-*.safetensors"))
+            raise StudioError(
+                f"The run “{found[1][:60]}” has no checkpoint at step {found[2]}.",
+                f"It has {', '.join(map(str, steps))}." if steps else "It kept none: only LoRA training keeps them.",
+            )
+        return kept / f"step-{found[2]}.safetensors"
     path = Path(name).expanduser()
     if not path.exists():
         raise StudioError(f"There is no offset “{path.name[:80]}”.", "Choose one of the list, or name a file.")

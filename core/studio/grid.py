@@ -16,13 +16,14 @@ from core.method.guidance import BetaSchedule, GuidanceWeights
 from core.studio.engine import IMAGES_LIMIT, CompareSettings, Engine, Note, Sampling, Saved, Waiting
 from core.studio.values import DEFAULTS, checked, comparison_of
 
-AXES = (
+AXES = (  # "checkpoint": steps of the run whose offset is the negative one
     "omega",
     "alpha",
     "beta",
     "beta_split",
     "beta_late",
     "negative",
+    "checkpoint",
     "positive",
     "steps",
     "scheduler",
@@ -70,7 +71,7 @@ def parse_axis(name: str, text: str) -> Axis:
     parts = [part.strip() for part in (text.splitlines() if name == "prompt" else text.split(",")) if part.strip()]
     if not parts:
         raise StudioError(f"The axis {name} has no values.", "Write for example 0, 1, 2.")
-    default = DEFAULTS[name]
+    default = 0 if name == "checkpoint" else DEFAULTS[name]
     if isinstance(default, str):
         return Axis(name, tuple("" if part == "none" else part for part in parts))
     values: list[Any] = []
@@ -105,6 +106,8 @@ def cells(
     names = [axis.name for axis in (x, y, pages) if axis.name]
     if not names:
         raise StudioError("The grid has no axis.", "Choose what changes along x.")
+    if {"checkpoint", "negative"} <= set(names):
+        raise StudioError("A checkpoint is one of the negative offset.", "Choose another setting for one of the axes.")
     if len(set(names)) != len(names):
         raise StudioError("Two axes change the same setting.", "Choose another for one of them.")
     count = len(x.values) * len(y.values) * len(pages.values)
@@ -113,6 +116,8 @@ def cells(
     found = []
     for (k, page), (j, row), (i, column) in itertools.product(*(enumerate(axis.values) for axis in (pages, y, x))):
         changed = {axis.name: value for axis, value in ((x, column), (y, row), (pages, page)) if axis.name}
+        if (step := changed.pop("checkpoint", None)) is not None:
+            changed["negative"] = f"{values.get('negative') or 'none'} step {step}"
         told = {**checked(values), **changed, "images": 1}
         comparison_of(told)
         found.append(((i, j, k), told))

@@ -51,6 +51,8 @@ from core.training.resume import begin, check_same_run, fingerprint, load_optimi
 from core.training.student import Student
 
 OFFSET = "offset.safetensors"
+OFFSETS = "offsets"
+"""Folder of a run: the offset as it was at each checkpoint, of LoRA training. Small, and never thinned out."""
 Preview = Callable[[LowRank, str], list[Image.Image] | None]
 """(offset so far, "plain" or "guided") -> pictures at the run's preview prompts and seeds, on the pristine base; None
 when it was asked to stop on the way."""
@@ -188,9 +190,12 @@ def train(
         tensors = {**student.state(), **optimizer_state(optimizer, student.parameters)}
         scaler = accelerator.scaler.state_dict() if accelerator.scaler else {}
         facts = {"weights": config.weights, "scaler": scaler}
-        return save_checkpoint(folder / "checkpoints", now, tensors, facts, config.keep_checkpoints)
+        name = save_checkpoint(folder / "checkpoints", now, tensors, facts, config.keep_checkpoints)
+        if now and config.weights == "lora":
+            write_offset(now, f"{OFFSETS}/step-{now}.safetensors")
+        return name
 
-    def write_offset(now: int) -> float:
+    def write_offset(now: int, name: str = OFFSET) -> float:
         low_rank = student.low_rank()
         held = student.held(low_rank)
         provenance = {
@@ -206,7 +211,8 @@ def train(
                 {k: v for k, v in config.to_dict().items() if k not in ("base", "images_folder", "prompts_file")}
             ),
         }
-        save_offset(folder / OFFSET, low_rank, family=family.name, provenance=provenance)
+        (folder / name).parent.mkdir(exist_ok=True)
+        save_offset(folder / name, low_rank, family=family.name, provenance=provenance)
         return held
 
     yield RunStarted(

@@ -1,5 +1,7 @@
 """Grids: what stands where, in few forwards, kept when stopped."""
 
+import shutil
+
 import pytest
 from PIL import Image
 
@@ -7,7 +9,7 @@ from core.errors import StudioError
 from core.generation.media import read_png
 from core.studio.engine import Engine, Sampling
 from core.studio.grid import Axis, Cell, Sheet, cells, parse_axis, render_grid
-from core.studio.workspace import Workspace
+from core.studio.workspace import ASSETS, Workspace
 
 NONE = Axis("", (None,))
 VALUES = {
@@ -104,3 +106,20 @@ def test_outside_the_judges_world_there_is_no_score(engine):
     values = {**VALUES, "prompt": "an astronaut on a horse"}
     found = [e for e in render_grid(engine, values, Axis("steps", (1,)), NONE, NONE) if isinstance(e, Cell)]
     assert found[0].score is None
+
+
+def test_checkpoints_of_a_run_are_an_axis(engine):
+    kept = engine.workspace.runs / "first-1" / "offsets"
+    kept.mkdir(parents=True)
+    for step in (50, 100):
+        shutil.copy(ASSETS / "offsets" / "sd15-mini-negative.safetensors", kept / f"step-{step}.safetensors")
+    values = {**VALUES, "negative": "run first-1"}
+    found = [
+        e for e in render_grid(engine, values, parse_axis("checkpoint", "50,100"), NONE, NONE) if isinstance(e, Cell)
+    ]
+    assert [cell.saved.settings["negative"] for cell in found] == ["run first-1 step 50", "run first-1 step 100"]
+    with pytest.raises(StudioError, match="no checkpoint at step 70") as refused:
+        list(render_grid(engine, values, parse_axis("checkpoint", "70"), NONE, NONE))
+    assert "50, 100" in refused.value.remedy
+    with pytest.raises(StudioError, match="one of the negative offset"):
+        cells(values, parse_axis("checkpoint", "50"), Axis("negative", ("a", "b")), NONE)

@@ -97,6 +97,8 @@ def test_the_offset_carries_its_provenance_and_no_path(tmp_path):
     assert offset.rank == 2 and offset.family == "sd15"
     assert offset.provenance["steps"] == "6" and offset.provenance["base"] == "model"
     assert str(tmp_path) not in json.dumps(dict(offset.provenance))
+    last, whole = (load_low_rank(tmp_path / name) for name in ("offsets/step-6.safetensors", "offset.safetensors"))
+    assert all(torch.equal(last[name].up, whole[name].up) for name in whole), "the last checkpoint's is the run's"
 
 
 @pytest.mark.parametrize(("wish", "ending"), [("pause", RunPaused), ("stop", RunStopped)])
