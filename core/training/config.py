@@ -115,7 +115,7 @@ class TrainConfig:
                 near = difflib.get_close_matches(str(key), FIELDS, n=1)
                 raise StudioError(
                     f"There is no training setting “{str(key)[:60]}”.",
-                    f"Did you mean {near[0]}?" if near else "See the list in docs or `train --help`.",
+                    f"Did you mean {near[0]}?" if near else "See the list in docs or `train --settings`.",
                 )
         return cls(**values)
 
