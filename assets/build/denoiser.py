@@ -1,9 +1,8 @@
 """Trains a miniature's denoiser and text encoders together, on the unfiltered world.
 
     python -m assets.build.denoiser WORK --steps 7200 11700 --processes 2
-    python -m assets.build.denoiser WORK-XL --layout sdxl --steps 1500 --processes 2 --scenes 24000
-    python -m assets.build.denoiser WORK-XL --layout sdxl --steps 1500 3000 --processes 2 --scenes 24000 \
-        --teacher assets/miniature-sd15
+    python -m assets.build.denoiser WORK-XL --layout sdxl --steps 1000 --processes 2 --scenes 24000 \
+        --teacher assets/miniature-sd15 --learning-rate 5e-4 --wrong-captions 0
     python -m assets.build.denoiser WORK-VIDEO --layout cogvideox --steps 4000 --processes 2 --learning-rate 1e-3
 
 Each number of steps ends a cycle: the learning rate is constant, falls to nothing in the cycle's last part, and the
@@ -12,7 +11,7 @@ The noise prediction is weighted by min(SNR + 1, 5) / SNR, capped: in units of x
 arrangement are decided, count as much as the others.
 
 With a teacher, a trained miniature of the same latents, the target is what the teacher says for the same caption instead
-of the noise: it has far less variance, and a new text encoder learns from it in a tenth of the steps.
+of the noise, which has far more variance.
 """
 
 from __future__ import annotations

@@ -35,14 +35,15 @@ def make_tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=TOKENS)
 
 
-def make_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """A CLIP text encoder of three layers, untrained."""
+def make_text_encoder(tokenizer: CLIPTokenizer, layers: int = 3, eps: float = 1e-5) -> CLIPTextModel:
+    """A narrow CLIP text encoder, untrained."""
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=WIDTH,
         intermediate_size=2 * WIDTH,
         projection_dim=WIDTH,
-        num_hidden_layers=3,
+        num_hidden_layers=layers,
+        layer_norm_eps=eps,
         num_attention_heads=4,
         max_position_embeddings=TOKENS,
         bos_token_id=tokenizer.convert_tokens_to_ids(START),

@@ -1,6 +1,7 @@
 """Trains the bundled offsets: delta by Self-NPO with the page's own loop, eta towards clean, rightly captioned scenes.
 
 python -m assets.build.offsets negative OUT.safetensors [KEY=VALUE ...]
+python -m assets.build.offsets negative OUT.safetensors --base miniature-sdxl [KEY=VALUE ...]
 python -m assets.build.offsets positive OUT.safetensors --steps 500
 python -m assets.build.offsets early WORK/base/average-2500.safetensors step-2500
 """
@@ -24,7 +25,7 @@ from assets.build.latents import fit_basis
 from assets.build.layout import asset
 from core.evaluation.world.scene import caption
 from core.events import RunFinished, StepDone
-from core.families import get
+from core.families import detect, get
 from core.method.schedule import NoiseSchedule
 from core.offsets.low_rank import attach, to_low_rank
 from core.offsets.offset import load_low_rank, read_offset, save_offset
@@ -33,11 +34,12 @@ from core.training.config import recipe
 from core.training.loop import train
 
 
-def negative(out: Path, pairs: list[str]) -> None:
+def negative(out: Path, pairs: list[str], name: str) -> None:
     """Self-NPO with the studio recipe and some settings changed."""
-    base = asset("miniature-sd15")
-    config = recipe("studio", preview_every=0, checkpoint_every=10_000, **parse_pairs(pairs))
-    family = get("sd15")
+    base = asset(name)
+    family = get(detect(base))
+    given = {"base": name, "family": family.name, "preview_every": 0, "checkpoint_every": 10_000}
+    config = recipe("studio", **{**given, **parse_pairs(pairs)})
     folder = Path(tempfile.mkdtemp())
     losses = []
     for event in train(config, folder, family.load(base), family, prompts_of(base), cpu=True):
@@ -49,7 +51,7 @@ def negative(out: Path, pairs: list[str]) -> None:
         if isinstance(event, RunFinished):
             made = folder / event.offset
             facts = {**read_offset(made).provenance}
-            save_offset(out, load_low_rank(made), family="sd15", provenance=facts, dtype=torch.float16)
+            save_offset(out, load_low_rank(made), family=family.name, provenance=facts, dtype=torch.float16)
     shutil.rmtree(folder)
 
 
@@ -105,6 +107,7 @@ def main() -> None:
     self_npo = commands.add_parser("negative")
     self_npo.add_argument("out", type=Path)
     self_npo.add_argument("pairs", nargs="*")
+    self_npo.add_argument("--base", default="miniature-sd15")
     tuned = commands.add_parser("positive")
     tuned.add_argument("out", type=Path)
     tuned.add_argument("--steps", type=int, default=500)
@@ -114,7 +117,7 @@ def main() -> None:
     kept.add_argument("name")
     options = parser.parse_args()
     if options.command == "negative":
-        negative(options.out, options.pairs)
+        negative(options.out, options.pairs, options.base)
     elif options.command == "positive":
         positive(options.out, options.steps, options.rank)
     else:

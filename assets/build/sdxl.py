@@ -1,7 +1,9 @@
 """The miniature in the layout of Stable Diffusion XL: two text encoders, pooled embeddings, time ids.
 
 It begins with what the SD1.5 miniature has learned, thinned to the narrower lowest level (six of every seven channels,
-the same in every group of a normalisation and in every head), and goes on training with its own conditioning.
+the same in every group of a normalisation and in every head). SDXL reads its encoders before their last layer, without
+the last normalisation: the first encoder has one layer more, and the cross-attention's weights take in the linear map
+that comes nearest to that normalisation on the world's captions. Then it learns from the SD1.5 miniature's predictions.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL, StableDiffusionXLPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
@@ -19,6 +22,7 @@ from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 from assets.build.denoiser import tokenize
 from assets.build.latents import CHANNELS
 from assets.build.layout import END, START, TOKENS, WIDTH, make_scheduler, make_text_encoder, make_tokenizer
+from core.evaluation.world.scene import caption, sample_scene
 
 SECOND_WIDTH = 64
 TIME_IDS = (64.0, 64.0, 0.0, 0.0, 64.0, 64.0)
@@ -82,7 +86,7 @@ class MiniatureXL(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.tokenizer = make_tokenizer()
-        self.text_encoder = make_text_encoder(self.tokenizer)
+        self.text_encoder = make_text_encoder(self.tokenizer, layers=4, eps=1e-8)
         self.text_encoder_2 = make_second_encoder(self.tokenizer)
         # SDXL reads the first encoder before its last layer, which therefore learns nothing
         self.text_encoder.encoder.layers[-1].requires_grad_(False)
@@ -92,14 +96,51 @@ class MiniatureXL(nn.Module):
 
     def start_from(self, folder: Path) -> None:
         """Takes over what a miniature of the SD1.5 layout has learned, as far as it fits."""
-        self.text_encoder.load_state_dict(
-            {k: v.float() for k, v in load_file(folder / "text_encoder" / "model.safetensors").items()}, strict=False
-        )
-        learned = load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
+        told = {k: v.float() for k, v in load_file(folder / "text_encoder" / "model.safetensors").items()}
+        self.text_encoder.load_state_dict(told, strict=False)
+        former = make_text_encoder(self.tokenizer)
+        former.load_state_dict(told)
+        self._scale_down()
+        learned = {k: v.float() for k, v in load_file(folder / "unet" / "diffusion_pytorch_model.safetensors").items()}
+        matrix, offset = self._last_normalisation(former)
+        for name in [name for name in learned if name.endswith(("attn2.to_k.weight", "attn2.to_v.weight"))]:
+            if "to_v" in name:  # what is added to every value comes out of the attention unchanged
+                out = name.replace("to_v.weight", "to_out.0")
+                learned[f"{out}.bias"] += learned[f"{out}.weight"] @ learned[name] @ offset
+            learned[name] = learned[name] @ matrix.T
         own = self.unet.state_dict()
         self.unet.load_state_dict(
-            {name: thinned(learned[name].float(), own[name].shape) if name in learned else own[name] for name in own}
+            {name: thinned(learned[name], own[name].shape) if name in learned else own[name] for name in own}
         )
+
+    def _read(self, tokens: Tensor) -> Tensor:
+        return self.text_encoder(tokens, output_hidden_states=True).hidden_states[-2].flatten(0, 1)
+
+    def _tokens(self) -> Tensor:
+        rng = np.random.default_rng(0)
+        captions = [caption(sample_scene(rng, pairs=0.25, spoilt=0.0), rng) for _ in range(512)]
+        return tokenize(self.tokenizer, captions)
+
+    @torch.no_grad()
+    def _scale_down(self) -> None:
+        """Brings what is read to unit size without another change: every layer begins with a normalisation, so all that
+        is added to the stream may be divided by one number."""
+        size = self._read(self._tokens()).std()
+        embeddings = self.text_encoder.embeddings
+        parts = [embeddings.token_embedding.weight, embeddings.position_embedding.weight]
+        for layer in self.text_encoder.encoder.layers:
+            parts += [*layer.self_attn.out_proj.parameters(), *layer.mlp.fc2.parameters()]
+        for part in parts:
+            part.div_(size)
+
+    @torch.no_grad()
+    def _last_normalisation(self, former: Any) -> tuple[Tensor, Tensor]:
+        """(matrix, offset): least squares from what is read here to what the SD1.5 miniature reads."""
+        tokens = self._tokens()
+        read = self._read(tokens)
+        wanted = former(tokens).last_hidden_state.flatten(0, 1)
+        solved = torch.linalg.lstsq(torch.cat([read, torch.ones(len(read), 1)], 1), wanted).solution
+        return solved[:-1], solved[-1]
 
     def forward(self, x_t: Tensor, t: Tensor, captions: list[str]) -> Tensor:
         tokens = tokenize(self.tokenizer, captions)
