@@ -77,9 +77,10 @@ def serve(options: argparse.Namespace) -> None:
     from app.page.text import TRANSLATIONS
     from app.page.theme import CSS, FORCE_THEME, HEAD, THEME
 
-    space = bool(os.environ.get("SPACE_ID"))
-    page = build(engine, opening, space=space)
-    address = "0.0.0.0" if options.listen or space else "127.0.0.1"  # noqa: S104
+    hosted = bool(os.environ.get("SPACE_ID"))
+    # in a private Space its owner is the only visitor
+    page = build(engine, opening, space=hosted and os.environ.get("SELF_NPO_PRIVATE") != "1")
+    address = "0.0.0.0" if options.listen or hosted else "127.0.0.1"  # noqa: S104
     port = free_port(options.port, address)
     page.queue(default_concurrency_limit=4, max_size=32)
     _, local, shared = page.launch(
@@ -102,7 +103,7 @@ def serve(options: argparse.Namespace) -> None:
         pwa=True,
         favicon_path=str(ASSETS / "page" / "icon.png"),
         app_kwargs={
-            "middleware": [Middleware(OwnPageOnly, any_host=options.listen or options.share or space)],
+            "middleware": [Middleware(OwnPageOnly, any_host=options.listen or options.share or hosted)],
             "docs_url": None,
             "redoc_url": None,
         },
@@ -112,7 +113,7 @@ def serve(options: argparse.Namespace) -> None:
     )
     if not zero:
         engine.warm()
-    if not (options.no_browser or options.listen or space):
+    if not (options.no_browser or options.listen or hosted):
         from app.window import open_window
 
         if not (options.window and open_window(local)):

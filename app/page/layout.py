@@ -11,8 +11,8 @@ from app.page.text import t
 from core.studio.engine import Engine
 
 IN_A_SPACE = (
-    "This Space renders with the bundled models. Training, your own models and your own offsets need a machine of your "
-    "own: duplicate this Space onto hardware of yours, or run python launch.py there."
+    "This Space renders with the bundled models. For training, your own models and your own offsets run python launch.py "
+    "on your machine, or duplicate this Space, keep it private and set SELF_NPO_PRIVATE=1."
 )
 
 

@@ -137,7 +137,7 @@ CHINESE: dict[str, str] = {
     "Presets": "预设",
     "Runs": "运行",
     "Settings": "设置",
-    "This Space renders with the bundled models. Training, your own models and your own offsets need a machine of your own: duplicate this Space onto hardware of yours, or run python launch.py there.": "此 Space 使用内置模型生成。训练、自己的模型和偏移需要自己的机器：请复制此 Space 到自己的硬件，或在本机运行 python launch.py。",
+    "This Space renders with the bundled models. For training, your own models and your own offsets run python launch.py on your machine, or duplicate this Space, keep it private and set SELF_NPO_PRIVATE=1.": "此 Space 使用内置模型生成。训练、自己的模型和偏移请在本机运行 python launch.py，或复制此 Space、保持私有并设置 SELF_NPO_PRIVATE=1。",
     "Base model": "基础模型",
     "Recipe": "配方",
     "Start training": "开始训练",

@@ -1,5 +1,6 @@
 """In a Space: what strangers must not have is absent, not hidden; visitors do not see each other; the queue is bounded."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -14,23 +15,25 @@ from playwright.sync_api import expect
 from tests.app.conftest import ROOT
 
 
-@pytest.fixture(scope="module", params=["cpu", "zero"])
-def space(request, tmp_path_factory):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "SPACE_ID": "someone/studio", "OMP_NUM_THREADS": "1"}
-    if request.param == "zero":
-        environment |= {"SPACES_ZERO_GPU": "true"}
-        environment["PYTHONPATH"] += os.pathsep + str(ROOT / "tests" / "app" / "zero")
-    folder = tmp_path_factory.mktemp("space")
+@contextlib.contextmanager
+def served(folder, **more):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "SPACE_ID": "someone/studio", "OMP_NUM_THREADS": "1", **more}
     command = [sys.executable, "-m", "app", "--cpu", "--port", "7930", "--workspace", str(folder)]
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
-    for line in process.stdout:
-        if found := re.search(r"http://[\w.]+:(\d+)", line):
-            yield f"http://127.0.0.1:{found.group(1)}", folder, request.param == "zero"
-            break
-    else:
-        pytest.fail("the Space did not start")
+    ports = (re.search(r"http://[\w.]+:(\d+)", line) for line in process.stdout)
+    found = next(filter(None, ports), None)
+    assert found, "the Space did not start"
+    yield f"http://127.0.0.1:{found.group(1)}"
     process.terminate()
     process.wait(20)
+
+
+@pytest.fixture(scope="module", params=["cpu", "zero"])
+def space(request, tmp_path_factory):
+    folder, zero = tmp_path_factory.mktemp("space"), request.param == "zero"
+    stand_in = os.pathsep.join((str(ROOT), str(ROOT / "tests" / "app" / "zero")))
+    with served(folder, **({"SPACES_ZERO_GPU": "true", "PYTHONPATH": stand_in} if zero else {})) as address:
+        yield address, folder, zero
 
 
 def get(address, path):
@@ -62,7 +65,7 @@ def test_training_library_runs_and_settings_are_absent_over_http(space):
     assert not {
         name for name in targets if name and re.search("train|begin|fetch|import|folder|delete|keep", str(name))
     }
-    assert "duplicate this Space" in labels
+    assert "SELF_NPO_PRIVATE=1" in labels
     assert "/root" not in labels and str(space[1]) not in labels
 
 
@@ -104,3 +107,8 @@ def test_the_readme_is_the_front_matter_of_a_space():
         assert line in head
     version = next(line for line in (ROOT / "requirements.txt").read_text().splitlines() if line.startswith("gradio=="))
     assert f"sdk_version: {version.split('==')[1]}" in head
+
+
+def test_the_owner_of_a_private_space_has_everything(tmp_path):
+    with served(tmp_path, SELF_NPO_PRIVATE="1") as address:
+        assert "Start training" in get(address, "/config")[1]
