@@ -53,7 +53,7 @@ def build(engine: Engine, opening: dict[str, Any], *, space: bool = False) -> gr
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
         def cell_to_compare(told: dict[str, Any]) -> list[Any]:
-            values = compare._values_of(told)
+            values = compare.values_of(told)
             return [gr.Tabs(selected="compare") if values else gr.skip(), *fields.fill(engine, values)]
 
         grid_tab["to_compare"].click(cell_to_compare, grid_tab["chosen"], [tabs, *fields.all()], **private)

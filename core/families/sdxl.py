@@ -20,21 +20,7 @@ from torch import Tensor, nn
 from core.families import image_vae, tiny
 from core.families.base import Conditioning, FamilyDefaults, FamilySpec, Size
 from core.families.samplers import SAMPLERS
-
-LORA_TARGETS = (
-    "to_q",
-    "to_k",
-    "to_v",
-    "to_out.0",
-    "ff.net.0.proj",
-    "ff.net.2",
-    "proj_in",
-    "proj_out",
-    "conv1",
-    "conv2",
-    "conv_shortcut",
-    "time_emb_proj",
-)
+from core.families.sd15 import LORA_TARGETS
 
 
 def make_tiny(seed: int = 0) -> StableDiffusionXLPipeline:

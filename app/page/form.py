@@ -1,0 +1,252 @@
+"""The form of Compare and the places of its results: components alone, nothing happens here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+
+from app.page.fields import Fields, choices
+from app.page.text import t
+from app.page.words import scale_note
+from core.studio.engine import Engine
+
+
+def make_form(engine: Engine, values: Mapping[str, Any]) -> tuple[Fields, dict[str, Any]]:
+    """The left side of the tab: the fields, and the other things a handler needs."""
+    lists = choices(engine, values["base"])
+    other: dict[str, Any] = {}
+    prompt = gr.Textbox(values["prompt"], label=t("Prompt"), lines=2, max_lines=4, elem_id="prompt")
+    negative_prompt = gr.Textbox(values["negative_prompt"], label=t("Negative prompt"), placeholder=t("empty"), lines=1)
+    with gr.Row():
+        other["go"] = gr.Button(t("Render"), variant="primary", scale=3, elem_id="render")
+        other["stop"] = gr.Button(t("Stop"), scale=1, min_width=80)
+    other["estimate"] = gr.HTML("", elem_classes="scale-note", padding=False)
+    with gr.Group():
+        omega = gr.Slider(
+            0,
+            15,
+            values["omega"],
+            step=0.1,
+            label=t("ω · strength"),
+            info=t("How far to move from the negative prediction towards the positive one."),
+            elem_id="omega",
+        )
+        other["scale"] = gr.HTML(scale_note(values["omega"]), padding=False, elem_classes="in-group")
+        alpha = gr.Slider(
+            0,
+            1,
+            values["alpha"],
+            step=0.05,
+            label=t("α · positive offset in the negative"),
+            info=t(
+                "1 keeps both predictions alike where you want them alike; lower pushes away from the untuned model."
+            ),
+            elem_id="alpha",
+        )
+        beta = gr.Slider(
+            -1,
+            3,
+            values["beta"],
+            step=0.05,
+            label=t("β · negative offset in the negative"),
+            info=t("0 is plain CFG. More steers harder away from what the offset makes worse."),
+            elem_id="beta",
+        )
+        other["diagram"] = gr.HTML("", elem_id="diagram", padding=False, elem_classes="in-group")
+    with gr.Row():
+        seed = gr.Number(values["seed"], label=t("First seed"), precision=0, minimum=0, min_width=90)
+        other["seed_mode"] = gr.Radio(
+            [(t("fixed"), "fixed"), (t("next"), "next"), (t("random"), "random")],
+            value="fixed",
+            label=t("After rendering"),
+            min_width=150,
+        )
+        images = gr.Slider(1, 16, values["images"], step=1, label=t("Pairs"), min_width=110)
+    with gr.Accordion(t("Model and offsets"), open=True):
+        base = gr.Dropdown(lists["base"], value=values["base"] or None, label=t("Base model θ"))
+        with gr.Row():
+            negative = gr.Dropdown(
+                lists["negative"], value=values["negative"] or "none", label=t("Negative offset δ"), min_width=140
+            )
+            positive = gr.Dropdown(
+                lists["positive"], value=values["positive"] or "none", label=t("Positive offset η"), min_width=140
+            )
+    with gr.Accordion(t("More"), open=False):
+        with gr.Row():
+            steps = gr.Slider(1, 100, values["steps"], step=1, label=t("Steps"), min_width=140)
+            scheduler = gr.Dropdown(
+                lists["scheduler"], value=values["scheduler"] or "auto", label=t("Scheduler"), min_width=140
+            )
+        with gr.Row():
+            height = gr.Number(values["height"], label=t("Height (0: the model's own)"), precision=0, min_width=130)
+            width = gr.Number(values["width"], label=t("Width (0: the model's own)"), precision=0, min_width=130)
+        split = gr.Slider(
+            0,
+            1,
+            values["beta_split"],
+            step=0.05,
+            label=t("β acts down to noise level"),
+            info=t("1 is pure noise, 0 the finished picture. Composition is decided early."),
+        )
+        late = gr.Slider(
+            -1,
+            2,
+            values["beta_late"],
+            step=0.05,
+            label=t("β below that level, times"),
+            info=t("0 is plain CFG for the rest of the way."),
+        )
+        other["betas"] = gr.Textbox(
+            "",
+            label=t("More columns: other values of β"),
+            placeholder="0.5, 1, 1.5",
+            info=t("Each is one more column."),
+        )
+        with gr.Row():
+            frames = gr.Number(values["frames"], label=t("Frames (video; 0: its own)"), precision=0, min_width=130)
+            fps = gr.Number(values["fps"], label=t("Frames a second"), precision=0, min_width=110)
+        dynamic = gr.Checkbox(values["dynamic_guidance"], label=t("Guidance grows along the way (CogVideoX)"))
+    with gr.Accordion(t("Input image"), open=False):
+        gr.HTML(
+            t("Begin from a picture. Paint over a part, and only that part is drawn anew."),
+            elem_classes="scale-note",
+            padding=False,
+        )
+        other["picture"] = gr.ImageEditor(
+            type="pil",
+            label=t("Picture"),
+            show_label=False,
+            brush=gr.Brush(default_size=12, colors=["#ffffff"], color_mode="fixed"),
+            transforms=(),
+            layers=False,
+            height=300,
+            elem_id="input-image",
+        )
+        strength = gr.Slider(
+            0.05,
+            1,
+            values["strength"],
+            step=0.05,
+            label=t("Strength"),
+            info=t("How far the picture is taken back to noise; 1 keeps nothing of it."),
+        )
+        with gr.Row():
+            control = gr.Dropdown(
+                lists["control"],
+                value=values["control"] or "none",
+                label=t("Control network"),
+                info=t("A ControlNet or T2I-Adapter: the picture is then followed, not redrawn."),
+                min_width=160,
+            )
+            control_scale = gr.Slider(0, 2, values["control_scale"], step=0.05, label=t("Control scale"), min_width=140)
+    other["dropped"] = gr.File(
+        label=t("Settings of a picture or video: drop it anywhere on the page"),
+        file_types=[".png", ".mp4"],
+        type="filepath",
+        height=90,
+        elem_id="dropped",
+    )
+    gr.HTML(
+        t(
+            "Plain CFG takes both predictions from the same weights. NPO gives the negative one weights of its own, "
+            "θ + α·η + β·δ, where δ was trained to be worse: guidance then steers away from what people dislike."
+        ),
+        elem_id="meaning",
+    )
+    controls = {
+        "prompt": prompt,
+        "negative_prompt": negative_prompt,
+        "omega": omega,
+        "alpha": alpha,
+        "beta": beta,
+        "beta_split": split,
+        "beta_late": late,
+        "seed": seed,
+        "images": images,
+        "steps": steps,
+        "scheduler": scheduler,
+        "height": height,
+        "width": width,
+        "frames": frames,
+        "fps": fps,
+        "dynamic_guidance": dynamic,
+        "strength": strength,
+        "control_scale": control_scale,
+        "control": control,
+        "base": base,
+        "positive": positive,
+        "negative": negative,
+    }
+    return Fields(controls), other
+
+
+def make_results(keeps: bool) -> dict[str, Any]:
+    """The right side of the tab."""
+    parts: dict[str, Any] = {
+        "status": gr.HTML(t("Ready. Press Render."), elem_classes="status", padding=False, elem_id="status")
+    }
+    with gr.Tabs():
+        with gr.Tab(t("Side by side")):
+            parts["sides"] = gr.Gallery(
+                columns=2,
+                height=500,
+                object_fit="contain",
+                show_label=False,
+                elem_id="sides",
+                preview=False,
+                interactive=False,
+                buttons=["download"],
+            )
+        with gr.Tab(t("Slider")):
+            parts["pair"] = gr.ImageSlider(
+                label=t("left: without · right: with"),
+                elem_id="pair",
+                height=500,
+                interactive=False,
+                type="filepath",
+            )
+        with gr.Tab(t("Flicker or play")):
+            parts["flicker"] = gr.HTML("", elem_id="flicker")
+        if keeps:
+            with gr.Tab(t("History")) as parts["history_tab"]:
+                with gr.Row():
+                    parts["search"] = gr.Textbox(
+                        "", show_label=False, placeholder=t("Search prompts, seeds, offsets"), scale=3, container=False
+                    )
+                    parts["starred"] = gr.Checkbox(False, label=t("Favourites only"), container=False, min_width=120)
+                parts["past"] = gr.Gallery(
+                    columns=6,
+                    height=430,
+                    object_fit="contain",
+                    show_label=False,
+                    elem_id="history",
+                    interactive=False,
+                    preview=False,
+                )
+                with gr.Row():
+                    parts["star"] = gr.Button(t("Favourite"), size="sm", min_width=90)
+                    parts["delete"] = gr.Button(t("Delete"), size="sm", min_width=90)
+                    parts["undo"] = gr.Button(t("Undo delete"), size="sm", min_width=100, visible=False)
+    with gr.Row():
+        parts["which"] = gr.Slider(1, 2, 1, step=1, label=t("Pair"), visible=False, min_width=160)
+        parts["reuse"] = gr.Button(t("Use these settings"), size="sm", min_width=140)
+    with gr.Accordion(t("Settings of the chosen picture"), open=False):
+        parts["told"] = gr.Code("", language="json", show_label=False, lines=6)
+    return parts
+
+
+def painted(picture: dict[str, Any] | None) -> tuple[Any, Any]:
+    """The picture of the editor and its mask, what was painted over; (None, None) where it is empty."""
+    from PIL import ImageChops
+
+    background = (picture or {}).get("background")
+    if background is None or not background.convert("RGBA").getchannel("A").getbbox():
+        return None, None
+    mask = None
+    for layer in (picture or {}).get("layers") or []:
+        alpha = layer.convert("RGBA").getchannel("A")
+        if alpha.getbbox():
+            mask = alpha if mask is None else ImageChops.lighter(mask, alpha)
+    return background.convert("RGB"), mask and mask.point(lambda level: 255 * (level > 0))
