@@ -198,7 +198,6 @@ def _resume(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from core.generation.media import open_picture
     from core.studio.bases import BUNDLED, find_base, find_offset, start_values
     from core.studio.engine import Engine, Saved
     from core.studio.presets import read_preset, resolve
@@ -218,8 +217,7 @@ def _compare(options: argparse.Namespace) -> int:
     values = checked({**start_values(base), **values})
     if options.mask and not options.input:
         raise StudioError("--mask is of no use without --input.", "Name the picture that it belongs to.")
-    picture = open_picture(options.input) if options.input else None
-    settings = comparison_of(values, picture, open_picture(options.mask) if options.mask else None)
+    settings = comparison_of(values, options.input, options.mask)
     find_offset(workspace, settings.negative)
     find_offset(workspace, settings.positive)
     if options.dry_run:

@@ -10,6 +10,22 @@ from torch import Tensor
 from core.errors import StudioError
 from core.families.base import Size
 
+UNET_LORA_TARGETS = (
+    "to_q",
+    "to_k",
+    "to_v",
+    "to_out.0",
+    "ff.net.0.proj",
+    "ff.net.2",
+    "proj_in",
+    "proj_out",
+    "conv1",
+    "conv2",
+    "conv_shortcut",
+    "time_emb_proj",
+)
+"""Suffixes of the layers of a UNet of SD1.5 or SDXL that an offset changes: attention, feed-forward, convolutions."""
+
 
 @torch.no_grad()
 def encode_image(pipe: Any, images: Tensor) -> Tensor:

@@ -19,23 +19,8 @@ from torch import Tensor, nn
 
 from core.families import tiny
 from core.families.base import Conditioning, FamilyDefaults, FamilySpec, Size
-from core.families.image_vae import decode_latents, encode_image, unet_latent_shape
+from core.families.image_vae import UNET_LORA_TARGETS, decode_latents, encode_image, unet_latent_shape
 from core.families.samplers import SAMPLERS
-
-LORA_TARGETS = (
-    "to_q",
-    "to_k",
-    "to_v",
-    "to_out.0",
-    "ff.net.0.proj",
-    "ff.net.2",
-    "proj_in",
-    "proj_out",
-    "conv1",
-    "conv2",
-    "conv_shortcut",
-    "time_emb_proj",
-)
 
 
 def make_tiny(seed: int = 0) -> StableDiffusionPipeline:
@@ -119,7 +104,7 @@ SPEC = FamilySpec(
     pipeline=StableDiffusionPipeline,
     parts=("unet", "text_encoder"),
     tiny=make_tiny,
-    lora_targets=LORA_TARGETS,
+    lora_targets=UNET_LORA_TARGETS,
     samplers=SAMPLERS,
     encode_prompt=encode_prompt,
     pipeline_arguments=pipeline_arguments,

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from core.families import image_vae, tiny
 from core.families.base import Conditioning, FamilyDefaults, FamilySpec, Size
 from core.families.samplers import SAMPLERS
-from core.families.sd15 import LORA_TARGETS
 
 
 def make_tiny(seed: int = 0) -> StableDiffusionXLPipeline:
@@ -126,7 +125,7 @@ SPEC = FamilySpec(
     pipeline=StableDiffusionXLPipeline,
     parts=("unet", "text_encoder", "text_encoder_2"),
     tiny=make_tiny,
-    lora_targets=LORA_TARGETS,
+    lora_targets=image_vae.UNET_LORA_TARGETS,
     samplers=SAMPLERS,
     encode_prompt=encode_prompt,
     pipeline_arguments=pipeline_arguments,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from core.errors import StudioError
@@ -61,13 +62,25 @@ def checked(values: Mapping[str, Any]) -> dict[str, Any]:
     return {**DEFAULTS, **values}
 
 
+def _opened(picture: Any) -> Any:
+    if not isinstance(picture, Path):
+        return picture
+    from core.generation.media import open_picture
+
+    return open_picture(picture)
+
+
 def comparison_of(values: Mapping[str, Any], image: Any = None, mask: Any = None) -> CompareSettings:
-    """Without and with NPO at the same omega, in this order; of an input picture and its mask where there is one.
+    """Without and with NPO at the same omega, in this order.
+
+    Args:
+        image, mask: an input picture and what of it is drawn anew, as pictures or as files.
 
     Raises:
         StudioError: as `checked`, or a value outside its range.
     """
     told = checked(values)
+    image, mask = (_opened(given) for given in (image, mask))
     count, first = _whole("images", told["images"]), _whole("seed", told["seed"])
     if not 1 <= count <= 16:
         raise StudioError(f"{count} pairs at once cannot be rendered.", "Choose 1 to 16.")

@@ -81,3 +81,22 @@ def test_a_workspace_that_cannot_be_written_is_said(capsys, tmp_path):
     (tmp_path / "file").write_text("")
     assert main(["runs", "--workspace", str(tmp_path / "file" / "space")]) == 1
     assert "cannot be written" in capsys.readouterr().err
+
+
+def test_an_input_picture_on_the_command_line(tmp_path, capsys):
+    from PIL import Image
+
+    Image.new("RGB", (64, 64), (200, 40, 40)).save(tmp_path / "start.jpg")
+    space = ["--workspace", str(tmp_path / "space"), "--cpu"]
+    told = ["compare", "a red circle", *space, "--set", "images=1", "steps=4", "strength=0.5", "--json"]
+    assert main([*told, "--input", str(tmp_path / "start.jpg")]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert len(made) == 2 and made[0]["strength"] == 0.5 and len(made[0]["input_sha256"]) == 64
+    (tmp_path / "no.png").write_text("x")
+    for more, said in (
+        (["--input", str(tmp_path / "no.png")], "no picture that can be read"),
+        (["--mask", str(tmp_path / "start.jpg")], "of no use without --input"),
+        (["--input", str(tmp_path / "start.jpg"), "--set", "strength=0"], "no strength"),
+    ):
+        assert main(["compare", *space, *more]) == 1
+        assert said in capsys.readouterr().err
