@@ -148,7 +148,7 @@ def pictures(browser: Any, out: Path) -> None:
     page.get_by_text("Done: ").wait_for(timeout=WAIT)
     shot("grid")
     start_training(page, 60)
-    page.get_by_text(re.compile("running, step [3-9][0-9]")).wait_for(timeout=WAIT)
+    page.get_by_text(re.compile("running, step 5[2-9]")).wait_for(timeout=WAIT)
     shot("train")
     page.get_by_text(re.compile("finished, step")).wait_for(timeout=WAIT)
     page.get_by_role("button", name="Use in Compare").first.click()
