@@ -129,3 +129,20 @@ def test_a_control_network_is_found_by_its_configuration_and_follows_the_base(wo
     for name, said in (("sdxl", "is Stable Diffusion 1.5"), ("nothing", "no ControlNet or T2I-Adapter “nothing”")):
         with pytest.raises(StudioError, match=said):
             list(engine.compare(settings(given=InputSettings(image=picture, control=name))))
+
+
+def test_low_memory_slices_the_vae_and_the_batch_and_shows_the_same_pictures(workspace, engine):
+    low = Engine(workspace, cpu=True, memory="low")
+    told = settings(seeds=(1, 2, 3))
+    events = list(low.compare(told))
+    assert max(e.step for e in events if isinstance(e, Sampling)) == 3 * 3, "one seed of two columns at a time"
+    assert low._loaded[1].vae.use_slicing and low._loaded[1].vae.use_tiling
+    for one, other in zip(sorted_images(events), sorted_images(engine.compare(told)), strict=True):
+        assert abs(one - other).max() <= 1
+
+
+def sorted_images(events):
+    import numpy as np
+
+    saved = sorted((e for e in events if isinstance(e, Saved)), key=lambda e: (e.column, e.seed))
+    return [np.asarray(Image.open(e.picture), dtype=int) for e in saved]
