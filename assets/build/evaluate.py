@@ -161,6 +161,8 @@ def report(options: argparse.Namespace) -> None:
     before = scores[options.against]
     rows = []
     for name, now in scores.items():
+        if options.only and name not in options.only:
+            continue
         row = {
             "name": name,
             "n": len(now.accuracy),
@@ -201,6 +203,7 @@ def main() -> None:
     told = commands.add_parser("report")
     told.add_argument("out", type=Path)
     told.add_argument("--against", required=True)
+    told.add_argument("--only", nargs="*", help="these settings alone")
     told.add_argument("--draws", type=int, default=200)
     options = parser.parse_args()
     if options.command == "report":

@@ -132,14 +132,22 @@ class Engine:
         self._pace: dict[str, float] = {}
 
     def warm(self) -> None:
-        """Imports the libraries and loads the bundled model, in a thread of its own."""
+        """Imports the libraries, loads the bundled model and prepares its previews, in a thread of its own."""
 
         def load() -> None:
             with self._lock:
                 try:
-                    self._pipeline(find_base(self.workspace, BUNDLED))
+                    pipe = self._pipeline(find_base(self.workspace, BUNDLED))
                 except StudioError:
                     return  # it will be said when it is asked for
+                import torch
+
+                from core.families import get
+                from core.generation.compare import rough_images
+
+                family = get(family_of_base(find_base(self.workspace, BUNDLED)))
+                size = family.defaults(pipe).size
+                rough_images(pipe, family, torch.zeros(1, *family.latent_shape(pipe, size)))  # fits the preview
 
         threading.Thread(target=load, name="warm", daemon=True).start()
 

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,13 @@ if TYPE_CHECKING:
     from core.offsets.low_rank import LowRank
     from core.training.config import TrainConfig
     from core.training.loop import Preview
+
+
+def _stand_back(by: int = 5) -> None:
+    """Lets the page go first on the CPU; Linux weighs whole sessions against each other, so the session is told too."""
+    with suppress(AttributeError, OSError):  # not on Windows
+        os.nice(by)
+        Path("/proc/self/autogroup").write_text(str(by))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -201,4 +209,5 @@ def preview_of(
 
 
 if __name__ == "__main__":
+    _stand_back()
     sys.exit(main())

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import DiffusionPipeline, StableDiffusionPipeline
 
 from core.evaluation.judge import Judge
 from core.evaluation.world.render import render
 from core.evaluation.world.scene import parse, sample_prompts, sample_scene
-from core.families import get
+from core.families import detect, get
 from core.generation.compare import Comparison
 from core.generation.compare import render as render_pairs
 from core.method.guidance import GuidanceWeights
@@ -20,6 +20,7 @@ from core.studio.values import comparison_of
 
 ASSETS = Path(__file__).parents[2] / "assets"
 MINIATURE = ASSETS / "miniature-sd15"
+OTHERS = sorted(set(ASSETS.glob("miniature-*")) - {MINIATURE})
 OFFSETS = sorted((ASSETS / "offsets").glob("*.safetensors"))
 FAMILY = get("sd15")
 
@@ -56,28 +57,41 @@ def test_the_judge_reads_clean_scenes_through_the_vae_and_knows_spoilt_ones(pipe
     assert scores.cleanliness[:64].mean() > 0.9 > 0.3 > scores.cleanliness[64:].mean()
 
 
-def test_guidance_makes_the_miniatures_pictures_cleaner_and_truer(pipe):
-    judge = Judge.load(ASSETS / "judge")
-    told = {}
+@pytest.mark.parametrize("name", ["miniature-sd15", "miniature-sdxl"])
+def test_guidance_makes_the_miniatures_pictures_cleaner_and_truer(name):
+    judge, family = Judge.load(ASSETS / "judge"), get(detect(ASSETS / name))
+    pipe, told = family.load(ASSETS / name), {}
     for omega in (0.0, 5.0):
         parts = []
         for seed, prompt in enumerate(sample_prompts(12, seed=8)):
             comparison = Comparison(prompt=prompt, seeds=(seed,), columns=(GuidanceWeights(omega=omega),), steps=15)
-            image = render_pairs(pipe, FAMILY, comparison)[0].image
+            image = render_pairs(pipe, family, comparison)[0].image
             pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).reshape(1, 64, 64, 3)
             parts.append(judge.score(pixels.movedim(-1, 1).float() / 127.5 - 1, [parse(prompt)]).preference)
         told[omega] = float(torch.cat(parts).mean())
     assert told[5.0] > told[0.0] + 0.15
 
 
+@pytest.mark.parametrize("folder", OTHERS, ids=lambda folder: folder.name)
+def test_other_layouts_are_stock_folders_of_at_most_12_megabytes(folder):
+    stock = DiffusionPipeline.from_pretrained(folder, local_files_only=True)
+    assert isinstance(stock, get(detect(folder)).pipeline)
+    assert sum(file.stat().st_size for file in folder.rglob("*.safetensors")) <= 12e6
+
+
 @pytest.mark.parametrize("file", OFFSETS, ids=lambda file: file.stem)
-def test_bundled_offsets_fit_the_miniature_and_say_how_they_were_made(pipe, file):
-    check_fits(pipe.unet, load_low_rank(file, family="sd15"))
-    told = read_offset(file).provenance
-    assert told["base"] == "miniature-sd15" and int(told["steps"]) > 0 and told["recipe"]
+def test_bundled_offsets_fit_their_miniature_and_say_how_they_were_made(file):
+    told = read_offset(file)
+    base = ASSETS / told.provenance["base"]
+    family = get(detect(base))
+    assert told.family == family.name and int(told.provenance["steps"]) > 0 and told.provenance["recipe"]
+    check_fits(family.denoiser(family.load(base)), load_low_rank(file, family=family.name))
 
 
-def test_compare_opens_with_values_that_can_be_rendered():
-    told = json.loads((MINIATURE / "studio.json").read_text())
+@pytest.mark.parametrize("folder", [MINIATURE, *OTHERS], ids=lambda folder: folder.name)
+def test_compare_opens_with_values_that_can_be_rendered(folder):
+    told = json.loads((folder / "studio.json").read_text())
     assert comparison_of(told).columns[1].beta != 0
-    assert parse(told["prompt"]) and told["negative"] in {file.stem for file in OFFSETS}
+    assert told["negative"] in {file.stem for file in OFFSETS}
+    if detect(folder) != "cogvideox":
+        assert parse(told["prompt"])
