@@ -27,7 +27,7 @@ from assets.build.layout import asset
 from core.evaluation.judge import Judge, Scores
 from core.evaluation.statistics import Gaussian, frechet_difference, frechet_distance, mean_difference, win_rate
 from core.evaluation.world.scene import parse, sample_prompts
-from core.families import get
+from core.families import detect, get
 from core.families.base import Conditioning, Size, join
 from core.generation.compare import start_latents
 from core.method.guidance import BetaSchedule, GuidanceWeights, guide
@@ -52,7 +52,7 @@ class Sampler:
     """Samples one setting for a batch of prompts, each with a seed of its own: networks in bfloat16, the rest float32."""
 
     def __init__(self, base: Path, steps: int) -> None:
-        self.family = get("sd15")
+        self.family = get(detect(base))
         self.base = base
         self.pipe = self.family.load(base)
         self.pipe.unet.to(torch.bfloat16)
@@ -80,8 +80,10 @@ class Sampler:
             beta_schedule=BetaSchedule(split=setting.get("split", 0.0), late=setting.get("late", 1.0)),
         )
         family, pipe = self.family, self.pipe
-        cond, empty = family.encode_prompt(pipe, prompts), family.encode_prompt(pipe, [""] * len(prompts))
-        x = start_latents(seeds, family.latent_shape(pipe, Size(64, 64)))
+        size = Size(64, 64)
+        cond = family.encode_prompt(pipe, prompts, size)
+        empty = family.encode_prompt(pipe, [""] * len(prompts), size, negative=True)
+        x = start_latents(seeds, family.latent_shape(pipe, size))
         scheduler = family.make_scheduler("dpmsolver++", pipe.scheduler.config)
         scheduler.set_timesteps(self.steps)
 
