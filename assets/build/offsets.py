@@ -1,7 +1,7 @@
 """Trains the bundled offsets: delta by Self-NPO with the page's own loop, eta towards clean, rightly captioned scenes.
 
 python -m assets.build.offsets negative OUT.safetensors [KEY=VALUE ...]
-python -m assets.build.offsets negative OUT.safetensors --base miniature-sdxl [KEY=VALUE ...]
+python -m assets.build.offsets negative OUT.safetensors [KEY=VALUE ...] --base miniature-sdxl
 python -m assets.build.offsets positive OUT.safetensors --steps 500
 python -m assets.build.offsets early WORK/base/average-2500.safetensors step-2500
 """
