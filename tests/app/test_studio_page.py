@@ -150,18 +150,18 @@ def test_a_picture_is_the_start_and_a_model_that_cannot_inpaint_says_so(page, st
     page.get_by_role("button", name="Input image").click()
     editor = page.locator("#input-image")
     editor.locator("input[type=file]").first.set_input_files(tmp_path / "start.png")
-    page.wait_for_timeout(1500)
+    editor.get_by_role("button", name="Brush", exact=True).wait_for()
+    page.wait_for_timeout(4000)  # the editor sends its picture when it is idle
     render(page)
     page.get_by_role("button", name="Settings of the chosen picture").click()
-    told = page.locator(".cm-content").first
-    expect(told).to_contain_text('"inpainted": false')
+    expect(page.locator(".cm-content").first).to_contain_text('"inpainted": false')
     editor.scroll_into_view_if_needed()
     canvas = editor.locator("canvas").first.bounding_box()
     page.mouse.move(canvas["x"] + canvas["width"] / 2 - 20, canvas["y"] + canvas["height"] / 2)
     page.mouse.down()
     page.mouse.move(canvas["x"] + canvas["width"] / 2 + 20, canvas["y"] + canvas["height"] / 2, steps=8)
     page.mouse.up()
-    page.wait_for_timeout(800)
+    page.wait_for_timeout(2500)
     page.get_by_role("button", name="Render", exact=True).click()
     page.get_by_text("needs a network of 4 or 9 input channels").wait_for(timeout=LONG)
     assert not page.faults
