@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import StudioError
-from core.offsets.header import first_bytes, read_header
+from core.offsets.header import is_pickle, read_header
 
 SECONDS = 600
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,8 +31,7 @@ def convert_pickle(path: Path, out: Path, *, seconds: int = SECONDS, memory: int
     Raises:
         StudioError: no state dictionary of plain tensors, or more than the limits allow.
     """
-    start = first_bytes(path)
-    if not (start.startswith(b"PK\x03\x04") or start[:1] == b"\x80"):
+    if not is_pickle(path):
         raise StudioError(f"“{path.name}” is not a PyTorch file.", "Choose a .ckpt, .pt, .pth or .bin file of weights.")
     limit = memory or 3 * path.stat().st_size + 3 * 2**30
     out.parent.mkdir(parents=True, exist_ok=True)

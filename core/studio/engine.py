@@ -137,7 +137,8 @@ class Engine:
         def load() -> None:
             with self._lock:
                 try:
-                    pipe = self._pipeline(find_base(self.workspace, BUNDLED))
+                    base = find_base(self.workspace, BUNDLED)
+                    pipe = self._pipeline(base)
                 except StudioError:
                     return  # it will be said when it is asked for
                 import torch
@@ -145,7 +146,7 @@ class Engine:
                 from core.families import get
                 from core.generation.compare import rough_images
 
-                family = get(family_of_base(find_base(self.workspace, BUNDLED)))
+                family = get(family_of_base(base))
                 size = family.defaults(pipe).size
                 rough_images(pipe, family, torch.zeros(1, *family.latent_shape(pipe, size)))  # fits the preview
 

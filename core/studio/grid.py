@@ -179,6 +179,8 @@ def render_grid(
     score = _scorer(str(values.get("base", "")))
     done: list[Cell] = []
     for members in groups.values():
+        if cancelled():
+            break  # no other model is loaded for what will not be rendered
         seeds = tuple(dict.fromkeys(int(told["seed"]) for _, told in members))
         columns = tuple(dict.fromkeys(_weights(told) for _, told in members))
         at = {(_weights(told), int(told["seed"])): place for place, told in members}
