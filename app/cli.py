@@ -57,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--base", default=None, help="a base of the library, or a folder")
     train.add_argument("--name", default="", help="name of the run")
     train.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="any setting; see --settings")
+    train.add_argument("--memory-profile", metavar="PROFILE", help="8, 12 or 24 (GB of a card), or machine")
     train.add_argument("--settings", action="store_true", help="list every setting with its meaning")
     train.add_argument("--detach", action="store_true", help="start and return at once")
 
@@ -167,8 +168,13 @@ def _train(options: argparse.Namespace) -> int:
     changes = parse_pairs(options.set)
     if options.base:
         changes["base"] = options.base
-    config = recipe(options.recipe, **changes)
     workspace = _workspace(options)
+    if options.memory_profile:
+        from core.studio.memory import profile
+
+        base = find_base(workspace, changes.get("base", FIELDS["base"].default))
+        changes = {**profile(base, options.memory_profile), **changes}
+    config = recipe(options.recipe, **changes)
     base = find_base(workspace, config.base)
     if Path(config.base).is_dir():
         config = dataclasses.replace(config, base=str(base.resolve()))

@@ -39,6 +39,7 @@ class CompareTab:
     remembered: gr.Textbox
     history: Callable[..., Any] | None
     drawn: list[Any]
+    forecast: tuple[Callable[..., Any], list[Any], gr.HTML]
 
 
 class Stops:
@@ -210,8 +211,9 @@ def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> 
         control.change(None, three, [other["diagram"], other["scale"]], js=diagram.DRAW, api_visibility="private")
     for control in fields.all():
         control.change(None, fields.all(), None, js=KEEP, api_visibility="private")
+    forecast = (estimate, [other["betas"], *fields.all()], other["estimate"])
     for name in ("images", "steps", "height", "width", "base"):
-        controls[name].change(estimate, [other["betas"], *fields.all()], other["estimate"], **private)
+        controls[name].change(*forecast, **private)
     parts["which"].change(show_pair, [parts["which"], finished], [parts["pair"], parts["flicker"]], **private)
     parts["sides"].select(pick, finished, [parts["told"], chosen], **private)
     parts["reuse"].click(reuse, [chosen, finished], fields.all(), **private)
@@ -228,7 +230,7 @@ def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> 
             return [gr.skip(), *fields.fill(engine, values), gr.skip()]
         return [gr.skip(), *fields.restore(engine, kept), gr.skip()]
 
-    return CompareTab(fields, parts["status"], refresh, remembered, past, [other["diagram"], other["scale"]])
+    return CompareTab(fields, parts["status"], refresh, remembered, past, [other["diagram"], other["scale"]], forecast)
 
 
 def opened_by_link(engine: Engine, fields: Fields, link: str) -> list[Any]:

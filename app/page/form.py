@@ -56,14 +56,11 @@ def make_form(engine: Engine, values: Mapping[str, Any]) -> tuple[Fields, dict[s
         )
         other["diagram"] = gr.HTML("", elem_id="diagram", padding=False, elem_classes="in-group")
     with gr.Row():
-        seed = gr.Number(values["seed"], label=t("First seed"), precision=0, minimum=0, min_width=90)
-        other["seed_mode"] = gr.Radio(
-            [(t("fixed"), "fixed"), (t("next"), "next"), (t("random"), "random")],
-            value="fixed",
-            label=t("After rendering"),
-            min_width=150,
-        )
-        images = gr.Slider(1, 16, values["images"], step=1, label=t("Pairs"), min_width=110)
+        seed = gr.Number(values["seed"], label=t("First seed"), precision=0, minimum=0, min_width=130)
+        images = gr.Slider(1, 16, values["images"], step=1, label=t("Pairs"), min_width=180)
+    other["seed_mode"] = gr.Radio(
+        [(t("fixed"), "fixed"), (t("next"), "next"), (t("random"), "random")], value="fixed", label=t("After rendering")
+    )
     with gr.Accordion(t("Model and offsets"), open=True):
         base = gr.Dropdown(lists["base"], value=values["base"] or None, label=t("Base model θ"))
         with gr.Row():
@@ -147,6 +144,7 @@ def make_form(engine: Engine, values: Mapping[str, Any]) -> tuple[Fields, dict[s
         type="filepath",
         height=90,
         elem_id="dropped",
+        elem_classes="drop-file",
     )
     gr.HTML(
         t(

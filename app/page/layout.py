@@ -78,7 +78,7 @@ def build(engine: Engine, opening: dict[str, Any], *, space: bool = False) -> gr
             api_visibility="private",
         ).then(
             None, [fields.controls[n] for n in ("omega", "alpha", "beta")], compare_tab.drawn, js=compare.diagram.DRAW
-        )
+        ).then(*compare_tab.forecast, **private)
         if space:
             return page
 
@@ -107,5 +107,5 @@ def build(engine: Engine, opening: dict[str, Any], *, space: bool = False) -> gr
             [train_tab.run_id, train_tab.timer],
             js=train.RECALL,
             api_visibility="private",
-        )
+        ).then(*train_tab.forecast, **private)
     return page

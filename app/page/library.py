@@ -51,7 +51,8 @@ def build(engine: Engine) -> dict[str, Any]:
                 label=t("Drop a LoRA, weights, or a .ckpt here: it is checked, converted and copied to your offsets"),
                 file_types=[".safetensors", ".ckpt", ".pt", ".pth", ".bin"],
                 type="filepath",
-                height=120,
+                height=90,
+                elem_classes="drop-file",
             )
             with gr.Accordion(t("Folders to look in"), open=False):
                 gr.HTML(

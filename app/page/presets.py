@@ -76,7 +76,8 @@ def build(engine: Engine, compare: CompareTab, *, keeps: bool = True) -> dict[st
                 label=t("Drop a preset here: a JSON file, a picture or a video"),
                 file_types=[".json", ".png", ".mp4"],
                 type="filepath",
-                height=110,
+                height=90,
+                elem_classes="drop-file",
             )
             with gr.Accordion(t("From the Hugging Face Hub"), open=False, visible=keeps):
                 repo = gr.Textbox("", label=t("Repository"), placeholder="owner/name")

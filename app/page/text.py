@@ -157,6 +157,7 @@ CHINESE: dict[str, str] = {
     "8 GB card": "8 GB 显卡",
     "12 GB card": "12 GB 显卡",
     "24 GB card": "24 GB 显卡",
+    "This base is small: the recipe's own settings fit every card.": "此基础模型很小：配方自身的设置适合任何显卡。",
     "Choose a run to see it. Runs started from the command line stand here too.": "选择一次运行查看；命令行启动的也在此处。",
     "Refresh": "刷新",
     "Runs, newest first": "运行（最新在前）",

@@ -65,6 +65,9 @@ footer { display: none !important; }
 CSS += diagram.CSS + views.CSS + grid.CSS + presets.CSS
 
 FRAME = """
+.drop-file .wrap { flex-direction: row !important; flex-wrap: wrap; align-content: end; justify-content: center; gap: 0 8px; font-size: .92rem !important; min-height: 0 !important; padding: 26px 8px 8px !important; }
+.drop-file .icon-wrap { display: none !important; }
+gradio-app > .gradio-container { width: 100% !important; }
 @media (max-width: 640px) {
   .gradio-container, .gradio-container > .main, main.contain, .tabs, .tab-wrapper { min-width: 0 !important; max-width: 100vw !important; }
   .gradio-container > .main { padding: 6px !important; }

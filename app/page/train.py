@@ -14,6 +14,7 @@ from app.page.words import duration, facts, fault
 from core.errors import StudioError
 from core.studio.bases import find_base, list_bases
 from core.studio.engine import Engine
+from core.studio.memory import PROFILES, profile
 from core.studio.runs import create_run, enqueue, get_run, list_runs, reap, start_run
 from core.studio.runs import plan as plan_of
 from core.training.config import FIELDS, RECIPE_HELP, RECIPES, TrainConfig
@@ -34,6 +35,7 @@ class TrainTab:
     use: gr.Button
     remembered: gr.Textbox
     attach: Callable[..., tuple[Any, Any]]
+    forecast: tuple[Callable[..., str], list[Any], gr.HTML]
 
 
 def base_of(engine: Engine, run_id: str) -> str:
@@ -71,13 +73,19 @@ def build(engine: Engine) -> TrainTab:
     controls: dict[str, Any] = {}
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=320):
+            base = gr.Dropdown(bases, value=bases[0] if bases else None, label=t("Base model"))
             with gr.Row():
-                base = gr.Dropdown(bases, value=bases[0] if bases else None, label=t("Base model"), min_width=150)
                 recipe = gr.Dropdown(list(RECIPE_HELP), value="studio", label=t("Recipe"), min_width=150)
+                fit = gr.Dropdown(
+                    [("—", ""), *((t(label), key) for key, label in PROFILES.items())],
+                    value="",
+                    label=t("Memory profile"),
+                    min_width=150,
+                )
             meaning = gr.HTML(t(RECIPE_HELP["studio"]), elem_classes="scale-note", padding=False)
             with gr.Row():
-                start = gr.Button(t("Start training"), variant="primary", scale=3)
-                queue = gr.Button(t("Add to the queue"), scale=1, min_width=120)
+                start = gr.Button(t("Start training"), variant="primary", scale=3, min_width=160)
+                queue = gr.Button(t("Add to the queue"), scale=2, min_width=170)
             plan = gr.HTML(elem_classes="status", padding=False)
             with gr.Group(), gr.Row():
                 for name in FRONT:
@@ -131,11 +139,25 @@ def build(engine: Engine) -> TrainTab:
             ]
         else:
             pairs.append(("time", "known after the first run on this base"))
+            if told.memory is not None:
+                pairs.append(("memory", f"{told.memory / 2**30:.1f} GiB and the card's own, computed"))
         return facts(pairs)
 
     def choose_recipe(name: str) -> tuple[Any, ...]:
         values = recipe_values(name)
-        return (t(RECIPE_HELP.get(name, "")), *(values[control] for control in controls))
+        return ("", t(RECIPE_HELP.get(name, "")), *(values[control] for control in controls))
+
+    def choose_profile(base_name: str | None, name: str) -> tuple[Any, ...]:
+        changes: dict[str, Any] = {}
+        note: Any = gr.skip()
+        if name:
+            try:
+                changes = profile(find_base(engine.workspace, base_name or ""), name)
+                if not changes:
+                    note = t("This base is small: the recipe's own settings fit every card.")
+            except StudioError as error:
+                note = fault(error)
+        return (note, *(changes.get(control, gr.skip()) for control in controls))
 
     def begin(base_name: str | None, recipe_name: str, *given: Any) -> tuple[Any, ...]:
         try:
@@ -213,11 +235,11 @@ def build(engine: Engine) -> TrainTab:
 
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     given = [base, recipe, *controls.values()]
-    recipe.input(choose_recipe, recipe, [meaning, *controls.values()], **private).then(
-        show_plan, given, plan, **private
-    )
-    for control in controls.values():
-        control.change(show_plan, given, plan, **private)
+    forecast = (show_plan, given, plan)
+    recipe.input(choose_recipe, recipe, [fit, meaning, *controls.values()], **private).then(*forecast, **private)
+    fit.input(choose_profile, [base, fit], [meaning, *controls.values()], **private)
+    for control in (base, *controls.values()):
+        control.change(*forecast, **private)
     start.click(begin, given, [run_id, timer, plan], concurrency_id="start", concurrency_limit=1, **private)
     queue.click(wait_in_line, given, [run_id, timer, plan], concurrency_id="start", concurrency_limit=1, **private)
     run_id.change(None, run_id, None, js=REMEMBER, **private)
@@ -226,7 +248,7 @@ def build(engine: Engine) -> TrainTab:
     stop.click(ask("stop"), run_id, status, **private)
     resume.click(go_on, run_id, [status, timer], **private)
     use.click(usable, run_id, status, **private)
-    return TrainTab(run_id, timer, use, remembered, attach)
+    return TrainTab(run_id, timer, use, remembered, attach, forecast)
 
 
 def _already(run_id: str) -> str:

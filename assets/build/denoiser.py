@@ -88,9 +88,9 @@ def training_data(options: argparse.Namespace, rank: int) -> tuple[Tensor, Telle
         from assets.build import video
         from core.evaluation.world.video import describe
 
-        videos, latents = video.draw_videos(count, seed, video.fit_basis(options.seed))
+        videos, latents = video.draw_videos(count, seed, video.fit_basis())
         return latents, lambda index, rng: describe(videos[index].attributes), video.make_scheduler()
-    basis = fit_basis(options.seed, spoilt=options.spoilt)
+    basis = fit_basis(0, spoilt=options.spoilt)
     scenes, latents = draw_world(count, seed, options.spoilt, options.pairs, basis)
 
     def tell(index: int, rng: np.random.Generator) -> str:

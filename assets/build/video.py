@@ -275,10 +275,11 @@ def train_judge(work: Path, steps: int, scenes_count: int, seed: int = 0) -> Non
         for group in optimizer.param_groups:
             group["lr"] = 2e-3 * min(1, step / 50) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
         chosen = torch.randint(0, len(videos), (48,))
-        logits, flaw = reader(videos[chosen].float())
-        loss = F.cross_entropy(flaw, flaws[chosen])
+        with torch.autocast("cpu", torch.bfloat16):
+            logits, flaw = reader(videos[chosen].float())
+        loss = F.cross_entropy(flaw.float(), flaws[chosen])
         for name, value in logits.items():
-            loss = loss + F.cross_entropy(value, indices[name][chosen])
+            loss = loss + F.cross_entropy(value.float(), indices[name][chosen])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

@@ -14,29 +14,31 @@ from torch import Tensor, nn
 
 from core.errors import StudioError
 from core.evaluation.world.scene import Asked
-from core.evaluation.world.video import ATTRIBUTES, FLAWS, FRAMES
+from core.evaluation.world.video import ATTRIBUTES, FLAWS
 
-SEEN = (0, FRAMES // 2, FRAMES - 1)
-"""The frames the reader looks at: first, middle, last."""
+SEEN = (0, 2, 4, 6, 8)
+"""The frames the reader looks at: every second one of nine."""
 
 
 class VideoReader(nn.Module):
-    """A small convolutional network over three frames stacked as channels: (batch, 9, 48, 48) in [-1, 1]."""
+    """One small convolutional network reads each frame; what it finds in them is read together."""
 
     def __init__(self) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for before, after in ((3 * len(SEEN), 32), (32, 64), (64, 96), (96, 128)):
+        for before, after in ((3, 24), (24, 48), (48, 72), (72, 96)):
             layers += [nn.Conv2d(before, after, 3, padding=1, stride=2), nn.GroupNorm(8, after), nn.SiLU()]
             layers += [nn.Conv2d(after, after, 3, padding=1), nn.GroupNorm(8, after), nn.SiLU()]
-        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * 9, 128), nn.SiLU())
-        self.heads = nn.ModuleDict({name: nn.Linear(128, len(values)) for name, values in ATTRIBUTES.items()})
-        self.flaw = nn.Linear(128, len(FLAWS))
+        self.frame = nn.Sequential(*layers, nn.Flatten(), nn.Linear(96 * 9, 128), nn.SiLU())
+        self.together = nn.Sequential(nn.Linear(128 * len(SEEN), 192), nn.SiLU())
+        self.heads = nn.ModuleDict({name: nn.Linear(192, len(values)) for name, values in ATTRIBUTES.items()})
+        self.flaw = nn.Linear(192, len(FLAWS))
 
     def forward(self, videos: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Logits of each attribute and of the flaw, for videos (batch, frames, 3, 48, 48) in [-1, 1]."""
-        features = self.body(videos[:, list(SEEN)].flatten(1, 2))
-        return {name: head(features) for name, head in self.heads.items()}, self.flaw(features)
+        seen = videos[:, list(SEEN)]
+        found = self.together(self.frame(seen.flatten(0, 1)).unflatten(0, seen.shape[:2]).flatten(1))
+        return {name: head(found) for name, head in self.heads.items()}, self.flaw(found)
 
 
 @dataclass(frozen=True)

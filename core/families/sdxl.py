@@ -141,4 +141,5 @@ SPEC = FamilySpec(
         "adapter": StableDiffusionXLAdapterPipeline,
     },
     load_options={"add_watermarker": False},
+    large_text_encoder=True,
 )

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from core.families.base import FamilySpec, join
+from core.families.base import Conditioning, FamilySpec, join
 from core.method.guidance import GuidanceWeights, guide
 from core.offsets.low_rank import LowRank, check_fits
 from core.offsets.row_gate import row_gate
@@ -108,14 +108,11 @@ def bench_guidance(
     }
 
 
-@torch.no_grad()
-def bench_rows(denoiser: Any, family: str, *, rows: int, rounds: int) -> dict[str, Any]:
-    """Seconds of a row-forward of a denoiser with random weights at its own size, and the memory it takes.
+def example_rows(denoiser: Any, family: str, rows: int) -> tuple[torch.Tensor, torch.Tensor, Conditioning]:
+    """Random x_t, t and conditioning of a denoiser of a true architecture, at its own size.
 
     Args:
         family: for the conditioning's shapes.
-        rows: of one forward.
-        rounds: forwards timed, after one to warm up.
     """
     config, parameter = denoiser.config, next(denoiser.parameters())
     make = {"dtype": parameter.dtype, "device": parameter.device}
@@ -129,14 +126,24 @@ def bench_rows(denoiser: Any, family: str, *, rows: int, rounds: int) -> dict[st
         if family == "sdxl":
             pooled = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
             cond |= {"text_embeds": torch.randn(rows, pooled, **make), "time_ids": torch.ones(rows, 6, **make)}
-    from core.families import get
+    return x, torch.full((rows,), 500, device=parameter.device), cond
 
-    t = torch.full((rows,), 500, device=parameter.device)
+
+@torch.no_grad()
+def bench_rows(denoiser: Any, family: FamilySpec, *, rows: int, rounds: int) -> dict[str, Any]:
+    """Seconds of a row-forward of a denoiser with random weights at its own size, and the memory it takes.
+
+    Args:
+        rows: of one forward.
+        rounds: forwards timed, after one to warm up.
+    """
+    parameter = next(denoiser.parameters())
+    x, t, cond = example_rows(denoiser, family.name, rows)
     times = []
     cuda = parameter.device.type == "cuda"
     for turn in range(rounds + 1):
         began = time.perf_counter()
-        get(family).predict(denoiser, x, t, cond)
+        family.predict(denoiser, x, t, cond)
         if cuda:
             torch.cuda.synchronize()
         if turn:

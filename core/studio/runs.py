@@ -301,9 +301,10 @@ class Plan:
 
     Args:
         row_forwards: of the whole run.
-        seconds, memory: from the newest run on the same base on this machine; None where there is none.
+        seconds: from the newest run on the same base on this machine; None where there is none.
+        memory: bytes, of that run; of true architectures without one, computed.
         disk: bytes of its checkpoints, likewise.
-        like: the id of that run.
+        like: the id of that run; empty where there is none.
     """
 
     row_forwards: float
@@ -327,6 +328,10 @@ def plan(workspace: Workspace, config: TrainConfig) -> Plan:
         pace = 1 / (done.rate * row_forwards_per_sample(before) * before.batch_size)
         kept = sum(file.stat().st_size for file in (run.folder / "checkpoints").rglob("*") if file.is_file())
         return Plan(whole, whole * pace, done.memory, kept, run.id)
+    from core.studio.memory import needed
+
+    with suppress(StudioError):
+        return Plan(whole, memory=needed(find_base(workspace, config.base), config))
     return Plan(whole)
 
 

@@ -1,0 +1,207 @@
+"""Memory of training a LoRA offset on the true architectures, computed without weights and without a card.
+
+    python -m assets.build.memory            writes assets/memory.json
+    python -m assets.build.memory --check    compares the computation with a real step of SD1.5 on this machine
+
+A training step of the real code runs on tensors that have shapes and no content, and the bytes of those alive at once
+are counted. A card needs more than that: the CUDA context, the libraries' workspaces and the allocator's fragments.
+`RESERVE` is left free for them where a profile is chosen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psutil
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakIdKeyDictionary
+
+from assets.build.layout import asset
+from core.families import detect, get
+from core.families.full_size import NAMES, build_denoiser
+from core.generation.bench import example_rows
+from core.training.config import TrainConfig, recipe
+from core.training.student import Student
+
+BATCHES = (1, 2, 4, 8, 16)
+CONFIGS = asset("configs")
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of the storages that operations made and that are still alive, and their peak."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._seen: Any = WeakIdKeyDictionary()
+
+    def add(self, tensor: torch.Tensor) -> None:
+        """Counts a tensor's storage once, until it is freed."""
+        storage = tensor.untyped_storage()
+        if storage in self._seen:
+            return
+        size = storage.nbytes()
+        self._seen[storage] = size
+        weakref.finalize(storage, self._free, size)
+        self.now += size
+        self.peak = max(self.peak, self.now)
+
+    def _free(self, size: int) -> None:
+        self.now -= size
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(made):
+            if isinstance(leaf, torch.Tensor):
+                self.add(leaf)
+        return made
+
+
+def without_content(module: nn.Module) -> None:
+    """Gives a module made on the meta device tensors of the running fake mode."""
+    for part in module.modules():
+        for name, parameter in part._parameters.items():
+            if parameter is not None:
+                empty = torch.empty(parameter.shape, dtype=parameter.dtype)
+                part._parameters[name] = nn.Parameter(empty, requires_grad=parameter.requires_grad)
+        for name, buffer in part._buffers.items():
+            if buffer is not None:
+                part._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype)
+
+
+def step_of(denoiser: nn.Module, student: Student, family: Any, config: TrainConfig) -> Callable[[], None]:
+    """One training step as the loop takes it: the reference's forward, the student's forward and backward, AdamW."""
+    optimizer = torch.optim.AdamW(student.parameters, lr=config.learning_rate)
+    x, t, cond = example_rows(denoiser, family.name, config.batch_size)
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            with student.reference() as network, torch.no_grad():
+                wanted = family.predict(network, x, t, cond).float()
+            loss = (family.predict(denoiser, x, t, cond).float() - wanted).square().mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def trained(name: str, config: TrainConfig, device: str) -> tuple[nn.Module, Student, Any]:
+    """The denoiser of a true architecture with its LoRA, as the loop prepares it."""
+    family = get(detect(CONFIGS / name))
+    denoiser = build_denoiser(name, CONFIGS, dtype=torch.bfloat16, device=device)
+    if config.gradient_checkpointing:
+        denoiser.enable_gradient_checkpointing()  # type: ignore[operator]
+    denoiser.train(config.gradient_checkpointing)
+    return denoiser, Student(denoiser, family.lora_targets, config), family
+
+
+def computed(name: str, config: TrainConfig) -> int:
+    """Peak bytes of a step: weights, LoRA, gradients, AdamW's moments and activations."""
+    denoiser, student, family = trained(name, config, "meta")
+    with FakeTensorMode():
+        without_content(denoiser)
+        student.parameters = [parameter for parameter in denoiser.parameters() if parameter.requires_grad]
+        counted = LiveBytes()
+        for tensor in (*denoiser.parameters(), *denoiser.buffers()):
+            counted.add(tensor)
+        with counted:
+            step = step_of(denoiser, student, family, config)
+            for _ in range(2):  # the moments are there from the first step on
+                step()
+    return counted.peak
+
+
+def others(name: str) -> int:
+    """Bytes, in bfloat16, of what stays beside the denoiser in training: the VAE, and text encoders that are not freed."""
+    import diffusers
+    import transformers
+
+    family = get(detect(CONFIGS / name))
+    count = 0
+    with torch.device("meta"):
+        for part in ("vae", *(() if family.large_text_encoder else family.parts[1:])):
+            told = json.loads((CONFIGS / name / part / "config.json").read_text(encoding="utf-8"))
+            if part == "vae":
+                module = getattr(diffusers, told["_class_name"]).from_config(told)
+            else:
+                kind = getattr(transformers, told["architectures"][0])
+                module = kind(kind.config_class(**told))
+            count += sum(parameter.numel() for parameter in module.parameters())
+    return 2 * count
+
+
+def table() -> Iterator[dict[str, Any]]:
+    """Rows of architecture, batch size and gradient checkpointing with the bytes at the peak."""
+    for name in NAMES:
+        beside = others(name)
+        for checkpointing in (False, True):
+            for batch in BATCHES:
+                config = recipe("studio", batch_size=batch, gradient_checkpointing=checkpointing, precision="bf16")
+                row = {"model": name, "batch_size": batch, "gradient_checkpointing": checkpointing}
+                yield {**row, "bytes": computed(name, config) + beside}
+
+
+def check(name: str, batch: int, checkpointing: bool) -> dict[str, Any]:
+    """The computed peak beside what this process really grew by, in one real step with random weights."""
+    config = recipe("studio", batch_size=batch, gradient_checkpointing=checkpointing, precision="bf16")
+    told = computed(name, config)
+    process, ended = psutil.Process(), threading.Event()
+    before = peak = process.memory_info().rss
+
+    def watch() -> None:
+        nonlocal peak
+        while not ended.wait(0.02):
+            peak = max(peak, process.memory_info().rss)
+
+    threading.Thread(target=watch, daemon=True).start()
+    step = step_of(*trained(name, config, "cpu"), config)
+    began = time.monotonic()
+    for _ in range(2):
+        step()
+    ended.set()
+    grown = peak - before
+    return {
+        "model": name,
+        "batch_size": batch,
+        "gradient_checkpointing": checkpointing,
+        "computed_gib": round(told / 2**30, 2),
+        "measured_gib": round(grown / 2**30, 2),
+        "ratio": round(told / grown, 3),
+        "seconds_a_step": round((time.monotonic() - began) / 2, 1),
+    }
+
+
+def main() -> None:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--batch", type=int, default=1)
+    options = parser.parse_args()
+    if options.check:
+        for checkpointing in (False, True):
+            print(json.dumps(check("sd15", options.batch, checkpointing)), flush=True)
+        return
+    rows = []
+    for row in table():
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+    path = asset("memory.json")
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps({"rank": 8, "precision": "bf16", "rows": rows}, indent=1) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""How a training is made to fit a card: from the computed table of `assets.build.memory`. No torch at import."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from core.errors import StudioError
+from core.studio.bases import family_of_base
+from core.studio.workspace import ASSETS
+from core.training.config import TrainConfig
+
+RESERVE = 1.5 * 2**30
+"""Bytes left free of a card: its context, the libraries' workspaces, the allocator's fragments, the display."""
+
+PROFILES = {"8": "8 GB card", "12": "12 GB card", "24": "24 GB card", "machine": "this machine"}
+
+
+@cache
+def _table() -> dict[str, Any]:
+    told: dict[str, Any] = json.loads((ASSETS / "memory.json").read_text(encoding="utf-8"))
+    return told
+
+
+def architecture(base: Path) -> str:
+    """Which true architecture a base has, of those in the table; empty for any other, as the miniatures."""
+    names = sorted({row["model"] for row in _table()["rows"]})
+    if base.is_file():
+        return next((name for name in names if name == family_of_base(base)), "")
+    for name in names:
+        for part in ("unet", "transformer"):
+            try:
+                own = json.loads((base / part / "config.json").read_text(encoding="utf-8"))
+                true = json.loads((ASSETS / "configs" / name / part / "config.json").read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                continue
+            same = ("_class_name", "block_out_channels", "cross_attention_dim", "num_layers", "num_attention_heads")
+            if all(own.get(key) == true.get(key) for key in same):
+                return name
+    return ""
+
+
+def needed(base: Path, config: TrainConfig) -> int | None:
+    """Bytes that a training takes at its peak, computed; None where the table does not hold these settings.
+
+    Height, width and frames must be the model's own, and the rank no greater than the table's.
+    """
+    table = _table()
+    own_size = not (config.height or config.width or config.frames)
+    plain = config.weights == "lora" and config.reference == "frozen" and config.precision != "no"
+    if not own_size or not plain or config.rank > table["rank"]:
+        return None
+    asked = (architecture(base), config.batch_size, config.gradient_checkpointing)
+    rows = {(row["model"], row["batch_size"], row["gradient_checkpointing"]): row["bytes"] for row in table["rows"]}
+    return rows.get(asked)
+
+
+def card_bytes() -> int:
+    """Memory of this machine's first card.
+
+    Raises:
+        StudioError: it has none.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        raise StudioError("This machine has no card that torch can use.", "Leave the settings as the recipe has them.")
+    return int(torch.cuda.get_device_properties(0).total_memory)
+
+
+def profile(base: Path, name: str) -> dict[str, Any]:
+    """The settings with which a LoRA training of a true architecture fits: the largest batch, and gradient
+    checkpointing only where that batch needs it. Empty for models that fit every card, as the miniatures.
+
+    Args:
+        name: of `PROFILES`.
+
+    Raises:
+        StudioError: no such profile, no card here, or the model does not fit.
+    """
+    if name not in PROFILES:
+        raise StudioError(f"There is no memory profile “{name[:40]}”.", f"Choose one of {', '.join(PROFILES)}.")
+    model = architecture(base)
+    room = card_bytes() if name == "machine" else int(name) * 2**30
+    if not model:
+        return {}
+    fitting = [row for row in _table()["rows"] if row["model"] == model and row["bytes"] + RESERVE <= room]
+    if not fitting:
+        least = min(row["bytes"] for row in _table()["rows"] if row["model"] == model) + RESERVE
+        raise StudioError(
+            f"Training {base.name} takes {least / 2**30:.1f} GiB at least, more than {room / 2**30:.0f} GiB.",
+            "Choose a larger card, or a smaller height, width or number of frames.",
+        )
+    best = max(fitting, key=lambda row: (row["batch_size"], not row["gradient_checkpointing"]))
+    return {
+        "weights": "lora",
+        "reference": "frozen",
+        "precision": _table()["precision"],
+        "rank": _table()["rank"],
+        "batch_size": best["batch_size"],
+        "gradient_checkpointing": best["gradient_checkpointing"],
+    }
