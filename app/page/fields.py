@@ -12,6 +12,7 @@ import gradio as gr
 from core.errors import StudioError
 from core.studio.bases import family_of_base, find_base, list_bases, list_controls, list_offsets, samplers_of
 from core.studio.engine import Engine
+from core.studio.library import entries
 from core.studio.values import DEFAULTS
 
 _WHOLE = ("seed", "images", "steps", "height", "width", "frames", "fps")
@@ -89,11 +90,12 @@ def choices(engine: Engine, base: str) -> dict[str, list[str]]:
         family = family_of_base(find_base(engine.workspace, base))
     except StudioError:
         family = ""
-    offsets = ["none", *(choice.name for choice in list_offsets(engine.workspace, family))]
+    found = entries(engine.workspace)
+    offsets = ["none", *(choice.name for choice in list_offsets(engine.workspace, family, found))]
     return {
-        "base": [choice.name for choice in list_bases(engine.workspace)],
+        "base": [choice.name for choice in list_bases(engine.workspace, found)],
         "positive": offsets,
         "negative": offsets,
-        "control": ["none", *(choice.name for choice in list_controls(engine.workspace, family))],
+        "control": ["none", *(choice.name for choice in list_controls(engine.workspace, family, found))],
         "scheduler": ["auto", *samplers_of(family)],
     }

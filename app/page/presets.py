@@ -67,7 +67,7 @@ def build(engine: Engine, compare: CompareTab, *, keeps: bool = True) -> dict[st
     workspace = engine.workspace
 
     def names() -> list[tuple[str, str]]:
-        return [(kept.name + ("" if kept.built_in else " ✎"), kept.path.stem) for kept in list_presets(workspace)]
+        return [(kept.name + ("" if kept.built_in else " ✎"), kept.key) for kept in list_presets(workspace)]
 
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=320):
@@ -105,9 +105,9 @@ def build(engine: Engine, compare: CompareTab, *, keeps: bool = True) -> dict[st
                     author = gr.Textbox("", label=t("Author"), min_width=120)
                     replace = gr.Checkbox(False, label=t("Replace one of that name"), min_width=150)
                 with gr.Row():
-                    save = gr.Button(t("Save what Compare is set to"), variant="primary", min_width=180)
-                    rename = gr.Button(t("Rename the chosen one"), min_width=130)
-                    delete = gr.Button(t("Delete the chosen one"), min_width=130)
+                    save = gr.Button(t("Save what Compare is set to"), variant="primary", min_width=180, size="sm")
+                    rename = gr.Button(t("Rename the chosen one"), min_width=130, size="sm")
+                    delete = gr.Button(t("Delete the chosen one"), min_width=130, size="sm")
                     undo = gr.Button(t("Undo delete"), visible=False, min_width=110)
     current, away, code = gr.State(""), gr.State(""), gr.Textbox("", visible="hidden")
     fields = compare.fields

@@ -3,8 +3,8 @@
     python -m assets.build.memory            writes assets/memory.json
     python -m assets.build.memory --check    compares the computation with a real step of SD1.5 on this machine
 
-A training step of the real code runs on tensors that have shapes and no content, and the bytes of those alive at once
-are counted. A card needs more than that: the CUDA context, the libraries' workspaces and the allocator's fragments.
+A training step of the real code, and the decoding of a preview, run on tensors that have shapes and no content, and the
+bytes of those alive at once are counted. A card needs more than that: the CUDA context, the libraries' workspaces and the allocator's fragments.
 `RESERVE` is left free for them where a profile is chosen.
 """
 
@@ -29,7 +29,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from assets.build.layout import asset
 from core.families import detect, get
-from core.families.full_size import NAMES, build_denoiser
+from core.families.full_size import NAMES, build_denoiser, decode_in_tiles
 from core.generation.bench import example_rows
 from core.training.config import TrainConfig, recipe
 from core.training.student import Student
@@ -142,15 +142,39 @@ def others(name: str) -> int:
     return 2 * count
 
 
+def preview(name: str, config: TrainConfig) -> int:
+    """Peak bytes while a preview is drawn: what training holds between two steps, and the decoding of one picture or
+    video, in tiles as the training process does it."""
+    import diffusers
+
+    denoiser, student, family = trained(name, config, "meta")
+    held = sum(p.numel() * p.element_size() for p in denoiser.parameters())
+    held += 2 * sum(p.numel() * p.element_size() for p in student.parameters)  # AdamW's moments
+    told = json.loads((CONFIGS / name / "vae" / "config.json").read_text(encoding="utf-8"))
+    with torch.device("meta"):
+        vae = getattr(diffusers, told["_class_name"]).from_config(told).to(torch.bfloat16).eval()
+    decode_in_tiles(vae)
+    shape = list(example_rows(denoiser, family.name, 1)[0].shape)
+    if len(shape) == 5:  # the transformer has frames before channels, the VAE after
+        shape[1:3] = shape[2], shape[1]
+    with FakeTensorMode():
+        without_content(vae)
+        latent = torch.empty(shape, dtype=torch.bfloat16)
+        with LiveBytes() as counted, torch.no_grad():
+            vae.decode(latent)
+    return held + counted.peak
+
+
 def table() -> Iterator[dict[str, Any]]:
     """Rows of architecture, batch size and gradient checkpointing with the bytes at the peak."""
     for name in NAMES:
         beside = others(name)
+        least = preview(name, recipe("studio", precision="bf16"))
         for checkpointing in (False, True):
             for batch in BATCHES:
                 config = recipe("studio", batch_size=batch, gradient_checkpointing=checkpointing, precision="bf16")
                 row = {"model": name, "batch_size": batch, "gradient_checkpointing": checkpointing}
-                yield {**row, "bytes": computed(name, config) + beside}
+                yield {**row, "bytes": max(least, computed(name, config)) + beside}
 
 
 def check(name: str, batch: int, checkpointing: bool) -> dict[str, Any]:

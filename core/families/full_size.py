@@ -90,3 +90,11 @@ def build_denoiser(name: str, configs: Path, *, dtype: torch.dtype, device: str 
             return getattr(diffusers, config["_class_name"]).from_config(config).eval()
     finally:
         torch.set_default_dtype(before)
+
+
+def decode_in_tiles(vae: Any) -> None:
+    """Lets a true architecture's VAE decode in tiles of 512 px and rows one by one: slower, in a fraction of the memory."""
+    vae.enable_slicing()
+    vae.enable_tiling()
+    if hasattr(vae, "tile_latent_min_size"):  # of pictures; that of videos has tiles small enough
+        vae.tile_sample_min_size, vae.tile_latent_min_size = 512, 64

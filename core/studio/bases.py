@@ -10,7 +10,7 @@ from typing import Any
 
 from core.errors import StudioError
 from core.families import CARDS
-from core.studio.library import entries, kind_of
+from core.studio.library import Entry, entries, kind_of
 from core.studio.workspace import ASSETS, Workspace
 
 BUNDLED = "miniature-sd15"
@@ -24,11 +24,16 @@ class Choice:
     path: Path
 
 
-def list_bases(workspace: Workspace) -> list[Choice]:
-    """The bundled miniatures, the models of the workspace, and those of the library's folders."""
-    found = [Choice(folder.name, folder) for folder in sorted(ASSETS.glob("miniature-*"), key=_newcomers_first)]
-    added = [entry for entry in entries(workspace) if entry.kind == "model" and entry.source != "bundled"]
-    return [*found, *(Choice(entry.name, entry.path) for entry in added)]
+def list_bases(workspace: Workspace, found: list[Entry] | None = None) -> list[Choice]:
+    """The bundled miniatures, the models of the workspace, and those of the library's folders.
+
+    Args:
+        found: `entries(workspace)`, where they are known already; here and in the other lists.
+    """
+    bundled = [Choice(folder.name, folder) for folder in sorted(ASSETS.glob("miniature-*"), key=_newcomers_first)]
+    found = entries(workspace) if found is None else found
+    added = [entry for entry in found if entry.kind == "model" and entry.source != "bundled"]
+    return [*bundled, *(Choice(entry.name, entry.path) for entry in added)]
 
 
 def _newcomers_first(folder: Path) -> tuple[bool, str]:
@@ -71,9 +76,10 @@ def find_base(workspace: Workspace, name: str) -> Path:
     return path
 
 
-def list_offsets(workspace: Workspace, family: str = "") -> list[Choice]:
+def list_offsets(workspace: Workspace, family: str = "", found: list[Entry] | None = None) -> list[Choice]:
     """Bundled offsets, those of runs newest first, then files; of one family and of unknown ones where it is given."""
-    found = [entry for entry in entries(workspace) if entry.kind in ("offset", "weights")]
+    found = entries(workspace) if found is None else found
+    found = [entry for entry in found if entry.kind in ("offset", "weights")]
     order = {"bundled": 0, "run": 1, "workspace": 2}
     found.sort(key=lambda entry: order.get(entry.source, 3))
     return [Choice(e.name, e.path) for e in found if not family or e.family in ("", family)]
@@ -105,9 +111,10 @@ def find_offset(workspace: Workspace, name: str) -> Path | None:
     return path
 
 
-def list_controls(workspace: Workspace, family: str = "") -> list[Choice]:
+def list_controls(workspace: Workspace, family: str = "", found: list[Entry] | None = None) -> list[Choice]:
     """ControlNets and T2I-Adapters of the workspace and the library's folders."""
-    found = [entry for entry in entries(workspace) if entry.kind == "control"]
+    found = entries(workspace) if found is None else found
+    found = [entry for entry in found if entry.kind == "control"]
     return [Choice(e.name, e.path) for e in found if not family or e.family in ("", family)]
 
 

@@ -331,6 +331,11 @@ class Kept:
     path: Path
     built_in: bool
 
+    @property
+    def key(self) -> str:
+        """What tells it from every other: the file's name, with the family's folder before it where it is built in."""
+        return f"{self.path.parent.name}/{self.path.stem}" if self.built_in else self.path.stem
+
 
 def list_presets(workspace: Workspace) -> list[Kept]:
     """The person's own, then the built-in ones; files that are no presets are passed over."""
@@ -352,7 +357,7 @@ def find_preset(workspace: Workspace, name: str) -> Kept:
         StudioError: there is none.
     """
     for kept in list_presets(workspace):
-        if name in (kept.name, kept.path.stem):
+        if name in (kept.name, kept.key):
             return kept
     raise StudioError(f"There is no preset “{name[:80]}”.", "See the list of presets.")
 

@@ -117,6 +117,8 @@ def _train(run: Run, cpu: bool, signalled: list[int], journal: Journal | None) -
         import torch
 
         from core.families import get
+        from core.families.full_size import decode_in_tiles
+        from core.studio.memory import architecture
         from core.studio.tools import load_base
         from core.training.loop import train
 
@@ -125,6 +127,8 @@ def _train(run: Run, cpu: bool, signalled: list[int], journal: Journal | None) -
         family = get(family_of_base(base))
         half = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[config.precision]
         pipe = load_base(base, dtype=torch.float32 if config.weights == "full" else half)
+        if architecture(base):
+            decode_in_tiles(pipe.vae)  # previews must not need more than the steps
         prompts = prompts_of(base, config.prompts_file)
         shown = config.preview_prompts or tuple(prompts[:4])
         preview = preview_of(pipe, family, config, shown, stop) if shown else None

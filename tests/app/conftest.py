@@ -34,9 +34,9 @@ def chromium() -> str:
 class Studio:
     """A running studio: its address, its workspace, and how long it took to answer."""
 
-    def __init__(self, workspace: Path) -> None:
+    def __init__(self, workspace: Path, **extra: str) -> None:
         self.workspace = workspace
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **extra}
         environment.pop("SPACE_ID", None)
         began = time.monotonic()
         command = [

@@ -1,11 +1,13 @@
 """The command line: help everywhere, JSON where results are, dry runs that do nothing, one sentence for each fault."""
 
 import json
+import shutil
 
 import pytest
 
 from app.cli import main
 from core.generation.media import read_png
+from core.studio.workspace import ASSETS
 
 TINY = ["steps=2", "batch_size=2", "pool_size=2", "rank=2", "preview_every=0", "ddim_grid=4", "rollout_steps=1"]
 
@@ -100,3 +102,15 @@ def test_an_input_picture_on_the_command_line(tmp_path, capsys):
     ):
         assert main(["compare", *space, *more]) == 1
         assert said in capsys.readouterr().err
+
+
+def test_a_memory_profile_fits_the_settings_and_what_is_set_goes_before_it(space, capsys, tmp_path):
+    shutil.copytree(ASSETS / "configs" / "sdxl", tmp_path / "mine")
+    command = ["train", "--base", str(tmp_path / "mine"), "--memory-profile", "8", "--dry-run", "--json", *space]
+    assert main(command) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["gradient_checkpointing"] and told["precision"] == "bf16" and told["batch_size"] < 16
+    assert main([*command, "--set", "batch_size=1"]) == 0
+    assert json.loads(capsys.readouterr().out)["batch_size"] == 1
+    assert main(["train", "--memory-profile", "9", "--dry-run", *space]) == 1
+    assert "no memory profile “9”" in capsys.readouterr().err

@@ -1,9 +1,5 @@
 """The library: what is found, what is not looked at, and what the file commands write."""
 
-import hashlib
-import http.server
-import json
-import threading
 from pathlib import Path
 
 import pytest
@@ -17,6 +13,7 @@ from core.studio import hub, library, tools
 from core.studio.bases import family_of_base, find_base, list_offsets
 from core.studio.workspace import Workspace
 from tests.families.test_conformance import random_offset
+from tests.hub_stand_in import serving
 
 
 @pytest.fixture(scope="module")
@@ -113,73 +110,16 @@ def test_extract_merge_and_convert_write_what_they_say(workspace, files, tmp_pat
         tools.merge(workspace, str(files / "a.safetensors"), scale=99, base=base)
 
 
-class Hub(http.server.BaseHTTPRequestHandler):
-    """A stand-in for the Hub's API on this machine."""
-
-    files: dict[str, bytes] = {}
-    sha = "0123456789abcdef0123456789abcdef01234567"
-    status = 200
-    posted: list[bytes] = []
-
-    def log_message(self, *args):
-        pass
-
-    def answer(self, status, body=b"", **headers):
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def do_HEAD(self):
-        self.do_GET()
-
-    def do_GET(self):
-        if self.status != 200:
-            return self.answer(self.status, b"{}", **({"X-Error-Code": "GatedRepo"} if self.status == 403 else {}))
-        if self.path.startswith("/api/models/"):
-            siblings = [{"rfilename": name, "size": len(data)} for name, data in self.files.items()]
-            told = {"id": "a/b", "sha": self.sha, "siblings": siblings, "tags": [], "private": False}
-            return self.answer(200, json.dumps(told).encode(), Content_Type="application/json")
-        name = self.path.split("/resolve/")[-1].split("/", 1)[-1].split("?")[0]
-        if name not in self.files:
-            return self.answer(404, b"", X_Error_Code="EntryNotFound")
-        return self.answer(
-            200, self.files[name], ETag=f'"{hashlib.sha1(self.files[name]).hexdigest()}"', X_Repo_Commit=self.sha
-        )
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.posted.append(body)
-        if self.path.endswith("/create"):
-            return self.answer(
-                200, json.dumps({"url": "https://huggingface.co/a/b"}).encode(), Content_Type="application/json"
-            )
-        if "/preupload/" in self.path:
-            asked = json.loads(body)["files"]
-            told = {"files": [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in asked]}
-            return self.answer(200, json.dumps(told).encode(), Content_Type="application/json")
-        told = {"commitUrl": f"https://huggingface.co/a/b/commit/{self.sha}", "commitOid": self.sha}
-        return self.answer(200, json.dumps(told).encode(), Content_Type="application/json")
-
-
 @pytest.fixture
-def stand_in(monkeypatch):
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setenv("HF_ENDPOINT", address)
-    monkeypatch.setenv("HF_TOKEN", "hf_secretsecretsecret")
+def stand_in(monkeypatch, tmp_path):
     import huggingface_hub.constants as constants
 
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(Hub, "files", {})
-    monkeypatch.setattr(Hub, "status", 200)
-    monkeypatch.setattr(Hub, "posted", [])
-    yield Hub
-    server.shutdown()
+    with serving() as (hub_class, address):
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        monkeypatch.setenv("HF_TOKEN", "hf_secretsecretsecret")
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+        yield hub_class
 
 
 def test_a_model_is_fetched_pinned_by_commit_safetensors_alone(workspace, stand_in, model):

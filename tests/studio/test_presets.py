@@ -262,3 +262,9 @@ def test_a_video_carries_its_settings_in_its_container_and_beside_it(tmp_path):
     (tmp_path / "x.mp4").write_bytes(b"no video")
     with pytest.raises(StudioError, match="not a readable video"):
         read_mp4(tmp_path / "x.mp4")
+
+
+def test_every_preset_is_found_by_its_key(workspace):
+    kept = list_presets(workspace)
+    assert len({k.key for k in kept}) == len(kept)
+    assert [find_preset(workspace, k.key).path for k in kept] == [k.path for k in kept]
