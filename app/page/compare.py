@@ -14,9 +14,9 @@ import gradio as gr
 from app.page import diagram, history
 from app.page.fields import Fields
 from app.page.form import make_form, make_results, painted
-from app.page.text import t
+from app.page.text import say, t
 from app.page.views import flicker, players
-from app.page.words import fault, progress
+from app.page.words import cost_line, fault, progress
 from core.errors import StudioError
 from core.studio.bases import list_bases, start_values
 from core.studio.engine import Engine, Note, Sampling, Saved, Waiting, describe_settings
@@ -86,8 +86,11 @@ def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> 
 
     def names_of(comparison: Any) -> list[str]:
         return [
-            "without NPO",
-            *(f"with NPO, β {c.beta:g}" if len(comparison.columns) > 2 else "with NPO" for c in comparison.columns[1:]),
+            say("without NPO"),
+            *(
+                say("with NPO, β {beta:g}", beta=c.beta) if len(comparison.columns) > 2 else say("with NPO")
+                for c in comparison.columns[1:]
+            ),
         ]
 
     outputs = [parts[name] for name in ("status", "sides", "pair", "flicker", "which", "told")]
@@ -108,7 +111,9 @@ def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> 
                 for column, name in enumerate(names):
                     place = (column, pair_seed)
                     if place in done or place in rough:
-                        shown.append((done.get(place, rough.get(place)), f"{name} · seed {pair_seed}"))
+                        shown.append(
+                            (done.get(place, rough.get(place)), say("{name} · seed {seed}", name=name, seed=pair_seed))
+                        )
             return shown
 
         try:
@@ -116,13 +121,16 @@ def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> 
             names = names_of(comparison)
             for event in engine.compare(comparison, cancelled=flag.is_set):
                 if isinstance(event, Waiting):
-                    yield (progress(event.reason, 0), *[keep] * 8)
+                    yield (progress(say(event.reason, name=event.name), 0), *[keep] * 8)
                 elif isinstance(event, Sampling):
                     places = [(column, s) for column in event.columns for s in comparison.seeds]
                     rough |= {place: _enlarged(image) for place, image in zip(places, event.images, strict=False)}
                     if event.step % 3 == 1 or event.step == event.steps:
-                        left = f", {event.seconds_left:.0f} s left, {event.rate:.1f} steps/s" if event.step > 1 else ""
-                        text = f"Step {event.step} of {event.steps}{left}"
+                        text = say("Step {step} of {steps}", step=event.step, steps=event.steps)
+                        if event.step > 1:
+                            text += say(
+                                ", {left:.0f} s left, {rate:.1f} steps/s", left=event.seconds_left, rate=event.rate
+                            )
                         gallery = gr.Gallery(value=cells(), columns=min(4, len(names)))
                         yield (progress(text, event.step / event.steps), gallery, *[keep] * 7)
                 elif isinstance(event, Saved):
@@ -137,14 +145,22 @@ def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> 
             return
         groups = _groups(saved, comparison.seeds)
         records = [[(str(s.path), str(s.picture), names[s.column], s.settings) for s in group] for group in groups]
-        text = f"Done. {comparison.columns[1].label()} beside plain CFG at the same ω. {' '.join(notes)}"
+        text = say(
+            "Done. {what} beside plain CFG at the same ω. {notes}",
+            what=comparison.columns[1].label(),
+            notes=" ".join(notes),
+        )
         if flag.is_set():
-            text = "Stopped; what was finished is kept."
+            text = say("Stopped; what was finished is kept.")
         following = {"next": comparison.seeds[-1] + 1, "random": random.randrange(2**31)}.get(mode, keep)
         yield (
             text,
             gr.Gallery(
-                value=[(p, f"{name} · seed {told['seed']}") for group in records for p, _, name, told in group],
+                value=[
+                    (p, say("{name} · seed {seed}", name=name, seed=told["seed"]))
+                    for group in records
+                    for p, _, name, told in group
+                ],
                 columns=min(4, len(names)),
             ),
             _both(records[0]),
@@ -153,7 +169,7 @@ def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> 
             describe_settings(records[0][-1][3]),
             records,
             following,
-            engine.estimate(comparison),
+            cost_line(engine.estimate(comparison)),
         )
 
     def show_pair(number: float, records: list[Any]) -> tuple[Any, Any]:
@@ -178,7 +194,7 @@ def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> 
             found = resolve(engine.workspace, read_preset(Path(path)))
         except StudioError as error:
             return [fault(error), None, *[gr.skip()] * len(controls)]
-        said = " ".join(("The settings of the file are in the form.", *found.missing))
+        said = " ".join((say("The settings of the file are in the form."), *found.missing))
         return [said, None, *fields.fill(engine, found.values)]
 
     def base_changed(name: str) -> list[Any]:
@@ -189,7 +205,7 @@ def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> 
 
     def estimate(betas: str, *given: Any) -> Any:
         try:
-            return engine.estimate(columns_of(comparison_of(fields.read(given)), betas))
+            return cost_line(engine.estimate(columns_of(comparison_of(fields.read(given)), betas)))
         except StudioError:
             return gr.skip()
 
@@ -244,7 +260,7 @@ def opened_by_link(engine: Engine, fields: Fields, link: str) -> list[Any]:
         return [fault(error), *[gr.skip()] * len(fields.controls)]
     from html import escape
 
-    said = f"The link's preset “{escape(preset.name or 'without a name')}” is in the form. Press Render to see it."
+    said = say("The link's preset “{name}” is in the form. Press Render to see it.", name=escape(preset.name or ""))
     return [" ".join((said, *(escape(text) for text in found.missing))), *fields.fill(engine, found.values)]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from app.page.text import say
 from app.page.words import duration, facts, fault, progress
 from core.errors import StudioError
 from core.events import (
@@ -37,25 +38,30 @@ def status_line(run: Run, events: list[TrainEvent]) -> str:
     started = next((e for e in reversed(events) if isinstance(e, RunStarted)), None)
     drawn = next((e for e in reversed(events) if isinstance(e, PoolProgress)), None)
     step = done.step if done else 0
-    text = f"{run.id}: {status}, step {step} of {config.steps}"
+    text = say("{run}: {status}, step {step} of {steps}", run=run.id, status=say(status), step=step, steps=config.steps)
     if status == "running" and not done:
-        text = f"{run.id}: drawing own samples, {drawn.done} of {drawn.total}" if drawn else f"{run.id}: loading"
+        text = say("{run}: loading", run=run.id)
+        if drawn:
+            text = say("{run}: drawing own samples, {done} of {total}", run=run.id, done=drawn.done, total=drawn.total)
     share = step / config.steps if done or not drawn else drawn.done / drawn.total
     pairs: list[tuple[str, str]] = []
     if done:
-        pairs = [("loss", f"{done.loss:.4g}"), ("pace", f"{done.rate:.2f} steps/s")]
+        pairs = [(say("loss"), f"{done.loss:.4g}"), (say("pace"), say("{rate:.2f} steps/s", rate=done.rate))]
         if status == "running" and done.rate:
-            pairs.append(("left", duration((config.steps - step) / done.rate)))
-        pairs += [("memory", f"{done.memory / 2**30:.2f} GiB"), ("learning rate", f"{done.learning_rate:.2g}")]
+            pairs.append((say("left"), duration((config.steps - step) / done.rate)))
+        pairs += [
+            (say("memory"), f"{done.memory / 2**30:.2f} GiB"),
+            (say("learning rate"), f"{done.learning_rate:.2g}"),
+        ]
     if started:
-        pairs.append(("row-forwards a sample", f"{started.row_forwards_per_sample:g}"))
+        pairs.append((say("row-forwards a sample"), f"{started.row_forwards_per_sample:g}"))
     parts = [progress(text, share), facts(pairs)]
     failed = next((e for e in reversed(events) if isinstance(e, RunFailed)), None)
     if failed and status == "failed":
         parts.append(fault(StudioError(failed.message, failed.remedy)))
     notice = next((e for e in reversed(events) if isinstance(e, Notice)), None)
     if notice:
-        parts.append(facts([("note", notice.message)]))
+        parts.append(facts([(say("note"), notice.message)]))
     return "".join(parts)
 
 
@@ -66,7 +72,7 @@ def preview_pictures(run: Run, events: list[TrainEvent]) -> list[tuple[Any, str]
         return []
     shown = []
     for plain, guided in zip(newest.plain, newest.guided, strict=True):
-        for name, label in ((plain, "without"), (guided, f"with, step {newest.step}")):
+        for name, label in ((plain, say("without")), (guided, say("with, step {step}", step=newest.step))):
             if (run.folder / name).is_file():
                 shown.append((str(run.folder / name), label))
     return shown

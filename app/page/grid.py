@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from app.page.compare import CompareTab, Stops
-from app.page.text import t
+from app.page.text import say, t
 from app.page.words import fault, progress
 from core.errors import StudioError
 from core.studio.engine import Engine, Sampling, Waiting
@@ -40,9 +40,8 @@ def heat_map(done: list[Cell], x: Axis, y: Axis, page: int) -> str:
         f"<tr><th>{escape(str(value if value is not None else ''))}</th>{''.join(cell(i, j) for i in range(len(x.values)))}</tr>"
         for j, value in enumerate(y.values)
     )
-    title = f"preference by the bundled judge, 0 to 1 · across: {escape(x.name)}" + (
-        f" · down: {escape(y.name)}" if y.name else ""
-    )
+    title = say("preference by the bundled judge, 0 to 1 · across: {axis}", axis=escape(x.name))
+    title += say(" · down: {axis}", axis=escape(y.name)) if y.name else ""
     return f'<table class="heat"><caption>{title}</caption><tr><th></th>{head}</tr>{rows}</table>'
 
 
@@ -109,19 +108,33 @@ def build(engine: Engine, compare: CompareTab) -> dict[str, Any]:
 
             for event in render_grid(engine, values, x, y, pages, cancelled=flag.is_set):
                 if isinstance(event, Waiting):
-                    yield (progress(event.reason, 0), keep, keep, keep, keep)
+                    yield (progress(say(event.reason, name=event.name), 0), keep, keep, keep, keep)
                 elif isinstance(event, Sampling):
                     if event.step % 5 == 0:
                         share = (len(done) + event.step / event.steps) / max(1, total)
-                        yield (progress(f"{len(done)} of {total} cells", min(1.0, share)), keep, keep, keep, keep)
+                        yield (
+                            progress(say("{done} of {total} cells", done=len(done), total=total), min(1.0, share)),
+                            keep,
+                            keep,
+                            keep,
+                            keep,
+                        )
                 elif isinstance(event, Cell):
                     done.append(event)
                     if len(done) % max(1, len(x.values)) == 0:
                         pictures, told, map_ = gallery()
-                        yield (progress(f"{len(done)} of {total} cells", len(done) / total), pictures, keep, told, map_)
+                        yield (
+                            progress(say("{done} of {total} cells", done=len(done), total=total), len(done) / total),
+                            pictures,
+                            keep,
+                            told,
+                            map_,
+                        )
                 elif isinstance(event, Sheet):
                     pictures, told, map_ = gallery()
-                    said = f"Done: {len(done)} of {total} cells, kept in the outputs folder."
+                    said = say(
+                        "Done: {done} of {total} cells, kept in the outputs folder.", done=len(done), total=total
+                    )
                     yield (said, pictures, [str(path) for path in event.paths], told, map_)
         except StudioError as error:
             yield (fault(error), keep, keep, keep, keep)

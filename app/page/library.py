@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.page.text import t
+from app.page.text import say, t
 from app.page.words import facts, fault, progress
 from core.errors import StudioError
 from core.studio import hub, library, tools
@@ -115,14 +115,16 @@ def build(engine: Engine) -> dict[str, Any]:
                 library.remove_folder(workspace, (where or "").strip())
         except StudioError as error:
             return fault(error), gr.skip(), gr.skip()
-        return facts([("folder", f.name) for f in library.folders(workspace)]), rows(), offsets()
+        return facts([(say("folder"), f.name) for f in library.folders(workspace)]), rows(), offsets()
 
     def get(repo_id: str, wanted: str) -> Iterator[tuple[Any, Any]]:
         try:
             for step in hub.fetch_model(workspace, (repo_id or "").strip(), (wanted or "").strip() or None):
-                text = f"{step.done / 1e6:.0f} of {step.total / 1e6:.0f} MB {step.file}"
+                text = (
+                    say("{done:.0f} of {total:.0f} MB", done=step.done / 1e6, total=step.total / 1e6) + f" {step.file}"
+                )
                 yield progress(text, step.done / max(1, step.total)), gr.skip()
-            yield facts([("fetched", step.folder.name if step.folder else "")]), rows()
+            yield facts([(say("fetched"), step.folder.name if step.folder else "")]), rows()
         except StudioError as error:
             yield fault(error), gr.skip()
 

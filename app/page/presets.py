@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from app.page.compare import CompareTab
-from app.page.text import t
+from app.page.text import say, t
 from app.page.words import fault
 from core.errors import StudioError
 from core.studio import hub
@@ -49,9 +49,10 @@ def describe(preset: Preset, changes: list[tuple[str, str, str]], missing: tuple
             f"<tr><td>{escape(key)}</td><td>{escape(now[:80])}</td><td><b>{escape(then[:80])}</b></td></tr>"
             for key, now, then in changes
         )
-        parts.append(f"<table class='changes'><tr><th>would change</th><th>now</th><th>then</th></tr>{rows}</table>")
+        head = "".join(f"<th>{say(text)}</th>" for text in ("would change", "now", "then"))
+        parts.append(f"<table class='changes'><tr>{head}</tr>{rows}</table>")
     else:
-        parts.append("<p>Compare is set like this already.</p>")
+        parts.append(f"<p>{say('Compare is set like this already.')}</p>")
     for told in preset.evidence or []:
         source = f" <i>{escape(told.source)}</i>" if told.source else ""
         parts.append(f"<p><b>{escape(told.kind)}</b>: {escape(told.text)}{source}</p>")
@@ -144,7 +145,7 @@ def build(engine: Engine, compare: CompareTab, *, keeps: bool = True) -> dict[st
             return [fault(error), gr.skip(), gr.skip(), *fields.fill(engine, {})]
         if found is None:
             return [t("Choose a preset first."), gr.skip(), gr.skip(), *[gr.skip()] * len(fields.controls)]
-        said = " ".join(("Applied. Press Render to see it.", *(escape(text) for text in found.missing)))
+        said = " ".join((say("Applied. Press Render to see it."), *(escape(text) for text in found.missing)))
         return [said, said, gr.Tabs(selected="compare"), *fields.fill(engine, found.values)]
 
     def keep(title: str, text: str, who: str, over: bool, *given: Any) -> tuple[Any, ...]:
@@ -191,7 +192,7 @@ def build(engine: Engine, compare: CompareTab, *, keeps: bool = True) -> dict[st
             preset = parse_preset(text, repo_id)
         except StudioError as error:
             return fault(error), gr.skip(), gr.skip(), gr.skip()
-        said = f"Pulled at commit {commit[:12]}; not saved yet."
+        said = say("Pulled at commit {commit}; not saved yet.", commit=commit[:12])
         return said, view(preset, given), preset.to_json(), _file_of(preset)
 
     def publish(repo_id: str, text: str) -> Any:
@@ -200,7 +201,7 @@ def build(engine: Engine, compare: CompareTab, *, keeps: bool = True) -> dict[st
             commit = hub.push_preset(hub.check_repo_id((repo_id or "").strip()), preset.to_json(), card_of(preset))
         except StudioError as error:
             return fault(error)
-        return f"Pushed: commit {commit[:12]}."
+        return say("Pushed: commit {commit}.", commit=commit[:12])
 
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     seen = [status, shown, current, export]

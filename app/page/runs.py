@@ -11,7 +11,7 @@ import gradio as gr
 import pandas as pd
 
 from app.page.curves import loss_table, preview_pictures, status_line
-from app.page.text import t
+from app.page.text import say, t
 from app.page.words import fault
 from core.errors import StudioError
 from core.studio.engine import Engine
@@ -22,8 +22,20 @@ def run_choices(engine: Engine) -> list[tuple[str, str]]:
     """Each run as a line to read and its id."""
     lines = []
     for run in list_runs(engine.workspace):
-        loss = "" if run.loss is None else f", loss {run.loss:.4g}"
-        lines.append((f"{run.id} · {run.status} · step {run.step}/{run.steps}{loss} · {run.base}", run.id))
+        loss = "" if run.loss is None else say(", loss {loss:.4g}", loss=run.loss)
+        lines.append(
+            (
+                say(
+                    "{run} · {status} · step {step}/{steps}",
+                    run=run.id,
+                    status=say(run.status),
+                    step=run.step,
+                    steps=run.steps,
+                )
+                + f"{loss} · {run.base}",
+                run.id,
+            )
+        )
     return lines
 
 

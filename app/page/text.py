@@ -1,6 +1,7 @@
 """Every text of the page in one place: English as it stands in the code, Chinese here. The browser's language decides.
 
-What the engine says, errors and progress, is English.
+Sentences with figures in them are made by the server, in the language the request asks for. What goes wrong is told by the
+engine, in English.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import gradio as gr
+from gradio.context import LocalContext
 
 CHINESE: dict[str, str] = {
     "Prompt": "提示词",
@@ -250,6 +252,75 @@ CHINESE: dict[str, str] = {
 }
 """English text to Chinese."""
 
+SAID: dict[str, str] = {
+    "Waiting for the rendering before this one.": "正在等待前一次生成。",
+    "Waiting for another studio on this workspace.": "正在等待使用此工作区的另一个程序。",
+    "Loading {name}.": "正在加载 {name}。",
+    "without NPO": "不用 NPO",
+    "with NPO": "使用 NPO",
+    "with NPO, β {beta:g}": "使用 NPO，β {beta:g}",
+    "{name} · seed {seed}": "{name} · 种子 {seed}",
+    "Step {step} of {steps}": "第 {step} 步，共 {steps} 步",
+    ", {left:.0f} s left, {rate:.1f} steps/s": "，剩余 {left:.0f} 秒，每秒 {rate:.1f} 步",
+    "Done. {what} beside plain CFG at the same ω. {notes}": "完成。{what}，与相同 ω 的普通 CFG 并排。{notes}",
+    "Stopped; what was finished is kept.": "已停止；完成的部分已保留。",
+    "The settings of the file are in the form.": "文件中的设置已填入表单。",
+    "The link's preset “{name}” is in the form. Press Render to see it.": "链接中的预设“{name}”已填入表单。请按“生成”查看。",
+    "{rows:,} row-forwards": "{rows:,} 次行前向",
+    "the time is known after the first rendering of this size": "该尺寸首次生成后即可预估时间",
+    "about {seconds:.1f} s": "约 {seconds:.1f} 秒",
+    "memory {used:.1f} GiB in use, {free:.1f} GiB free": "内存已用 {used:.1f} GiB，可用 {free:.1f} GiB",
+    "{run}: {status}, step {step} of {steps}": "{run}：{status}，第 {step} 步，共 {steps} 步",
+    "{run}: loading": "{run}：正在加载",
+    "{run}: drawing own samples, {done} of {total}": "{run}：正在绘制自身样本，{done} / {total}",
+    "new": "新建",
+    "queued": "排队中",
+    "running": "运行中",
+    "paused": "已暂停",
+    "stopped": "已停止",
+    "finished": "已完成",
+    "failed": "失败",
+    "interrupted": "已中断",
+    "loss": "损失",
+    "pace": "速度",
+    "{rate:.2f} steps/s": "每秒 {rate:.2f} 步",
+    "left": "剩余",
+    "memory": "内存",
+    "learning rate": "学习率",
+    "row-forwards a sample": "每样本行前向",
+    "note": "提示",
+    "without": "不用",
+    "with, step {step}": "使用，第 {step} 步",
+    "{done} of {total} cells": "{done} / {total} 格",
+    "Done: {done} of {total} cells, kept in the outputs folder.": "完成：{done} / {total} 格，保存在输出文件夹中。",
+    "preference by the bundled judge, 0 to 1 · across: {axis}": "内置评判的偏好分，0 到 1 · 横轴：{axis}",
+    " · down: {axis}": " · 纵轴：{axis}",
+    "folder": "文件夹",
+    "{done:.0f} of {total:.0f} MB": "{done:.0f} / {total:.0f} MB",
+    "fetched": "已获取",
+    "would change": "将改变",
+    "now": "现在",
+    "then": "之后",
+    "Compare is set like this already.": "“对比”已是这样的设置。",
+    "Applied. Press Render to see it.": "已应用。请按“生成”查看。",
+    "Pulled at commit {commit}; not saved yet.": "已拉取提交 {commit}；尚未保存。",
+    "Pushed: commit {commit}.": "已推送：提交 {commit}。",
+    ", loss {loss:.4g}": "，损失 {loss:.4g}",
+    "{run} · {status} · step {step}/{steps}": "{run} · {status} · 第 {step}/{steps} 步",
+    "row-forwards": "行前向",
+    "about": "约",
+    "disk": "磁盘",
+    "measured in": "测自",
+    "time": "时间",
+    "known after the first run on this base": "在此基础模型上首次训练后可知",
+    "{memory:.1f} GiB and the card's own, computed": "{memory:.1f} GiB，另加显卡自身占用（计算值）",
+    "started": "已开始",
+    "in the queue": "已排队",
+    "already training": "正在训练",
+    "{run}; shown here. Stop it to start another.": "{run}；已在此显示。停止后才能开始另一个。",
+}
+"""What the server says with figures in it: English template to Chinese."""
+
 TRANSLATIONS = gr.I18n(en={text: text for text in CHINESE}, zh=CHINESE)
 
 
@@ -262,3 +333,15 @@ def t(text: str) -> Any:
     if text not in CHINESE:
         raise KeyError(f"no translation of {text!r}")
     return TRANSLATIONS(text)
+
+
+def say(text: str, **values: Any) -> str:
+    """A sentence of `SAID` with its values, in the language of the browser whose request is being answered.
+
+    Raises:
+        KeyError: it has no translation.
+    """
+    chinese = SAID[text]
+    request = LocalContext.request.get(None)
+    wanted = str(getattr(request, "headers", {}).get("accept-language", "")) if request is not None else ""
+    return (chinese if wanted.lower().startswith("zh") else text).format(**values)

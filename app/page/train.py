@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from app.page.curves import loss_table, preview_pictures, status_line
-from app.page.text import t
+from app.page.text import say, t
 from app.page.words import duration, facts, fault
 from core.errors import StudioError
 from core.studio.bases import find_base, list_bases
@@ -129,18 +129,20 @@ def build(engine: Engine) -> TrainTab:
         except StudioError as error:
             return fault(error)
         told = plan_of(engine.workspace, config)
-        pairs = [("row-forwards", f"{told.row_forwards:,.0f}")]
+        pairs = [(say("row-forwards"), f"{told.row_forwards:,.0f}")]
         if told.seconds is not None and told.memory is not None and told.disk is not None:
             pairs += [
-                ("about", duration(told.seconds)),
-                ("memory", f"{told.memory / 2**30:.2f} GiB"),
-                ("disk", f"{told.disk / 2**20:.0f} MiB"),
-                ("measured in", told.like),
+                (say("about"), duration(told.seconds)),
+                (say("memory"), f"{told.memory / 2**30:.2f} GiB"),
+                (say("disk"), f"{told.disk / 2**20:.0f} MiB"),
+                (say("measured in"), told.like),
             ]
         else:
-            pairs.append(("time", "known after the first run on this base"))
+            pairs.append((say("time"), say("known after the first run on this base")))
             if told.memory is not None:
-                pairs.append(("memory", f"{told.memory / 2**30:.1f} GiB and the card's own, computed"))
+                pairs.append(
+                    (say("memory"), say("{memory:.1f} GiB and the card's own, computed", memory=told.memory / 2**30))
+                )
         return facts(pairs)
 
     def choose_recipe(name: str) -> tuple[Any, ...]:
@@ -169,7 +171,7 @@ def build(engine: Engine) -> TrainTab:
             run = start_run(create_run(engine.workspace, config), cpu=engine.cpu)
         except StudioError as error:
             return gr.skip(), gr.skip(), fault(error)
-        return run.id, gr.Timer(active=True), facts([("started", run.id)])
+        return run.id, gr.Timer(active=True), facts([(say("started"), run.id)])
 
     def wait_in_line(base_name: str | None, recipe_name: str, *given: Any) -> tuple[Any, ...]:
         try:
@@ -178,7 +180,7 @@ def build(engine: Engine) -> TrainTab:
         except StudioError as error:
             return gr.skip(), gr.skip(), fault(error)
         running = [summary.id for summary in list_runs(engine.workspace) if summary.status == "running"]
-        return running[0] if running else run.id, gr.Timer(active=True), facts([("in the queue", run.id)])
+        return running[0] if running else run.id, gr.Timer(active=True), facts([(say("in the queue"), run.id)])
 
     def tick(current: str, last: str) -> tuple[Any, ...]:
         if not current:
@@ -252,4 +254,4 @@ def build(engine: Engine) -> TrainTab:
 
 
 def _already(run_id: str) -> str:
-    return facts([("already training", f"{run_id}; shown here. Stop it to start another.")])
+    return facts([(say("already training"), say("{run}; shown here. Stop it to start another.", run=run_id))])

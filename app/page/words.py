@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from html import escape
 
+from app.page.text import say
 from core.errors import StudioError
+from core.studio.engine import Estimate
 
 
 def fault(error: StudioError) -> str:
@@ -22,6 +24,19 @@ def facts(pairs: list[tuple[str, str]]) -> str:
     """Names and figures in a row."""
     cells = "".join(f"<span>{escape(name)} <b>{escape(value)}</b></span>" for name, value in pairs)
     return f'<div class="facts">{cells}</div>'
+
+
+def cost_line(cost: Estimate) -> str:
+    """What a rendering will cost, in a line."""
+    time = say("the time is known after the first rendering of this size")
+    if cost.seconds is not None:
+        time = say("about {seconds:.1f} s", seconds=cost.seconds)
+    parts = (
+        say("{rows:,} row-forwards", rows=cost.row_forwards),
+        time,
+        say("memory {used:.1f} GiB in use, {free:.1f} GiB free", used=cost.used / 2**30, free=cost.free / 2**30),
+    )
+    return " · ".join(parts)
 
 
 def duration(seconds: float) -> str:

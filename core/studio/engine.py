@@ -70,10 +70,21 @@ class CompareSettings:
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """Row-forwards; seconds where this size was rendered before; bytes of memory in use by the studio, and free."""
+
+    row_forwards: int
+    seconds: float | None
+    used: int
+    free: int
+
+
+@dataclass(frozen=True)
 class Waiting:
-    """Another rendering, or the loading of the model, is under way."""
+    """Another rendering, or the loading of the model `name`, is under way; `reason` may have {name} in it."""
 
     reason: str
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -270,7 +281,7 @@ class Engine:
                     told.put(None)
                     return
                 if self._loaded is None or self._loaded[0] != base:
-                    told.put(Waiting(f"Loading {base.name}."))
+                    told.put(Waiting("Loading {name}.", base.name))
                 from core.families import get
                 from core.generation.compare import Cancelled, Comparison, render
 
@@ -326,18 +337,14 @@ class Engine:
     def _key(self, settings: CompareSettings) -> str:
         return f"{settings.base} {settings.height} {settings.width} {settings.frames}"
 
-    def estimate(self, settings: CompareSettings) -> str:
-        """What a comparison will cost: row-forwards, and seconds where this size was rendered before; memory in use."""
+    def estimate(self, settings: CompareSettings) -> Estimate:
+        """What a comparison will cost, as far as it is known before it starts."""
         import psutil
 
         rows = _row_forwards(settings)
-        seconds = self._pace.get(self._key(settings))
-        about = (
-            f"about {rows * seconds:.1f} s" if seconds else "the time is known after the first rendering of this size"
-        )
-        memory = psutil.Process().memory_info().rss / 2**30
-        free = psutil.virtual_memory().available / 2**30
-        return f"{rows:,} row-forwards · {about} · memory {memory:.1f} GiB in use, {free:.1f} GiB free"
+        pace = self._pace.get(self._key(settings))
+        used, free = psutil.Process().memory_info().rss, psutil.virtual_memory().available
+        return Estimate(rows, None if pace is None else rows * pace, used, free)
 
     def _save(self, image: Any, settings: CompareSettings, stamp: str, pipe: Any, family: Any) -> Saved:
         from core.generation.media import contact_sheet, save_mp4, save_png

@@ -207,6 +207,11 @@ def test_a_chinese_browser_reads_chinese(browser, studio):
     page.get_by_role("button", name="生成", exact=True).wait_for(timeout=30_000)
     tabs = [each.inner_text() for each in page.get_by_role("tab").all()]
     assert tabs[:7] == ["对比", "网格", "训练", "模型库", "预设", "运行", "设置"]
+    expect(page.get_by_text("次行前向").first).to_be_visible(timeout=20_000)
+    page.get_by_role("button", name="生成", exact=True).click()
+    page.get_by_text(re.compile(r"^第 \d+ 步，共 25 步")).wait_for(timeout=LONG)
+    page.get_by_text(re.compile("^完成。")).wait_for(timeout=LONG)
+    expect(page.get_by_text("使用 NPO · 种子 1").first).to_be_visible()
     page.get_by_role("tab", name="训练").click()
     expect(page.get_by_text("学习率").first).to_be_visible()
     context.close()

@@ -1,6 +1,5 @@
 """The engine renders, keeps pictures with their settings, and says what is wrong."""
 
-import re
 import subprocess
 import sys
 
@@ -108,7 +107,7 @@ def test_an_input_picture_is_rendered_and_its_hash_and_strength_are_kept(workspa
     saved = [e for e in engine.compare(settings(given=given)) if isinstance(e, Saved)]
     told = read_png(saved[-1].path)
     assert told["strength"] == 0.5 and len(told["input_sha256"]) == 64 and told["inpainted"] is False
-    rows = int(re.match(r"[\d,]+", engine.estimate(settings(given=given, steps=20))).group().replace(",", ""))
+    rows = engine.estimate(settings(given=given, steps=20)).row_forwards
     assert rows == 2 * 2 * 10 * len(settings().seeds)
 
 
