@@ -46,6 +46,7 @@ from core.evaluation.world.video import (
 from core.families import get
 from core.generation.compare import Comparison, render
 from core.method.guidance import GuidanceWeights
+from core.offsets.offset import load_low_rank
 
 CHANNELS, TOKENS, TEXT_WIDTH, SPOILT = 12, 14, 96, 0.35
 
@@ -336,20 +337,32 @@ def assemble(denoiser: Path, work: Path, omega: float, name: str = "miniature-co
     measure(pipe, omega, 200)
 
 
-def measure(pipe: Any, omega: float, count: int) -> dict[str, float]:
-    """Accuracy and cleanliness of `count` samples on prompts of another seed, 25 steps."""
+def measure(pipe: Any, omega: float, count: int, beta: float = 0.0, negative: Any = None) -> list[dict[str, Any]]:
+    """What the judge says of `count` samples on prompts of another seed, 25 steps: plain guidance, and with an offset
+    the same seeds with it and the paired differences with bootstrap intervals of 95 %."""
     family, judge = get("cogvideox"), VideoJudge.load(asset("judge"))
-    scores = []
+    plain = GuidanceWeights(omega=omega)
+    columns = (plain,) if negative is None else (plain, GuidanceWeights(omega=omega, beta=beta))
+    scores: list[list[Any]] = [[] for _ in columns]
     for index, prompt in enumerate(sample_prompts(count, seed=13)):
-        comparison = Comparison(prompt=prompt, seeds=(index,), columns=(GuidanceWeights(omega=omega),), steps=25)
-        frames = render(pipe, family, comparison)[0].frames
-        video = torch.stack([torch.from_numpy(np.array(frame)).movedim(-1, 0) for frame in frames]).float() / 127.5 - 1
-        scores.append(judge.score(video[None], [parse(prompt)]))
-    told = {
-        name: round(float(torch.cat([getattr(s, name) for s in scores]).mean()), 3)
-        for name in ("accuracy", "whole", "cleanliness")
-    }
-    print(json.dumps({"omega": omega, "prompts": count, **told}), flush=True)
+        comparison = Comparison(prompt=prompt, seeds=(index,), columns=columns, steps=25)
+        for place, made in enumerate(render(pipe, family, comparison, negative=negative)):
+            frames = torch.stack([torch.from_numpy(np.array(frame)).movedim(-1, 0) for frame in made.frames])
+            scores[place].append(judge.score(frames.float()[None] / 127.5 - 1, [parse(prompt)]))
+    names = ("accuracy", "whole", "cleanliness")
+    found = [{name: torch.cat([getattr(s, name) for s in column]) for name in names} for column in scores]
+    told: list[dict[str, Any]] = []
+    for weights, values in zip(columns, found, strict=True):
+        means = {name: round(float(values[name].mean()), 3) for name in names}
+        told.append({"omega": omega, "beta": weights.beta, "prompts": count, **means})
+    if negative is not None:
+        picks = torch.randint(0, count, (2000, count), generator=torch.Generator().manual_seed(0))
+        for name in names:
+            difference = found[1][name] - found[0][name]
+            low, high = difference[picks].mean(1).quantile(torch.tensor([0.025, 0.975])).tolist()
+            told[1][f"{name}_difference"] = [round(float(difference.mean()), 3), round(low, 3), round(high, 3)]
+    for line in told:
+        print(json.dumps(line), flush=True)
     return told
 
 
@@ -372,6 +385,8 @@ def main() -> None:
     scored = commands.add_parser("measure")
     scored.add_argument("--omega", type=float, nargs="+", default=[0.0, 1.0, 2.0, 3.0, 5.0])
     scored.add_argument("--count", type=int, default=100)
+    scored.add_argument("--beta", type=float, default=1.0)
+    scored.add_argument("--negative", type=Path, help="an offset, to be compared with plain guidance")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.command == "vae":
@@ -383,7 +398,8 @@ def main() -> None:
     else:
         pipe = get("cogvideox").load(asset("miniature-cogvideox"))
         for omega in options.omega:
-            measure(pipe, omega, options.count)
+            negative = load_low_rank(options.negative, family="cogvideox") if options.negative else None
+            measure(pipe, omega, options.count, options.beta, negative)
 
 
 if __name__ == "__main__":
