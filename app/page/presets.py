@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from html import escape
 from pathlib import Path
@@ -221,8 +222,10 @@ def build(engine: Engine, compare: CompareTab, *, keeps: bool = True) -> dict[st
 
 
 def _file_of(preset: Preset) -> Any:
-    """The preset as a file to download."""
-    folder = Path(tempfile.mkdtemp(prefix="preset-"))
+    """The preset as a file to download; the same preset is the same file, so that choosing leaves no litter."""
+    mark = hashlib.sha256(preset.to_json().encode()).hexdigest()[:16]
+    folder = Path(tempfile.gettempdir()) / f"self-npo-preset-{mark}"
+    folder.mkdir(exist_ok=True)
     path = folder / f"{slug(preset.name or 'preset')}.json"
     path.write_text(preset.to_json(), encoding="utf-8")
     return gr.DownloadButton(value=str(path))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import threading
 import time
@@ -215,7 +216,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.check:
         for checkpointing in (False, True):
-            print(json.dumps(check("sd15", options.batch, checkpointing)), flush=True)
+            # a process each: what one has freed would hide what the next takes
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                print(json.dumps(pool.apply(check, ("sd15", options.batch, checkpointing))), flush=True)
         return
     rows = []
     for row in table():

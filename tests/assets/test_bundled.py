@@ -95,3 +95,23 @@ def test_compare_opens_with_values_that_can_be_rendered(folder):
     assert told["negative"] in {file.stem for file in OFFSETS}
     if detect(folder) != "cogvideox":
         assert parse(told["prompt"])
+
+
+@torch.no_grad()
+def test_the_video_judge_reads_clean_renderings_and_the_moving_miniature_heeds_its_prompts():
+    import numpy as np
+
+    from core.evaluation.video_judge import VideoJudge
+    from core.evaluation.world import video as moving
+
+    judge, rng = VideoJudge.load(ASSETS / "judge"), np.random.default_rng(99)
+    scenes = [moving.sample_video(rng) for _ in range(64)]
+    assert judge.score(moving.render_video(scenes) * 2 - 1, [s.attributes for s in scenes]).accuracy.mean() > 0.85
+    family = get("cogvideox")
+    moving_pipe, found = family.load(ASSETS / "miniature-cogvideox"), []
+    for seed, prompt in enumerate(moving.sample_prompts(12, seed=21)):
+        wanted = Comparison(prompt=prompt, seeds=(seed,), columns=(GuidanceWeights(omega=3.0),), steps=15)
+        frames = render_pairs(moving_pipe, family, wanted)[0].frames
+        told = torch.stack([torch.from_numpy(np.array(frame)).movedim(-1, 0) for frame in frames]).float() / 127.5 - 1
+        found.append(float(judge.score(told[None], [moving.parse(prompt)]).accuracy))
+    assert sum(found) / len(found) > 0.65
