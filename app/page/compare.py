@@ -227,6 +227,17 @@ def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> 
         control.change(None, three, [other["diagram"], other["scale"]], js=diagram.DRAW, api_visibility="private")
     for control in fields.all():
         control.change(None, fields.all(), None, js=KEEP, api_visibility="private")
+
+    def arrived(picture: Any) -> str:
+        """The editor sends what is in it when it has come to rest; until then a rendering does not have it."""
+        image, mask = painted(picture)
+        if image is None:
+            return ""
+        told = say("Rendering begins from this picture, {width} x {height}.", width=image.width, height=image.height)
+        return told if mask is None else say("Only what is painted over is drawn anew.")
+
+    seen = other["picture"]
+    gr.on([seen.change, seen.input, seen.upload], arrived, seen, other["arrived"], **private)
     forecast = (estimate, [other["betas"], *fields.all()], other["estimate"])
     for name in ("images", "steps", "height", "width", "base"):
         controls[name].change(*forecast, **private)

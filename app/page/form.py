@@ -121,6 +121,7 @@ def make_form(engine: Engine, values: Mapping[str, Any]) -> tuple[Fields, dict[s
             height=300,
             elem_id="input-image",
         )
+        other["arrived"] = gr.HTML("", elem_classes="scale-note", padding=False, elem_id="arrived")
         strength = gr.Slider(
             0.05,
             1,

@@ -256,6 +256,8 @@ SAID: dict[str, str] = {
     "Waiting for the rendering before this one.": "正在等待前一次生成。",
     "Waiting for another studio on this workspace.": "正在等待使用此工作区的另一个程序。",
     "Loading {name}.": "正在加载 {name}。",
+    "Rendering begins from this picture, {width} x {height}.": "将从这张图片开始生成，{width} x {height}。",
+    "Only what is painted over is drawn anew.": "只重画涂抹的部分。",
     "without NPO": "不用 NPO",
     "with NPO": "使用 NPO",
     "with NPO, β {beta:g}": "使用 NPO，β {beta:g}",

@@ -1,5 +1,6 @@
 """A real server in a process of its own, and a real browser in front of it."""
 
+import atexit
 import os
 import re
 import shutil
@@ -51,6 +52,7 @@ class Studio:
             str(workspace),
         ]
         self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+        atexit.register(self.close)  # also where a script ends by a fault
         assert self.process.stdout is not None
         for line in self.process.stdout:
             if found := re.search(r"http://127\.0\.0\.1:\d+", line):

@@ -82,7 +82,7 @@ def figures(browser: Any, rounds: int) -> dict[str, Any]:
 
         def to_preview() -> None:
             page.get_by_role("button", name="Render", exact=True).click()
-            page.get_by_text(re.compile(r"^Step 1 of")).wait_for(timeout=WAIT)
+            page.get_by_text(re.compile(r"^Step \d+ of")).wait_for(timeout=WAIT)
 
         told["click_to_preview"].append(seconds(to_preview))
         page.get_by_text(re.compile("^Done. ω")).wait_for(timeout=WAIT)

@@ -149,9 +149,10 @@ def test_a_picture_is_the_start_and_a_model_that_cannot_inpaint_says_so(page, st
     Image.new("RGB", (64, 64), (20, 60, 200)).save(tmp_path / "start.png")
     page.get_by_role("button", name="Input image").click()
     editor = page.locator("#input-image")
+    page.wait_for_timeout(2500)  # the editor builds its canvas when it is first shown
     editor.locator("input[type=file]").first.set_input_files(tmp_path / "start.png")
     editor.get_by_role("button", name="Brush", exact=True).wait_for()
-    page.wait_for_timeout(4000)  # the editor sends its picture when it is idle
+    page.get_by_text("Rendering begins from this picture, 64 x 64").wait_for(timeout=60_000)
     render(page)
     page.get_by_role("button", name="Settings of the chosen picture").click()
     expect(page.locator(".cm-content").first).to_contain_text('"inpainted": false')
@@ -161,7 +162,7 @@ def test_a_picture_is_the_start_and_a_model_that_cannot_inpaint_says_so(page, st
     page.mouse.down()
     page.mouse.move(canvas["x"] + canvas["width"] / 2 + 20, canvas["y"] + canvas["height"] / 2, steps=8)
     page.mouse.up()
-    page.wait_for_timeout(2500)
+    page.get_by_text("Only what is painted over is drawn anew").wait_for(timeout=60_000)
     page.get_by_role("button", name="Render", exact=True).click()
     page.get_by_text("needs a network of 4 or 9 input channels").wait_for(timeout=LONG)
     assert not page.faults
