@@ -111,9 +111,7 @@ def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> 
                 for column, name in enumerate(names):
                     place = (column, pair_seed)
                     if place in done or place in rough:
-                        shown.append(
-                            (done.get(place, rough.get(place)), say("{name} · seed {seed}", name=name, seed=pair_seed))
-                        )
+                        shown.append((done.get(place, rough.get(place)), _label(name, pair_seed)))
             return shown
 
         try:
@@ -156,11 +154,7 @@ def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> 
         yield (
             text,
             gr.Gallery(
-                value=[
-                    (p, say("{name} · seed {seed}", name=name, seed=told["seed"]))
-                    for group in records
-                    for p, _, name, told in group
-                ],
+                value=[(p, _label(name, told["seed"])) for group in records for p, _, name, told in group],
                 columns=min(4, len(names)),
             ),
             _both(records[0]),
@@ -271,7 +265,10 @@ def opened_by_link(engine: Engine, fields: Fields, link: str) -> list[Any]:
         return [fault(error), *[gr.skip()] * len(fields.controls)]
     from html import escape
 
-    said = say("The link's preset “{name}” is in the form. Press Render to see it.", name=escape(preset.name or ""))
+    said = say(
+        "The link's preset “{name}” is in the form. Press Render to see it.",
+        name=escape(preset.name or say("without a name")),
+    )
     return [" ".join((said, *(escape(text) for text in found.missing))), *fields.fill(engine, found.values)]
 
 
@@ -291,6 +288,10 @@ def values_of(settings: Mapping[str, Any]) -> dict[str, Any]:
     if len(size) == 2 and all(part.isdigit() for part in size) and "frames" not in settings and "grid" not in settings:
         values |= {"width": int(size[0]), "height": int(size[1])}
     return {**values, "images": 1} if values else {}
+
+
+def _label(name: str, seed: int) -> str:
+    return say("{name} · seed {seed}", name=name, seed=seed)
 
 
 def _groups(saved: list[Saved], seeds: tuple[int, ...]) -> list[list[Saved]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -221,10 +222,14 @@ def build(engine: Engine, compare: CompareTab, *, keeps: bool = True) -> dict[st
     return {"apply": apply, "use": use, "current": current, "status": status, "listed": listed, "names": names}
 
 
+@cache
+def _downloads() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="self-npo-presets-")
+
+
 def _file_of(preset: Preset) -> Any:
-    """The preset as a file to download; the same preset is the same file, so that choosing leaves no litter."""
-    mark = hashlib.sha256(preset.to_json().encode()).hexdigest()[:16]
-    folder = Path(tempfile.gettempdir()) / f"self-npo-preset-{mark}"
+    """The preset as a file to download; the same preset is the same file, and all are gone when the studio ends."""
+    folder = Path(_downloads().name) / hashlib.sha256(preset.to_json().encode()).hexdigest()[:16]
     folder.mkdir(exist_ok=True)
     path = folder / f"{slug(preset.name or 'preset')}.json"
     path.write_text(preset.to_json(), encoding="utf-8")

@@ -258,6 +258,7 @@ SAID: dict[str, str] = {
     "Loading {name}.": "正在加载 {name}。",
     "Rendering begins from this picture, {width} x {height}.": "将从这张图片开始生成，{width} x {height}。",
     "Only what is painted over is drawn anew.": "只重画涂抹的部分。",
+    "without a name": "未命名",
     "without NPO": "不用 NPO",
     "with NPO": "使用 NPO",
     "with NPO, β {beta:g}": "使用 NPO，β {beta:g}",

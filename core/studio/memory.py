@@ -15,6 +15,15 @@ from core.training.config import TrainConfig
 RESERVE = 1.5 * 2**30
 """Bytes left free of a card: its context, the libraries' workspaces, the allocator's fragments, the display."""
 
+SMALL = 2**29
+"""Bytes of weights below which a model fits every card."""
+
+SAME = (
+    *("_class_name", "block_out_channels", "cross_attention_dim", "num_layers", "num_attention_heads"),
+    *("sample_size", "sample_height", "sample_width", "sample_frames", "patch_size_t"),
+)
+"""What two denoisers of one architecture and one size have in common."""
+
 PROFILES = {"8": "8 GB card", "12": "12 GB card", "24": "24 GB card", "machine": "this machine"}
 
 
@@ -36,8 +45,7 @@ def architecture(base: Path) -> str:
                 true = json.loads((ASSETS / "configs" / name / part / "config.json").read_text(encoding="utf-8"))
             except (OSError, ValueError):
                 continue
-            same = ("_class_name", "block_out_channels", "cross_attention_dim", "num_layers", "num_attention_heads")
-            if all(own.get(key) == true.get(key) for key in same):
+            if all(own.get(key) == true.get(key) for key in SAME):
                 return name
     return ""
 
@@ -78,14 +86,19 @@ def profile(base: Path, name: str) -> dict[str, Any]:
         name: of `PROFILES`.
 
     Raises:
-        StudioError: no such profile, no card here, or the model does not fit.
+        StudioError: no such profile, no card here, the model is not in the table, or it does not fit.
     """
     if name not in PROFILES:
         raise StudioError(f"There is no memory profile “{name[:40]}”.", f"Choose one of {', '.join(PROFILES)}.")
     model = architecture(base)
     room = card_bytes() if name == "machine" else int(name) * 2**30
     if not model:
-        return {}
+        if base.is_dir() and sum(file.stat().st_size for file in base.rglob("*.safetensors")) < SMALL:
+            return {}
+        raise StudioError(
+            f"What {base.name} takes in training is not known here: its architecture or size is not in the table.",
+            "Choose precision bf16, gradient_checkpointing and a batch_size of 1, and raise the batch from there.",
+        )
     fitting = [row for row in _table()["rows"] if row["model"] == model and row["bytes"] + RESERVE <= room]
     if not fitting:
         least = min(row["bytes"] for row in _table()["rows"] if row["model"] == model) + RESERVE

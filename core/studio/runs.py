@@ -27,6 +27,7 @@ from core.events import RunFailed, RunFinished, RunPaused, RunStarted, RunStoppe
 from core.studio.bases import family_of_base, find_base
 from core.studio.journal import FILE, read_events, read_newest
 from core.studio.lock import holding
+from core.studio.memory import needed
 from core.studio.workspace import Workspace, slug
 from core.training.config import TrainConfig, row_forwards_per_sample
 
@@ -328,8 +329,6 @@ def plan(workspace: Workspace, config: TrainConfig) -> Plan:
         pace = 1 / (done.rate * row_forwards_per_sample(before) * before.batch_size)
         kept = sum(file.stat().st_size for file in (run.folder / "checkpoints").rglob("*") if file.is_file())
         return Plan(whole, whole * pace, done.memory, kept, run.id)
-    from core.studio.memory import needed
-
     with suppress(StudioError):
         return Plan(whole, memory=needed(find_base(workspace, config.base), config))
     return Plan(whole)

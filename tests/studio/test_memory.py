@@ -54,6 +54,19 @@ def test_what_no_profile_can_tell():
             memory.profile(base, "machine")
 
 
+def test_a_large_model_that_is_not_in_the_table_is_not_called_small(tmp_path):
+    """CogVideoX 1.5 has the layers of 5b and larger videos."""
+    mine = tmp_path / "cogvideox-1.5"
+    shutil.copytree(ASSETS / "configs" / "cogvideox-5b", mine)
+    config = mine / "transformer" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "sample_height": 96, "sample_frames": 81}))
+    with (mine / "transformer" / "model.safetensors").open("wb") as weights:
+        weights.truncate(2**30)  # sparse: it takes no room
+    assert memory.architecture(mine) == ""
+    with pytest.raises(StudioError, match="not known here"):
+        memory.profile(mine, "24")
+
+
 def test_settings_outside_the_table_are_not_guessed(base):
     inside = {"base": str(base), "precision": "bf16", "batch_size": 1, "gradient_checkpointing": True}
     assert memory.needed(base, recipe("studio", **inside)) is not None
