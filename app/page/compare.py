@@ -16,6 +16,7 @@ from app.page.fields import Fields
 from app.page.form import make_form, make_results, painted
 from app.page.text import say, t
 from app.page.views import flicker, players
+from app.page.wiring import QUICK
 from app.page.words import cost_line, fault, progress
 from core.errors import StudioError
 from core.studio.bases import list_bases, start_values
@@ -203,7 +204,6 @@ def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> 
         except StudioError:
             return gr.skip()
 
-    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     gr.on(
         [other["go"].click, controls["prompt"].submit],
         render,
@@ -231,16 +231,16 @@ def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> 
         return told if mask is None else say("Only what is painted over is drawn anew.")
 
     seen = other["picture"]
-    gr.on([seen.change, seen.input, seen.upload], arrived, seen, other["arrived"], **private)
+    gr.on([seen.change, seen.input, seen.upload], arrived, seen, other["arrived"], **QUICK)
     forecast = (estimate, [other["betas"], *fields.all()], other["estimate"])
     for name in ("images", "steps", "height", "width", "base"):
-        controls[name].change(*forecast, **private)
-    parts["which"].change(show_pair, [parts["which"], finished], [parts["pair"], parts["flicker"]], **private)
-    parts["sides"].select(pick, finished, [parts["told"], chosen], **private)
-    parts["reuse"].click(reuse, [chosen, finished], fields.all(), **private)
+        controls[name].change(*forecast, **QUICK)
+    parts["which"].change(show_pair, [parts["which"], finished], [parts["pair"], parts["flicker"]], **QUICK)
+    parts["sides"].select(pick, finished, [parts["told"], chosen], **QUICK)
+    parts["reuse"].click(reuse, [chosen, finished], fields.all(), **QUICK)
     emptied = [parts["status"], other["dropped"], *fields.all()]
-    other["dropped"].upload(dropped, other["dropped"], emptied, **private)
-    controls["base"].input(base_changed, controls["base"], fields.all(), **private)
+    other["dropped"].upload(dropped, other["dropped"], emptied, **QUICK)
+    controls["base"].input(base_changed, controls["base"], fields.all(), **QUICK)
     past = history.connect(engine, parts, chosen, away) if keeps else None
 
     def refresh(kept: str, request: gr.Request) -> list[Any]:
@@ -276,7 +276,7 @@ def _stop(button: gr.Button, stops: Stops) -> None:
     def halt(request: gr.Request) -> None:
         stops.of(request).set()
 
-    button.click(halt, None, None, queue=False, api_visibility="private")
+    button.click(halt, None, None, **QUICK)
 
 
 def values_of(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -21,6 +22,36 @@ from core.events import (
 from core.studio.runs import Run
 
 POINTS = 400
+GROWTH = 1.02
+"""A curve is drawn anew when it has this many times the points it was drawn with."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a page shows of a run, so that each look changes only what is new.
+
+    Args:
+        run, status: of the run.
+        position: where its journal ended, in bytes.
+        drawn: (run, status, points) of the curve.
+        preview: (run, step) of the pictures.
+    """
+
+    run: str = ""
+    status: str = ""
+    position: int = -1
+    drawn: tuple[str, str, int] = ("", "", 0)
+    preview: tuple[str, int] = ("", -1)
+
+
+def shown_of(run: Run, events: list[TrainEvent], position: int, last: Shown) -> Shown:
+    """What is to be shown now, after `last`."""
+    status = run.status
+    drawn = (run.id, status, sum(isinstance(event, StepDone) for event in events))
+    if drawn[:2] == last.drawn[:2] and drawn[2] < GROWTH * last.drawn[2]:
+        drawn = last.drawn
+    newest = next((event.step for event in reversed(events) if isinstance(event, PreviewSaved)), -1)
+    return Shown(run.id, status, position, drawn, (run.id, newest))
 
 
 def loss_table(events: list[TrainEvent]) -> pd.DataFrame:

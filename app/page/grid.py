@@ -10,6 +10,7 @@ import gradio as gr
 
 from app.page.compare import CompareTab, Stops
 from app.page.text import say, t
+from app.page.wiring import QUEUED, QUICK
 from app.page.words import fault, progress
 from core.errors import StudioError
 from core.studio.engine import Engine, Sampling, Waiting
@@ -142,7 +143,6 @@ def build(engine: Engine, compare: CompareTab) -> dict[str, Any]:
     def pick(records: list[dict[str, Any]], event: gr.SelectData) -> dict[str, Any]:
         return records[event.index] if event.index < len(records) else {}
 
-    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     go.click(
         _with_request(render),
         [*boxes, *compare.fields.all()],
@@ -150,14 +150,14 @@ def build(engine: Engine, compare: CompareTab) -> dict[str, Any]:
         concurrency_id="gpu",
         concurrency_limit=1,
         trigger_mode="once",
-        **private,
+        **QUEUED,
     )
 
     def halt(request: gr.Request) -> None:
         stops.of(request).set()
 
-    stop.click(halt, None, None, queue=False, api_visibility="private")
-    shown.select(pick, cells, chosen, **private)
+    stop.click(halt, None, None, **QUICK)
+    shown.select(pick, cells, chosen, **QUICK)
     return {"to_compare": to_compare, "chosen": chosen}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from app.page.wiring import QUICK
 from core.errors import StudioError
 from core.studio.engine import Engine, describe_settings
 from core.studio.gallery import bring_back, pictures, put_away, toggle_favourite
@@ -46,13 +47,12 @@ def connect(engine: Engine, parts: dict[str, Any], chosen: gr.State, away: gr.St
             raise gr.Error(str(error)) from error
         return (*show(search, starred), "", gr.Button(visible=False))
 
-    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     asked = [parts["search"], parts["starred"]]
     outputs = [parts["past"], listed]
-    parts["history_tab"].select(show, asked, outputs, **private)
-    gr.on([parts["search"].submit, parts["starred"].change], show, asked, outputs, **private)
-    parts["past"].select(pick, listed, [parts["told"], chosen], **private)
-    parts["star"].click(star, [chosen, *asked], outputs, **private)
-    parts["delete"].click(delete, [chosen, *asked], [*outputs, away, parts["undo"]], **private)
-    parts["undo"].click(undo, [away, *asked], [*outputs, away, parts["undo"]], **private)
+    parts["history_tab"].select(show, asked, outputs, **QUICK)
+    gr.on([parts["search"].submit, parts["starred"].change], show, asked, outputs, **QUICK)
+    parts["past"].select(pick, listed, [parts["told"], chosen], **QUICK)
+    parts["star"].click(star, [chosen, *asked], outputs, **QUICK)
+    parts["delete"].click(delete, [chosen, *asked], [*outputs, away, parts["undo"]], **QUICK)
+    parts["undo"].click(undo, [away, *asked], [*outputs, away, parts["undo"]], **QUICK)
     return show

@@ -8,6 +8,7 @@ import gradio as gr
 
 from app.page import compare, grid, library, presets, runs, settings, train
 from app.page.text import t
+from app.page.wiring import QUICK
 from core.studio.engine import Engine
 
 IN_A_SPACE = (
@@ -50,25 +51,24 @@ def build(engine: Engine, opening: dict[str, Any], *, space: bool = False) -> gr
                     settings.build(engine)
 
         fields = compare_tab.fields
-        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
         def cell_to_compare(told: dict[str, Any]) -> list[Any]:
             values = compare.values_of(told)
             return [gr.Tabs(selected="compare") if values else gr.skip(), *fields.fill(engine, values)]
 
-        grid_tab["to_compare"].click(cell_to_compare, grid_tab["chosen"], [tabs, *fields.all()], **private)
+        grid_tab["to_compare"].click(cell_to_compare, grid_tab["chosen"], [tabs, *fields.all()], **QUICK)
         presets_tab["apply"].click(
             presets_tab["use"],
             [presets_tab["current"], *fields.all()],
             [presets_tab["status"], compare_tab.status, tabs, *fields.all()],
-            **private,
+            **QUICK,
         )
         gr.on(
             [page.load, presets_here.select],
             lambda: gr.Radio(choices=presets_tab["names"]()),
             None,
             presets_tab["listed"],
-            **private,
+            **QUICK,
         )
         page.load(
             compare_tab.refresh,
@@ -78,7 +78,7 @@ def build(engine: Engine, opening: dict[str, Any], *, space: bool = False) -> gr
             api_visibility="private",
         ).then(
             None, [fields.controls[n] for n in ("omega", "alpha", "beta")], compare_tab.drawn, js=compare.diagram.DRAW
-        ).then(*compare_tab.forecast, **private)
+        ).then(*compare_tab.forecast, **QUICK)
         if space:
             return page
 
@@ -92,20 +92,20 @@ def build(engine: Engine, opening: dict[str, Any], *, space: bool = False) -> gr
             return gr.Tabs(selected="train"), run_id, gr.Timer(active=True)
 
         for button, run_id in ((train_tab.use, train_tab.run_id), (runs_tab.use, runs_tab.run_id)):
-            button.click(use, run_id, [tabs, *fields.all()], **private)
-        runs_tab.watch.click(watch, runs_tab.run_id, [tabs, train_tab.run_id, train_tab.timer], **private)
-        runs_here.select(runs_tab.refresh, None, runs_tab.lists, **private)
+            button.click(use, run_id, [tabs, *fields.all()], **QUICK)
+        runs_tab.watch.click(watch, runs_tab.run_id, [tabs, train_tab.run_id, train_tab.timer], **QUICK)
+        runs_here.select(runs_tab.refresh, None, runs_tab.lists, **QUICK)
 
         def to_presets(run_id: str) -> list[Any]:
             return [gr.Tabs(selected="presets"), *use(run_id)[1:]]
 
-        runs_tab.preset.click(to_presets, runs_tab.run_id, [tabs, *fields.all()], **private)
-        library_here.select(library_tab["refresh"], None, library_tab["parts"], **private)
+        runs_tab.preset.click(to_presets, runs_tab.run_id, [tabs, *fields.all()], **QUICK)
+        library_here.select(library_tab["refresh"], None, library_tab["parts"], **QUICK)
         page.load(
             train_tab.attach,
             train_tab.remembered,
             [train_tab.run_id, train_tab.timer],
             js=train.RECALL,
             api_visibility="private",
-        ).then(*train_tab.forecast, **private)
+        ).then(*train_tab.forecast, **QUICK)
     return page

@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from app.page.text import say, t
+from app.page.wiring import QUEUED, QUICK
 from app.page.words import facts, fault, progress
 from core.errors import StudioError
 from core.studio import hub, library, tools
@@ -128,27 +129,26 @@ def build(engine: Engine) -> dict[str, Any]:
         except StudioError as error:
             yield fault(error), gr.skip()
 
-    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    again.click(lambda: (rows(), offsets()), None, [table, chosen], **private)
-    hashes.click(lambda: rows(True), None, table, **private)
-    dropped.upload(bring, dropped, [status, table, chosen], **private)
-    add.click(lambda where: change(where, True), folder, [status, table, chosen], **private)
-    remove.click(lambda where: change(where, False), folder, [status, table, chosen], **private)
-    fetch.click(get, [repo, revision], [status, table], **private)
-    info.click(lambda name: act(lambda: tools.offset_info(workspace, name or "")), chosen, status, **private)
+    again.click(lambda: (rows(), offsets()), None, [table, chosen], **QUICK)
+    hashes.click(lambda: rows(True), None, table, **QUEUED)
+    dropped.upload(bring, dropped, [status, table, chosen], **QUEUED)
+    add.click(lambda where: change(where, True), folder, [status, table, chosen], **QUICK)
+    remove.click(lambda where: change(where, False), folder, [status, table, chosen], **QUICK)
+    fetch.click(get, [repo, revision], [status, table], **QUEUED)
+    info.click(lambda name: act(lambda: tools.offset_info(workspace, name or "")), chosen, status, **QUEUED)
     kohya.click(
-        lambda name: act(lambda: tools.convert_offset(workspace, name or "", to="kohya")), chosen, status, **private
+        lambda name: act(lambda: tools.convert_offset(workspace, name or "", to="kohya")), chosen, status, **QUEUED
     )
     extract.click(
         lambda name, where, r: act(lambda: tools.extract(workspace, name or "", base=where, rank=int(r or 0))),
         [chosen, base, rank],
         status,
-        **private,
+        **QUEUED,
     )
     merge.click(
         lambda name, where, s: act(lambda: tools.merge(workspace, name or "", scale=float(s or 0), base=where)),
         [chosen, base, scale],
         status,
-        **private,
+        **QUEUED,
     )
     return {"refresh": lambda: (rows(), offsets()), "parts": [table, chosen]}

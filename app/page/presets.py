@@ -13,6 +13,7 @@ import gradio as gr
 
 from app.page.compare import CompareTab
 from app.page.text import say, t
+from app.page.wiring import QUEUED, QUICK
 from app.page.words import fault
 from core.errors import StudioError
 from core.studio import hub
@@ -205,20 +206,19 @@ def build(engine: Engine, compare: CompareTab, *, keeps: bool = True) -> dict[st
             return fault(error)
         return say("Pushed: commit {commit}.", commit=commit[:12])
 
-    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     seen = [status, shown, current, export]
-    listed.input(choose, [listed, *fields.all()], seen, **private)
-    dropped.upload(drop, [dropped, *fields.all()], seen, **private)
-    link_button.click(make_link, current, [status, code], **private).then(
+    listed.input(choose, [listed, *fields.all()], seen, **QUICK)
+    dropped.upload(drop, [dropped, *fields.all()], seen, **QUICK)
+    link_button.click(make_link, current, [status, code], **QUICK).then(
         None, code, link, js=LINK, api_visibility="private"
-    ).then(lambda: gr.Textbox(visible=True), None, link, **private)
+    ).then(lambda: gr.Textbox(visible=True), None, link, **QUICK)
     if keeps:
-        save.click(keep, [name, about, author, replace, *fields.all()], [*seen, listed], **private)
-        rename.click(give_name, [listed, name], [status, listed], **private)
-        delete.click(remove, listed, [status, listed, away, undo], **private)
-        undo.click(bring_back, away, [status, listed, undo], **private)
-        pull.click(fetch, [repo, *fields.all()], seen, **private)
-        push.click(publish, [repo, current], status, **private)
+        save.click(keep, [name, about, author, replace, *fields.all()], [*seen, listed], **QUICK)
+        rename.click(give_name, [listed, name], [status, listed], **QUICK)
+        delete.click(remove, listed, [status, listed, away, undo], **QUICK)
+        undo.click(bring_back, away, [status, listed, undo], **QUICK)
+        pull.click(fetch, [repo, *fields.all()], seen, **QUEUED)
+        push.click(publish, [repo, current], status, **QUEUED)
     return {"apply": apply, "use": use, "current": current, "status": status, "listed": listed, "names": names}
 
 

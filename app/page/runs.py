@@ -12,6 +12,7 @@ import pandas as pd
 
 from app.page.curves import loss_table, preview_pictures, status_line
 from app.page.text import say, t
+from app.page.wiring import QUICK
 from app.page.words import fault
 from core.errors import StudioError
 from core.studio.engine import Engine
@@ -114,7 +115,7 @@ def build(engine: Engine) -> RunsTab:
         return gr.LinePlot(value=pd.concat(tables) if tables else None, visible=bool(tables))
 
     outputs = [status, curve, previews, settings, download]
-    run_id.input(show, run_id, outputs, api_visibility="private", show_progress="hidden")
-    again.click(refresh, None, [run_id, beside], api_visibility="private")
-    beside.change(overlay, beside, both, api_visibility="private", show_progress="hidden")
+    run_id.input(show, run_id, outputs, **QUICK)
+    again.click(refresh, None, [run_id, beside], **QUICK)
+    beside.change(overlay, beside, both, **QUICK)
     return RunsTab(run_id, use, watch, preset, refresh, [run_id, beside])

@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from app.page.text import t
+from app.page.wiring import QUEUED, QUICK
 from core.studio import doctor
 from core.studio.engine import Engine
 
@@ -50,8 +51,8 @@ def build(engine: Engine) -> None:
             told["self_test"][name] = " ".join(part for part in ("ok" if right else "FAILED", words) if part)
             yield json.dumps(told, indent=2)
 
-    look.click(tell, None, report, api_visibility="private")
-    test.click(check, None, report, api_visibility="private", concurrency_id="gpu", concurrency_limit=1)
+    look.click(tell, None, report, **QUICK)
+    test.click(check, None, report, concurrency_id="gpu", concurrency_limit=1, **QUEUED)
     dark.click(None, None, None, js=TOGGLE, api_visibility="private")
     forget.click(None, None, None, js=FORGET, api_visibility="private")
 

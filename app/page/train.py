@@ -8,12 +8,14 @@ from typing import Any
 
 import gradio as gr
 
-from app.page.curves import loss_table, preview_pictures, status_line
+from app.page.curves import Shown, loss_table, preview_pictures, shown_of, status_line
 from app.page.text import say, t
+from app.page.wiring import QUEUED, QUICK
 from app.page.words import duration, facts, fault
 from core.errors import StudioError
 from core.studio.bases import find_base, list_bases
 from core.studio.engine import Engine
+from core.studio.journal import following
 from core.studio.memory import PROFILES, profile
 from core.studio.runs import create_run, enqueue, get_run, list_runs, reap, start_run
 from core.studio.runs import plan as plan_of
@@ -114,7 +116,7 @@ def build(engine: Engine) -> TrainTab:
             run_id = gr.Textbox("", label=t("Run"), interactive=False)
     timer = gr.Timer(1.0, active=False)
     remembered = gr.Textbox("", visible="hidden")
-    seen = gr.State("")
+    seen = gr.State(Shown())
 
     def settings(base_name: str | None, recipe_name: str, given: tuple[Any, ...]) -> TrainConfig:
         values = dict(zip(controls, given, strict=True))
@@ -182,23 +184,21 @@ def build(engine: Engine) -> TrainTab:
         running = [summary.id for summary in list_runs(engine.workspace) if summary.status == "running"]
         return running[0] if running else run.id, gr.Timer(active=True), facts([(say("in the queue"), run.id)])
 
-    def tick(current: str, last: str) -> tuple[Any, ...]:
+    def tick(current: str, last: Shown) -> tuple[Any, ...]:
         if not current:
-            return t("No run chosen yet."), gr.skip(), gr.skip(), gr.Timer(active=False), ""
+            return t("No run chosen yet."), gr.skip(), gr.skip(), gr.Timer(active=False), Shown()
         reap()
         try:
             run = get_run(engine.workspace, current)
-            events, position = run.events()
-            state = run.status
-            mark = f"{current} {position} {state}"
-            over = state != "running" and mark == last
-            timer_now = gr.Timer(active=not over)
-            if mark == last:
-                return gr.skip(), gr.skip(), gr.skip(), timer_now, mark
-            pictures = preview_pictures(run, events)
-            return status_line(run, events), loss_table(events), pictures, timer_now, mark
+            events, position = following(run.folder).events()
+            now = shown_of(run, events, position, last)
+            timer_now = gr.Timer(active=now.status == "running" or now != last)
+            line = gr.skip() if now == last else status_line(run, events)
+            curve_now = gr.skip() if now.drawn == last.drawn else loss_table(events)
+            pictures = gr.skip() if now.preview == last.preview else preview_pictures(run, events)
+            return line, curve_now, pictures, timer_now, now
         except StudioError as error:
-            return fault(error), gr.skip(), gr.skip(), gr.Timer(active=False), ""
+            return fault(error), gr.skip(), gr.skip(), gr.Timer(active=False), Shown()
 
     def ask(wish: str) -> Callable[[str], Any]:
         def act(current: str) -> Any:
@@ -235,21 +235,20 @@ def build(engine: Engine) -> TrainTab:
             return fault(error)
         return gr.skip()
 
-    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     given = [base, recipe, *controls.values()]
     forecast = (show_plan, given, plan)
-    recipe.input(choose_recipe, recipe, [fit, meaning, *controls.values()], **private).then(*forecast, **private)
-    fit.input(choose_profile, [base, fit], [meaning, *controls.values()], **private)
+    recipe.input(choose_recipe, recipe, [fit, meaning, *controls.values()], **QUICK).then(*forecast, **QUICK)
+    fit.input(choose_profile, [base, fit], [meaning, *controls.values()], **QUICK)
     for control in (base, *controls.values()):
-        control.change(*forecast, **private)
-    start.click(begin, given, [run_id, timer, plan], concurrency_id="start", concurrency_limit=1, **private)
-    queue.click(wait_in_line, given, [run_id, timer, plan], concurrency_id="start", concurrency_limit=1, **private)
-    run_id.change(None, run_id, None, js=REMEMBER, **private)
-    timer.tick(tick, [run_id, seen], [status, curve, previews, timer, seen], **private)
-    pause.click(ask("pause"), run_id, status, **private)
-    stop.click(ask("stop"), run_id, status, **private)
-    resume.click(go_on, run_id, [status, timer], **private)
-    use.click(usable, run_id, status, **private)
+        control.change(*forecast, **QUICK)
+    start.click(begin, given, [run_id, timer, plan], concurrency_id="start", concurrency_limit=1, **QUEUED)
+    queue.click(wait_in_line, given, [run_id, timer, plan], concurrency_id="start", concurrency_limit=1, **QUEUED)
+    run_id.change(None, run_id, None, js=REMEMBER, **QUICK)
+    timer.tick(tick, [run_id, seen], [status, curve, previews, timer, seen], **QUICK)
+    pause.click(ask("pause"), run_id, status, **QUICK)
+    stop.click(ask("stop"), run_id, status, **QUICK)
+    resume.click(go_on, run_id, [status, timer], **QUICK)
+    use.click(usable, run_id, status, **QUICK)
     return TrainTab(run_id, timer, use, remembered, attach, forecast)
 
 

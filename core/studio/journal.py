@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from core.errors import StudioError
@@ -44,6 +46,32 @@ def read_events(folder: Path, offset: int = 0) -> tuple[list[TrainEvent], int]:
         return [], 0
     whole = raw[: raw.rfind(b"\n") + 1]
     return list(_parse(whole)), offset + len(whole)
+
+
+class Follower:
+    """All events of a journal that grows; each look parses only what is new. Safe to share between threads."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._events: list[TrainEvent] = []
+        self._position = 0
+
+    def events(self) -> tuple[list[TrainEvent], int]:
+        """The events so far, and the byte they end at; read anew where the journal was replaced by a shorter one."""
+        with self._lock:
+            path = self._folder / FILE
+            if not path.exists() or path.stat().st_size < self._position:
+                self._events, self._position = [], 0
+            new, self._position = read_events(self._folder, self._position)
+            self._events += new
+            return list(self._events), self._position
+
+
+@lru_cache(maxsize=8)
+def following(folder: Path) -> Follower:
+    """The follower of a run folder, one for all who look at it."""
+    return Follower(folder)
 
 
 def read_newest(folder: Path, size: int = 2**16) -> list[TrainEvent]:

@@ -17,7 +17,8 @@ from core.events import CheckpointSaved, RunFailed, RunFinished, StepDone
 from core.families import get
 from core.families.base import Size
 from core.method.schedule import NoiseSchedule, ddim_grid
-from core.studio.journal import Journal, read_events, read_newest
+from core.studio import journal as journal_module
+from core.studio.journal import FILE, Follower, Journal, read_events, read_newest
 from core.studio.runs import create_run, get_run, list_runs, reap, start_run
 from core.studio.worker import preview_of
 from core.studio.workspace import Workspace, slug
@@ -188,6 +189,24 @@ def test_the_newest_events_are_read_at_a_cost_that_does_not_grow(tmp_path):
     newest = read_newest(tmp_path, size=2000)
     assert [e.step for e in newest] == list(range(1000 - len(newest), 1000)) and 5 < len(newest) < 20
     assert len(read_newest(tmp_path, size=10**7)) == 1000
+
+
+def test_a_follower_parses_only_what_is_new(tmp_path, monkeypatch):
+    journal, follower = Journal(tmp_path), Follower(tmp_path)
+    assert follower.events() == ([], 0)
+    step = {"loss": 1.0, "learning_rate": 1.0, "gradient_norm": 1.0, "rate": 1.0, "memory": 1}
+    parsed = []
+    real = journal_module.from_json
+    monkeypatch.setattr(journal_module, "from_json", lambda told: parsed.append(told) or real(told))
+    for n in range(5):
+        journal.append(StepDone(step=n, **step))
+        events, position = follower.events()
+        assert [e.step for e in events] == list(range(n + 1)) and position == (tmp_path / FILE).stat().st_size
+    follower.events()
+    assert len(parsed) == 5
+    (tmp_path / FILE).unlink()  # deleted, and another of its name begun
+    Journal(tmp_path).append(StepDone(step=9, **step))
+    assert [e.step for e in follower.events()[0]] == [9]
 
 
 def test_runs_are_listed_newest_first_and_strangers_passed_over(workspace):
