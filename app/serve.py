@@ -10,6 +10,7 @@ from typing import Any
 
 from core.errors import StudioError
 from core.studio.engine import Engine
+from core.studio.values import comparison_of, opening_values
 from core.studio.workspace import ASSETS, Workspace
 
 UPLOAD_LIMIT = 64 * 2**20
@@ -69,6 +70,7 @@ def serve(options: argparse.Namespace) -> None:
         from core.studio.presets import read_preset, resolve
 
         opening = resolve(workspace, read_preset(options.preset)).values
+    first = comparison_of(opening_values(workspace, opening))
 
     from starlette.middleware import Middleware
 
@@ -112,7 +114,7 @@ def serve(options: argparse.Namespace) -> None:
         f"Self-NPO Studio: {shared or local}   (ready in {time.monotonic() - BEGAN:.1f} s; Ctrl-C ends it)", flush=True
     )
     if not zero:
-        engine.warm()
+        engine.warm(first)
     if not (options.no_browser or options.listen or hosted):
         from app.window import open_window
 

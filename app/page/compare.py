@@ -23,7 +23,7 @@ from core.studio.bases import list_bases, start_values
 from core.studio.engine import Engine, Note, Sampling, Saved, Waiting, describe_settings
 from core.studio.grid import parse_axis
 from core.studio.presets import known_values, read_preset, resolve
-from core.studio.values import DEFAULTS, comparison_of
+from core.studio.values import comparison_of, opening_values
 
 KEEP = "(...values) => { localStorage.setItem('self-npo-compare', JSON.stringify(values)); }"
 RECALL = "() => localStorage.getItem('self-npo-compare') || ''"
@@ -65,9 +65,7 @@ def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> 
     Args:
         keeps: show the pictures of the workspace; off where strangers share it.
     """
-    known = {choice.name: choice.path for choice in list_bases(engine.workspace)}
-    base = opening.get("base") or next(iter(known), "")
-    values = {**DEFAULTS, **(start_values(known[base]) if base in known else {}), "base": base, **opening}
+    values = opening_values(engine.workspace, opening)
     stops = Stops()
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=320):

@@ -6,6 +6,7 @@ Nothing heavy is imported before the first use, or before `warm`.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -141,25 +142,19 @@ class Engine:
         self._offsets: dict[tuple[str, float], Any] = {}
         self._control: tuple[Path, Any] | None = None
         self._pace: dict[str, float] = {}
+        self._warming = ""
 
-    def warm(self) -> None:
-        """Imports the libraries, loads the bundled model and prepares its previews, in a thread of its own."""
+    def warm(self, settings: CompareSettings) -> None:
+        """Imports the libraries, loads the model and offsets of a comparison and samples one step of it, in a thread."""
+        stepped = threading.Event()
 
         def load() -> None:
-            with self._lock:
-                try:
-                    base = find_base(self.workspace, BUNDLED)
-                    pipe = self._pipeline(base)
-                except StudioError:
-                    return  # it will be said when it is asked for
-                import torch
-
-                from core.families import get
-                from core.generation.compare import rough_images
-
-                family = get(family_of_base(base))
-                size = family.defaults(pipe).size
-                rough_images(pipe, family, torch.zeros(1, *family.latent_shape(pipe, size)))  # fits the preview
+            # a fault is told when the comparison is asked for
+            with self._lock, contextlib.suppress(Exception):
+                self._warming = Path(settings.base).name
+                one = dataclasses.replace(settings, seeds=settings.seeds[:1])
+                self._sample(one, *self._named(one), on_step=lambda step: stepped.set(), cancelled=stepped.is_set)
+            self._warming = ""
 
         threading.Thread(target=load, name="warm", daemon=True).start()
 
@@ -239,17 +234,13 @@ class Engine:
             raise StudioError(f"The prompt is longer than {PROMPT_LIMIT} characters.", "Shorten it.")
         if len(settings.seeds) * len(settings.columns) > IMAGES_LIMIT:
             raise StudioError(f"That is more than {IMAGES_LIMIT} images at once.", "Choose fewer seeds or columns.")
-        base = find_base(self.workspace, settings.base)
-        positive = find_offset(self.workspace, settings.positive)
-        negative = find_offset(self.workspace, settings.negative)
-        find_control(self.workspace, settings.given.control if settings.given else "")
+        named = self._named(settings)
         if self._lock.locked():
-            yield Waiting("Waiting for the rendering before this one.")
+            waits = Waiting("Waiting for the rendering before this one.")
+            yield Waiting("Loading {name}.", self._warming) if self._warming else waits
         told: queue.Queue[Waiting | Sampling | Saved | Note | BaseException | None] = queue.Queue()
         left = threading.Event()
-        worker = threading.Thread(
-            target=self._render, args=(settings, base, positive, negative, told, left, cancelled), daemon=True
-        )
+        worker = threading.Thread(target=self._render, args=(settings, named, told, left, cancelled), daemon=True)
         worker.start()
         try:
             while (event := told.get()) is not None:
@@ -259,12 +250,42 @@ class Engine:
         finally:
             left.set()  # the page went away: stop within a step
 
+    def _named(self, settings: CompareSettings) -> tuple[Path, Path | None, Path | None]:
+        """Where the base, the positive and the negative offset are; all that is named is there."""
+        find_control(self.workspace, settings.given.control if settings.given else "")
+        base = find_base(self.workspace, settings.base)
+        return base, find_offset(self.workspace, settings.positive), find_offset(self.workspace, settings.negative)
+
+    def _sample(
+        self, settings: CompareSettings, base: Path, positive: Path | None, negative: Path | None, **hooks: Any
+    ) -> None:
+        """Loads what is not loaded yet and renders; `hooks` are those of `core.generation.compare.render`."""
+        from core.families import get
+        from core.generation.compare import Comparison, render
+
+        family = get(family_of_base(base))
+        pipe = self._pipeline(base)
+        comparison = Comparison(
+            prompt=settings.prompt,
+            negative_prompt=settings.negative_prompt,
+            seeds=settings.seeds,
+            columns=settings.columns,
+            steps=settings.steps,
+            scheduler=settings.scheduler or None,
+            height=settings.height,
+            width=settings.width,
+            frames=settings.frames,
+            dynamic_guidance=settings.dynamic_guidance,
+        )
+        offsets = {"positive": self._offset(positive, family, pipe), "negative": self._offset(negative, family, pipe)}
+        given = self._input(settings.given, family, pipe)
+        max_rows = 32 if self.memory == "high" else 4
+        render(pipe, family, comparison, **offsets, given=given, max_rows=max_rows, **hooks)
+
     def _render(
         self,
         settings: CompareSettings,
-        base: Path,
-        positive: Path | None,
-        negative: Path | None,
+        named: tuple[Path, Path | None, Path | None],
         told: queue.Queue,
         left: threading.Event,
         cancelled: Callable[[], bool],
@@ -280,25 +301,12 @@ class Engine:
                 if not mine:
                     told.put(None)
                     return
+                base = named[0]
                 if self._loaded is None or self._loaded[0] != base:
                     told.put(Waiting("Loading {name}.", base.name))
-                from core.families import get
-                from core.generation.compare import Cancelled, Comparison, render
+                    self._pipeline(base)
+                from core.generation.compare import Cancelled
 
-                family = get(family_of_base(base))
-                pipe = self._pipeline(base)
-                comparison = Comparison(
-                    prompt=settings.prompt,
-                    negative_prompt=settings.negative_prompt,
-                    seeds=settings.seeds,
-                    columns=settings.columns,
-                    steps=settings.steps,
-                    scheduler=settings.scheduler or None,
-                    height=settings.height,
-                    width=settings.width,
-                    frames=settings.frames,
-                    dynamic_guidance=settings.dynamic_guidance,
-                )
                 began, key = time.monotonic(), self._key(settings)
 
                 def on_step(step: Any) -> None:
@@ -307,18 +315,13 @@ class Engine:
 
                 stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
                 with contextlib.suppress(Cancelled):
-                    render(
-                        pipe,
-                        family,
-                        comparison,
-                        positive=self._offset(positive, family, pipe),
-                        negative=self._offset(negative, family, pipe),
-                        given=self._input(settings.given, family, pipe),
+                    self._sample(
+                        settings,
+                        *named,
                         on_step=on_step,
-                        on_image=lambda image: told.put(self._save(image, settings, stamp, pipe, family)),
+                        on_image=lambda image: told.put(self._save(image, settings, stamp, base)),
                         on_note=lambda text: told.put(Note(text)),
                         cancelled=given_up,
-                        max_rows=32 if self.memory == "high" else 4,
                     )
                     self._pace[key] = (time.monotonic() - began) / _row_forwards(settings)
             told.put(None)
@@ -346,11 +349,13 @@ class Engine:
         used, free = psutil.Process().memory_info().rss, psutil.virtual_memory().available
         return Estimate(rows, None if pace is None else rows * pace, used, free)
 
-    def _save(self, image: Any, settings: CompareSettings, stamp: str, pipe: Any, family: Any) -> Saved:
+    def _save(self, image: Any, settings: CompareSettings, stamp: str, base: Path) -> Saved:
+        from core.families import get
         from core.generation.media import contact_sheet, save_mp4, save_png
 
         weights: GuidanceWeights = image.weights
-        standard = family.defaults(pipe)
+        family = get(family_of_base(base))
+        standard = family.defaults(self._pipeline(base))
         scheduler = settings.scheduler or standard.scheduler
         facts = {
             "prompt": settings.prompt,

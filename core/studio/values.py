@@ -9,8 +9,9 @@ from typing import Any
 
 from core.errors import StudioError
 from core.method.guidance import BetaSchedule, GuidanceWeights
-from core.studio.bases import BUNDLED
+from core.studio.bases import BUNDLED, list_bases, start_values
 from core.studio.engine import CompareSettings, InputSettings
+from core.studio.workspace import Workspace
 
 DEFAULTS: dict[str, Any] = {
     "base": BUNDLED,
@@ -37,6 +38,14 @@ DEFAULTS: dict[str, Any] = {
     "control_scale": 1.0,
 }
 """Every value with what it is where nothing is said. 0 and an empty scheduler are the model's own."""
+
+
+def opening_values(workspace: Workspace, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What Compare opens with: what is given, then what the base brings along, then the defaults. The base is the given
+    one, else the first there is."""
+    known = {choice.name: choice.path for choice in list_bases(workspace)}
+    base = given.get("base") or next(iter(known), "")
+    return {**DEFAULTS, **(start_values(known[base]) if base in known else {}), "base": base, **given}
 
 
 def _whole(name: str, value: Any) -> int:

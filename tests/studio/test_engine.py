@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 
 import pytest
 from PIL import Image
@@ -66,6 +67,39 @@ def test_two_studios_on_one_workspace_render_in_turn(engine):
         first = next(rendering)
         assert isinstance(first, Waiting) and "another studio" in first.reason
     assert len([e for e in rendering if isinstance(e, Saved)]) == 2
+
+
+def warmed(engine, wish):
+    engine.warm(wish)
+    for thread in threading.enumerate():
+        if thread.name == "warm":
+            thread.join(60)
+
+
+def test_a_warmed_engine_has_loaded_and_kept_nothing(engine):
+    warmed(engine, settings(seeds=(3, 4)))
+    assert engine._loaded is not None and engine._offsets
+    assert not list(engine.workspace.outputs.glob("*"))
+    assert not any(isinstance(event, Waiting) for event in engine.compare(settings(steps=2)))
+
+
+def test_what_cannot_be_warmed_is_told_when_it_is_asked_for(engine):
+    warmed(engine, settings(base="nothing"))
+    with pytest.raises(StudioError, match="no base model"):
+        list(engine.compare(settings(base="nothing")))
+    assert [e for e in engine.compare(settings(steps=2)) if isinstance(e, Saved)]
+
+
+def test_who_comes_while_the_model_loads_is_told_so(engine, monkeypatch):
+    begun, go = threading.Event(), threading.Event()
+    real = engine._sample
+    monkeypatch.setattr(engine, "_sample", lambda *named, **hooks: (begun.set(), go.wait(60), real(*named, **hooks)))
+    engine.warm(settings())
+    assert begun.wait(60)
+    rendering = engine.compare(settings(steps=2))
+    assert next(rendering) == Waiting("Loading {name}.", "tiny")
+    go.set()
+    assert [e for e in rendering if isinstance(e, Saved)]
 
 
 @pytest.mark.parametrize(
