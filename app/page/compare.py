@@ -17,7 +17,7 @@ from app.page.form import make_form, make_results, painted
 from app.page.text import say, t
 from app.page.views import flicker, players
 from app.page.wiring import QUICK
-from app.page.words import cost_line, fault, progress
+from app.page.words import cost_line, fault, progress, sentences
 from core.errors import StudioError
 from core.studio.bases import list_bases, start_values
 from core.studio.engine import Engine, Note, Sampling, Saved, Waiting, describe_settings
@@ -145,7 +145,7 @@ def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> 
         text = say(
             "Done. {what} beside plain CFG at the same ω. {notes}",
             what=comparison.columns[1].label(),
-            notes=" ".join(notes),
+            notes=sentences(*notes),
         )
         if flag.is_set():
             text = say("Stopped; what was finished is kept.")
@@ -187,7 +187,7 @@ def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> 
             found = resolve(engine.workspace, read_preset(Path(path)))
         except StudioError as error:
             return [fault(error), None, *[gr.skip()] * len(controls)]
-        said = " ".join((say("The settings of the file are in the form."), *found.missing))
+        said = say("The settings of the file are in the form.") + " " + sentences(*found.missing)
         return [said, None, *fields.fill(engine, found.values)]
 
     def base_changed(name: str) -> list[Any]:
@@ -267,7 +267,7 @@ def opened_by_link(engine: Engine, fields: Fields, link: str) -> list[Any]:
         "The link's preset “{name}” is in the form. Press Render to see it.",
         name=escape(preset.name or say("without a name")),
     )
-    return [" ".join((said, *(escape(text) for text in found.missing))), *fields.fill(engine, found.values)]
+    return [f"{said} {sentences(*found.missing)}", *fields.fill(engine, found.values)]
 
 
 def _stop(button: gr.Button, stops: Stops) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from app.page.text import say
+from app.page.text import say, told
 from app.page.words import duration, facts, fault, progress
 from core.errors import StudioError
 from core.events import (
@@ -92,7 +92,7 @@ def status_line(run: Run, events: list[TrainEvent]) -> str:
         parts.append(fault(StudioError(failed.message, failed.remedy)))
     notice = next((e for e in reversed(events) if isinstance(e, Notice)), None)
     if notice:
-        parts.append(facts([(say("note"), notice.message)]))
+        parts.append(facts([(say("note"), told(notice.message))]))
     return "".join(parts)
 
 

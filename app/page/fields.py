@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 
+from app.page.text import here, t
 from core.errors import StudioError
 from core.studio.bases import family_of_base, find_base, list_bases, list_controls, list_offsets, samplers_of
 from core.studio.engine import Engine
@@ -17,6 +18,45 @@ from core.studio.values import DEFAULTS
 
 _WHOLE = ("seed", "images", "steps", "height", "width", "frames", "fps")
 _NAMES = ("positive", "negative", "control")
+_NOTHING = ("none", "auto")
+
+LABELS = {
+    "prompt": "Prompt",
+    "negative_prompt": "Negative prompt",
+    "omega": "ω · strength",
+    "alpha": "α · positive offset in the negative",
+    "beta": "β · negative offset in the negative",
+    "beta_split": "β acts down to noise level",
+    "beta_late": "β below that level, times",
+    "seed": "First seed",
+    "images": "Pairs",
+    "steps": "Steps",
+    "scheduler": "Scheduler",
+    "height": "Height (0: the model's own)",
+    "width": "Width (0: the model's own)",
+    "frames": "Frames (video; 0: its own)",
+    "fps": "Frames a second",
+    "dynamic_guidance": "Guidance grows along the way (CogVideoX)",
+    "strength": "Strength",
+    "control": "Control network",
+    "control_scale": "Control scale",
+    "base": "Base model θ",
+    "positive": "Positive offset η",
+    "negative": "Negative offset δ",
+}
+"""What a value is called in the page."""
+
+SYMBOLS = {"omega": "ω", "alpha": "α", "beta": "β"}
+
+
+def short(name: str) -> str:
+    """What a value, or an axis of the grid, is called where there is little room."""
+    return SYMBOLS.get(name) or here(LABELS.get(name, name))
+
+
+def options(names: Sequence[str]) -> list[tuple[Any, str]]:
+    """Names as a list to choose from; "none" and "auto" in the page's language."""
+    return [(t(name) if name in _NOTHING else name, name) for name in names]
 
 
 @dataclass(frozen=True)
@@ -54,9 +94,9 @@ class Fields:
                 known = lists[name]
                 shown = wanted or ("auto" if name == "scheduler" else "none")
                 if name in values and shown in known:
-                    updates.append(gr.Dropdown(choices=known, value=shown))
+                    updates.append(gr.Dropdown(choices=options(known), value=shown))
                 else:
-                    updates.append(gr.Dropdown(choices=known))
+                    updates.append(gr.Dropdown(choices=options(known)))
             elif name not in values:
                 updates.append(gr.skip())
             elif name in _NAMES:

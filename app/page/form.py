@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.page.fields import Fields, choices
+from app.page.fields import LABELS, Fields, choices, options
 from app.page.text import t
 from app.page.words import scale_note
 from core.studio.engine import Engine
@@ -17,8 +17,10 @@ def make_form(engine: Engine, values: Mapping[str, Any]) -> tuple[Fields, dict[s
     """The left side of the tab: the fields, and the other things a handler needs."""
     lists = choices(engine, values["base"])
     other: dict[str, Any] = {}
-    prompt = gr.Textbox(values["prompt"], label=t("Prompt"), lines=2, max_lines=4, elem_id="prompt")
-    negative_prompt = gr.Textbox(values["negative_prompt"], label=t("Negative prompt"), placeholder=t("empty"), lines=1)
+    prompt = gr.Textbox(values["prompt"], label=t(LABELS["prompt"]), lines=2, max_lines=4, elem_id="prompt")
+    negative_prompt = gr.Textbox(
+        values["negative_prompt"], label=t(LABELS["negative_prompt"]), placeholder=t("empty"), lines=1
+    )
     with gr.Row():
         other["go"] = gr.Button(t("Render"), variant="primary", scale=3, elem_id="render")
         other["stop"] = gr.Button(t("Stop"), scale=1, min_width=80)
@@ -29,7 +31,7 @@ def make_form(engine: Engine, values: Mapping[str, Any]) -> tuple[Fields, dict[s
             15,
             values["omega"],
             step=0.1,
-            label=t("ω · strength"),
+            label=t(LABELS["omega"]),
             info=t("How far to move from the negative prediction towards the positive one."),
             elem_id="omega",
         )
@@ -39,7 +41,7 @@ def make_form(engine: Engine, values: Mapping[str, Any]) -> tuple[Fields, dict[s
             1,
             values["alpha"],
             step=0.05,
-            label=t("α · positive offset in the negative"),
+            label=t(LABELS["alpha"]),
             info=t(
                 "1 keeps both predictions alike where you want them alike; lower pushes away from the untuned model."
             ),
@@ -50,41 +52,50 @@ def make_form(engine: Engine, values: Mapping[str, Any]) -> tuple[Fields, dict[s
             3,
             values["beta"],
             step=0.05,
-            label=t("β · negative offset in the negative"),
+            label=t(LABELS["beta"]),
             info=t("0 is plain CFG. More steers harder away from what the offset makes worse."),
             elem_id="beta",
         )
         other["diagram"] = gr.HTML("", elem_id="diagram", padding=False, elem_classes="in-group")
     with gr.Row():
-        seed = gr.Number(values["seed"], label=t("First seed"), precision=0, minimum=0, min_width=130)
-        images = gr.Slider(1, 16, values["images"], step=1, label=t("Pairs"), min_width=180)
+        seed = gr.Number(values["seed"], label=t(LABELS["seed"]), precision=0, minimum=0, min_width=130)
+        images = gr.Slider(1, 16, values["images"], step=1, label=t(LABELS["images"]), min_width=180)
     other["seed_mode"] = gr.Radio(
         [(t("fixed"), "fixed"), (t("next"), "next"), (t("random"), "random")], value="fixed", label=t("After rendering")
     )
     with gr.Accordion(t("Model and offsets"), open=True):
-        base = gr.Dropdown(lists["base"], value=values["base"] or None, label=t("Base model θ"))
+        base = gr.Dropdown(options(lists["base"]), value=values["base"] or None, label=t(LABELS["base"]))
         with gr.Row():
             negative = gr.Dropdown(
-                lists["negative"], value=values["negative"] or "none", label=t("Negative offset δ"), min_width=140
+                options(lists["negative"]),
+                value=values["negative"] or "none",
+                label=t(LABELS["negative"]),
+                min_width=140,
             )
             positive = gr.Dropdown(
-                lists["positive"], value=values["positive"] or "none", label=t("Positive offset η"), min_width=140
+                options(lists["positive"]),
+                value=values["positive"] or "none",
+                label=t(LABELS["positive"]),
+                min_width=140,
             )
     with gr.Accordion(t("More"), open=False):
         with gr.Row():
-            steps = gr.Slider(1, 100, values["steps"], step=1, label=t("Steps"), min_width=140)
+            steps = gr.Slider(1, 100, values["steps"], step=1, label=t(LABELS["steps"]), min_width=140)
             scheduler = gr.Dropdown(
-                lists["scheduler"], value=values["scheduler"] or "auto", label=t("Scheduler"), min_width=140
+                options(lists["scheduler"]),
+                value=values["scheduler"] or "auto",
+                label=t(LABELS["scheduler"]),
+                min_width=140,
             )
         with gr.Row():
-            height = gr.Number(values["height"], label=t("Height (0: the model's own)"), precision=0, min_width=130)
-            width = gr.Number(values["width"], label=t("Width (0: the model's own)"), precision=0, min_width=130)
+            height = gr.Number(values["height"], label=t(LABELS["height"]), precision=0, min_width=130)
+            width = gr.Number(values["width"], label=t(LABELS["width"]), precision=0, min_width=130)
         split = gr.Slider(
             0,
             1,
             values["beta_split"],
             step=0.05,
-            label=t("β acts down to noise level"),
+            label=t(LABELS["beta_split"]),
             info=t("1 is pure noise, 0 the finished picture. Composition is decided early."),
         )
         late = gr.Slider(
@@ -92,7 +103,7 @@ def make_form(engine: Engine, values: Mapping[str, Any]) -> tuple[Fields, dict[s
             2,
             values["beta_late"],
             step=0.05,
-            label=t("β below that level, times"),
+            label=t(LABELS["beta_late"]),
             info=t("0 is plain CFG for the rest of the way."),
         )
         other["betas"] = gr.Textbox(
@@ -102,9 +113,9 @@ def make_form(engine: Engine, values: Mapping[str, Any]) -> tuple[Fields, dict[s
             info=t("Each is one more column."),
         )
         with gr.Row():
-            frames = gr.Number(values["frames"], label=t("Frames (video; 0: its own)"), precision=0, min_width=130)
-            fps = gr.Number(values["fps"], label=t("Frames a second"), precision=0, min_width=110)
-        dynamic = gr.Checkbox(values["dynamic_guidance"], label=t("Guidance grows along the way (CogVideoX)"))
+            frames = gr.Number(values["frames"], label=t(LABELS["frames"]), precision=0, min_width=130)
+            fps = gr.Number(values["fps"], label=t(LABELS["fps"]), precision=0, min_width=110)
+        dynamic = gr.Checkbox(values["dynamic_guidance"], label=t(LABELS["dynamic_guidance"]))
     with gr.Accordion(t("Input image"), open=False):
         gr.HTML(
             t("Begin from a picture. Paint over a part, and only that part is drawn anew."),
@@ -127,18 +138,20 @@ def make_form(engine: Engine, values: Mapping[str, Any]) -> tuple[Fields, dict[s
             1,
             values["strength"],
             step=0.05,
-            label=t("Strength"),
+            label=t(LABELS["strength"]),
             info=t("How far the picture is taken back to noise; 1 keeps nothing of it."),
         )
         with gr.Row():
             control = gr.Dropdown(
-                lists["control"],
+                options(lists["control"]),
                 value=values["control"] or "none",
-                label=t("Control network"),
+                label=t(LABELS["control"]),
                 info=t("A ControlNet or T2I-Adapter: the picture is then followed, not redrawn."),
                 min_width=160,
             )
-            control_scale = gr.Slider(0, 2, values["control_scale"], step=0.05, label=t("Control scale"), min_width=140)
+            control_scale = gr.Slider(
+                0, 2, values["control_scale"], step=0.05, label=t(LABELS["control_scale"]), min_width=140
+            )
     other["dropped"] = gr.File(
         label=t("Settings of a picture or video: drop it anywhere on the page"),
         file_types=[".png", ".mp4"],

@@ -9,7 +9,8 @@ from typing import Any
 import gradio as gr
 
 from app.page.compare import CompareTab, Stops
-from app.page.text import say, t
+from app.page.fields import LABELS, SYMBOLS, short
+from app.page.text import here, say, t
 from app.page.wiring import QUEUED, QUICK
 from app.page.words import fault, progress
 from core.errors import StudioError
@@ -41,15 +42,15 @@ def heat_map(done: list[Cell], x: Axis, y: Axis, page: int) -> str:
         f"<tr><th>{escape(str(value if value is not None else ''))}</th>{''.join(cell(i, j) for i in range(len(x.values)))}</tr>"
         for j, value in enumerate(y.values)
     )
-    title = say("preference by the bundled judge, 0 to 1 · across: {axis}", axis=escape(x.name))
-    title += say(" · down: {axis}", axis=escape(y.name)) if y.name else ""
+    title = say("preference by the bundled judge, 0 to 1 · across: {axis}", axis=escape(short(x.name)))
+    title += say(" · down: {axis}", axis=escape(short(y.name))) if y.name else ""
     return f'<table class="heat"><caption>{title}</caption><tr><th></th>{head}</tr>{rows}</table>'
 
 
 def build(engine: Engine, compare: CompareTab) -> dict[str, Any]:
     """The tab; what other tabs may touch."""
     stops = Stops()
-    axes = [("none", "none"), *((name, name) for name in AXES)]
+    axes = [(t("none"), "none"), *((SYMBOLS.get(name) or t(LABELS.get(name, name)), name) for name in AXES)]
     starts = (("beta", "0, 1, 2"), ("omega", "1, 3, 6"), ("none", ""))
     boxes: list[Any] = []
     with gr.Row(equal_height=False):
@@ -57,7 +58,7 @@ def build(engine: Engine, compare: CompareTab) -> dict[str, Any]:
             gr.HTML(t(HELP), elem_classes="scale-note", padding=False)
             for label, (name, text) in zip((t("Across"), t("Down"), t("Pages")), starts, strict=True):
                 with gr.Row():
-                    boxes.append(gr.Dropdown(axes, value=name, label=label, min_width=110, scale=2))
+                    boxes.append(gr.Dropdown(axes, value=name, label=label, min_width=150, scale=3))
                     boxes.append(gr.Textbox(text, label=t("Values"), min_width=150, scale=3, lines=1, max_lines=6))
             with gr.Row():
                 go = gr.Button(t("Render the grid"), variant="primary", scale=3, elem_id="render-grid")
@@ -172,7 +173,7 @@ def _with_request(render: Any) -> Any:
 
 def _label(cell: Cell, x: Axis, y: Axis, pages: Axis) -> str:
     parts = [
-        f"{axis.name} {axis.values[place] if axis.values[place] != '' else 'none'}"
+        f"{short(axis.name)} {axis.values[place] if axis.values[place] != '' else here('none')}"
         for axis, place in zip((x, y, pages), cell.place, strict=True)
         if axis.name
     ]

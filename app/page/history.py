@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from app.page.wiring import QUICK
+from app.page.words import fault
 from core.errors import StudioError
 from core.studio.engine import Engine, describe_settings
 from core.studio.gallery import bring_back, pictures, put_away, toggle_favourite
@@ -26,33 +27,34 @@ def connect(engine: Engine, parts: dict[str, Any], chosen: gr.State, away: gr.St
         name, told = records[event.index] if event.index < len(records) else ("", {})
         return describe_settings(told), {**told, "_file": name}
 
-    def star(told: dict[str, Any], search: str, starred: bool) -> tuple[Any, Any]:
+    def star(told: dict[str, Any], search: str, starred: bool) -> tuple[Any, ...]:
         try:
             toggle_favourite(engine.workspace, told.get("_file", ""))
         except StudioError as error:
-            raise gr.Error(str(error)) from error
-        return show(search, starred)
+            return fault(error), gr.skip(), gr.skip()
+        return "", *show(search, starred)
 
     def delete(told: dict[str, Any], search: str, starred: bool) -> tuple[Any, ...]:
         try:
             gone = put_away(engine.workspace, told.get("_file", ""))
         except StudioError as error:
-            raise gr.Error(str(error)) from error
-        return (*show(search, starred), str(gone), gr.Button(visible=True))
+            return fault(error), *[gr.skip()] * 4
+        return "", *show(search, starred), str(gone), gr.Button(visible=True)
 
     def undo(gone: str, search: str, starred: bool) -> tuple[Any, ...]:
         try:
             bring_back(engine.workspace, Path(gone))
         except StudioError as error:
-            raise gr.Error(str(error)) from error
-        return (*show(search, starred), "", gr.Button(visible=False))
+            return fault(error), *[gr.skip()] * 4
+        return "", *show(search, starred), "", gr.Button(visible=False)
 
     asked = [parts["search"], parts["starred"]]
     outputs = [parts["past"], listed]
     parts["history_tab"].select(show, asked, outputs, **QUICK)
     gr.on([parts["search"].submit, parts["starred"].change], show, asked, outputs, **QUICK)
     parts["past"].select(pick, listed, [parts["told"], chosen], **QUICK)
-    parts["star"].click(star, [chosen, *asked], outputs, **QUICK)
-    parts["delete"].click(delete, [chosen, *asked], [*outputs, away, parts["undo"]], **QUICK)
-    parts["undo"].click(undo, [away, *asked], [*outputs, away, parts["undo"]], **QUICK)
+    told = [parts["status"], *outputs]
+    parts["star"].click(star, [chosen, *asked], told, **QUICK)
+    parts["delete"].click(delete, [chosen, *asked], [*told, away, parts["undo"]], **QUICK)
+    parts["undo"].click(undo, [away, *asked], [*told, away, parts["undo"]], **QUICK)
     return show

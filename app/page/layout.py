@@ -11,6 +11,7 @@ from app.page.text import t
 from app.page.wiring import QUICK
 from core.studio.engine import Engine
 
+TAGLINE = "Teach a diffusion model what to steer away from, from the model alone, and see the difference side by side."
 IN_A_SPACE = (
     "This Space renders with the bundled models. For training, your own models and your own offsets run python launch.py "
     "on your machine, or duplicate this Space, keep it private and set SELF_NPO_PRIVATE=1."
@@ -25,11 +26,9 @@ def build(engine: Engine, opening: dict[str, Any], *, space: bool = False) -> gr
         space: strangers share this server: no training, no library, nothing kept for all.
     """
     with gr.Blocks(title="Self-NPO Studio", delete_cache=(3_600, 3_600), analytics_enabled=False) as page:
-        gr.HTML(
-            "<h1>Self-NPO Studio</h1><p>Teach a diffusion model what to steer away from, from the model alone, "
-            "and see the difference side by side.</p>",
-            elem_id="brand",
-        )
+        with gr.Row(elem_id="brand"):
+            gr.HTML("<h1>Self-NPO Studio</h1>", padding=False)
+            gr.HTML(t(TAGLINE), padding=False)
         if space:
             gr.HTML(t(IN_A_SPACE), elem_classes="scale-note", padding=False, elem_id="space")
         with gr.Tabs() as tabs:

@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.page.text import say, t
+from app.page.text import here, say, t, told
 from app.page.wiring import QUEUED, QUICK
 from app.page.words import facts, fault, progress
 from core.errors import StudioError
@@ -17,6 +17,13 @@ from core.studio.bases import BUNDLED, list_bases
 from core.studio.engine import Engine
 
 COLUMNS = ("name", "kind", "family", "MB", "from", "sha256")
+KINDS = {
+    "model": "model",
+    "offset": "offset",
+    "weights": "whole weights",
+    "control": "control network",
+    "pickle": "pickle",
+}
 
 
 def build(engine: Engine) -> dict[str, Any]:
@@ -27,10 +34,10 @@ def build(engine: Engine) -> dict[str, Any]:
         return [
             [
                 e.name,
-                e.kind,
+                told(KINDS[e.kind]),
                 e.family or "?",
                 round(e.size / 1e6, 1),
-                e.source,
+                told(e.source),
                 library.hash_of(workspace, e.path)[:16] if hashed else "",
             ]
             for e in library.entries(workspace)
@@ -79,10 +86,10 @@ def build(engine: Engine) -> dict[str, Any]:
                 with gr.Row():
                     info = gr.Button(t("What is it?"), size="sm", min_width=100)
                     kohya = gr.Button(t("Write as kohya"), size="sm", min_width=110)
-                with gr.Row():
+                with gr.Row(elem_classes="beside"):
                     rank = gr.Number(32, label=t("Rank"), precision=0, minimum=1, min_width=90)
                     extract = gr.Button(t("Extract a low-rank offset"), size="sm", min_width=150)
-                with gr.Row():
+                with gr.Row(elem_classes="beside"):
                     scale = gr.Number(-0.3, label=t("Scale"), min_width=90)
                     merge = gr.Button(t("Merge into the base"), size="sm", min_width=150)
                 gr.HTML(
@@ -96,12 +103,12 @@ def build(engine: Engine) -> dict[str, Any]:
 
     def act(work: Any) -> Any:
         try:
-            told = work()
+            found = work()
         except StudioError as error:
             return fault(error)
-        short = {key: value for key, value in told.items() if key not in ("captured_by_layer", "settings")}
+        short = {key: value for key, value in found.items() if key not in ("captured_by_layer", "settings")}
         short = {key: (Path(value).name if key == "saved" else value) for key, value in short.items()}
-        return facts([(str(key), str(value)[:160]) for key, value in short.items()])
+        return facts([(told(str(key).replace("_", " ")), str(value)[:160]) for key, value in short.items()])
 
     def bring(path: str | None) -> tuple[Any, Any, Any]:
         if not path:
@@ -151,4 +158,8 @@ def build(engine: Engine) -> dict[str, Any]:
         status,
         **QUEUED,
     )
-    return {"refresh": lambda: (rows(), offsets()), "parts": [table, chosen]}
+
+    def refresh() -> tuple[Any, Any]:
+        return gr.Dataframe(value=rows(), headers=[here(name) for name in COLUMNS]), offsets()
+
+    return {"refresh": refresh, "parts": [table, chosen]}

@@ -12,9 +12,10 @@ from typing import Any
 import gradio as gr
 
 from app.page.compare import CompareTab
-from app.page.text import say, t
+from app.page.fields import LABELS
+from app.page.text import here, say, t
 from app.page.wiring import QUEUED, QUICK
-from app.page.words import fault
+from app.page.words import fault, sentences
 from core.errors import StudioError
 from core.studio import hub
 from core.studio.engine import Engine
@@ -36,6 +37,7 @@ from core.studio.presets import (
 )
 from core.studio.workspace import slug
 
+WORDS = {"none": "none", "True": "yes", "False": "no"}
 LINK = "(code) => code ? location.origin + location.pathname + '?preset=' + code : ''"
 
 
@@ -46,10 +48,10 @@ def describe(preset: Preset, changes: list[tuple[str, str, str]], missing: tuple
         parts.append(f"<p class='scale-note'>{escape(preset.author or '')} {escape(preset.license or '')}</p>")
     if preset.description:
         parts.append(f"<p>{escape(preset.description)}</p>")
-    parts += [f'<p class="fault">{escape(text)}</p>' for text in missing]
+    parts += [f'<p class="fault">{sentences(text)}</p>' for text in missing]
     if changes:
         rows = "".join(
-            f"<tr><td>{escape(key)}</td><td>{escape(now[:80])}</td><td><b>{escape(then[:80])}</b></td></tr>"
+            f"<tr><td>{escape(here(LABELS[key]))}</td><td>{_shown(key, now)}</td><td><b>{_shown(key, then)}</b></td></tr>"
             for key, now, then in changes
         )
         head = "".join(f"<th>{say(text)}</th>" for text in ("would change", "now", "then"))
@@ -58,7 +60,7 @@ def describe(preset: Preset, changes: list[tuple[str, str, str]], missing: tuple
         parts.append(f"<p>{say('Compare is set like this already.')}</p>")
     for told in preset.evidence or []:
         source = f" <i>{escape(told.source)}</i>" if told.source else ""
-        parts.append(f"<p><b>{escape(told.kind)}</b>: {escape(told.text)}{source}</p>")
+        parts.append(f"<p><b>{here(told.kind)}</b>: {escape(told.text)}{source}</p>")
     return "".join(parts)
 
 
@@ -108,11 +110,11 @@ def build(engine: Engine, compare: CompareTab, *, keeps: bool = True) -> dict[st
                 with gr.Row():
                     author = gr.Textbox("", label=t("Author"), min_width=120)
                     replace = gr.Checkbox(False, label=t("Replace one of that name"), min_width=150)
-                with gr.Row():
-                    save = gr.Button(t("Save what Compare is set to"), variant="primary", min_width=180, size="sm")
-                    rename = gr.Button(t("Rename the chosen one"), min_width=130, size="sm")
-                    delete = gr.Button(t("Delete the chosen one"), min_width=130, size="sm")
-                    undo = gr.Button(t("Undo delete"), visible=False, min_width=110)
+            with gr.Row(visible=keeps):
+                save = gr.Button(t("Save what Compare is set to"), variant="primary", min_width=200, size="sm")
+                rename = gr.Button(t("Rename the chosen one"), min_width=130, size="sm")
+                delete = gr.Button(t("Delete the chosen one"), min_width=130, size="sm")
+                undo = gr.Button(t("Undo delete"), visible=False, min_width=110, size="sm")
     current, away, code = gr.State(""), gr.State(""), gr.Textbox("", visible="hidden")
     fields = compare.fields
 
@@ -148,7 +150,7 @@ def build(engine: Engine, compare: CompareTab, *, keeps: bool = True) -> dict[st
             return [fault(error), gr.skip(), gr.skip(), *fields.fill(engine, {})]
         if found is None:
             return [t("Choose a preset first."), gr.skip(), gr.skip(), *[gr.skip()] * len(fields.controls)]
-        said = " ".join((say("Applied. Press Render to see it."), *(escape(text) for text in found.missing)))
+        said = say("Applied. Press Render to see it.") + " " + sentences(*found.missing)
         return [said, said, gr.Tabs(selected="compare"), *fields.fill(engine, found.values)]
 
     def keep(title: str, text: str, who: str, over: bool, *given: Any) -> tuple[Any, ...]:
@@ -234,6 +236,11 @@ def _file_of(preset: Preset) -> Any:
     path = folder / f"{slug(preset.name or 'preset')}.json"
     path.write_text(preset.to_json(), encoding="utf-8")
     return gr.DownloadButton(value=str(path))
+
+
+def _shown(key: str, value: str) -> str:
+    word = "auto" if (key, value) == ("scheduler", "none") else WORDS.get(value)
+    return here(word) if word else escape(value[:80])
 
 
 CSS = """

@@ -1,328 +1,23 @@
-"""Every text of the page in one place: English as it stands in the code, Chinese here. The browser's language decides.
+"""The page's language: English as it stands in the code, Chinese in `chinese.json`. The browser's language decides.
 
-Sentences with figures in them are made by the server, in the language the request asks for. What goes wrong is told by the
-engine, in English.
+`chinese.json` has four parts, each from English to Chinese: `texts` of the page; `said`, sentences that the page's server
+fills in; `told`, sentences of `core`, with {} for what is filled in; `parts`, phrases that are filled into those.
 """
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Mapping
+from functools import cache, lru_cache
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.context import LocalContext
 
-CHINESE: dict[str, str] = {
-    "Prompt": "提示词",
-    "Negative prompt": "负面提示词",
-    "empty": "空",
-    "Render": "生成",
-    "Stop": "停止",
-    "ω · strength": "ω · 强度",
-    "How far to move from the negative prediction towards the positive one.": "从负向预测朝正向预测移动多远。",
-    "α · positive offset in the negative": "α · 负向权重中的正偏移",
-    "1 keeps both predictions alike where you want them alike; lower pushes away from the untuned model.": "取 1 时两个预测保持接近；取小则远离未调优的模型。",
-    "β · negative offset in the negative": "β · 负向权重中的负偏移",
-    "0 is plain CFG. More steers harder away from what the offset makes worse.": "0 即普通 CFG；越大，越远离负偏移所变差的方向。",
-    "First seed": "起始种子",
-    "fixed": "固定",
-    "next": "递增",
-    "random": "随机",
-    "After rendering": "生成之后",
-    "Pairs": "对数",
-    "Model and offsets": "模型与偏移",
-    "Base model θ": "基础模型 θ",
-    "Negative offset δ": "负偏移 δ",
-    "Positive offset η": "正偏移 η",
-    "More": "更多",
-    "Steps": "步数",
-    "Scheduler": "采样器",
-    "Height (0: the model's own)": "高度（0：模型默认）",
-    "Width (0: the model's own)": "宽度（0：模型默认）",
-    "β acts down to noise level": "β 作用到的噪声水平",
-    "1 is pure noise, 0 the finished picture. Composition is decided early.": "1 为纯噪声，0 为成图；构图在早期决定。",
-    "β below that level, times": "低于该水平时 β 的倍数",
-    "0 is plain CFG for the rest of the way.": "0 表示其余步骤为普通 CFG。",
-    "More columns: other values of β": "更多列：其他 β 值",
-    "Each is one more column.": "每个值多一列。",
-    "Frames (video; 0: its own)": "帧数（视频；0：默认）",
-    "Frames a second": "每秒帧数",
-    "Guidance grows along the way (CogVideoX)": "引导逐步增强（CogVideoX）",
-    "Input image": "输入图片",
-    "Begin from a picture. Paint over a part, and only that part is drawn anew.": "从一张图片开始；涂抹某一部分，则只重画该部分。",
-    "Picture": "图片",
-    "Strength": "强度",
-    "How far the picture is taken back to noise; 1 keeps nothing of it.": "把图片退回噪声的程度；1 表示完全重画。",
-    "Control network": "控制网络",
-    "A ControlNet or T2I-Adapter: the picture is then followed, not redrawn.": "ControlNet 或 T2I-Adapter：此时图片作为引导，而不被重画。",
-    "Control scale": "控制强度",
-    "Settings of a picture or video: drop it anywhere on the page": "读取图片或视频的设置：拖到页面任意处即可",
-    "Plain CFG takes both predictions from the same weights. NPO gives the negative one weights of its own, θ + α·η + β·δ, where δ was trained to be worse: guidance then steers away from what people dislike.": "普通 CFG 的两个预测来自同一组权重。NPO 让负向预测使用自己的权重 θ + α·η + β·δ，其中 δ 被训练得更差：引导因此远离人们不喜欢的结果。",
-    "Ready. Press Render.": "就绪，请按“生成”。",
-    "Side by side": "并排",
-    "Slider": "滑动对比",
-    "left: without · right: with": "左：不用 · 右：使用",
-    "Flicker or play": "闪烁或播放",
-    "History": "历史",
-    "Search prompts, seeds, offsets": "搜索提示词、种子、偏移",
-    "Favourites only": "仅收藏",
-    "Favourite": "收藏",
-    "Delete": "删除",
-    "Undo delete": "撤销删除",
-    "Pair": "第几对",
-    "Use these settings": "使用这些设置",
-    "Settings of the chosen picture": "所选图片的设置",
-    "Stopped.": "已停止。",
-    "Everything that no axis changes is as Compare has it. Values: 0, 1, 2 or a range 0:2:0.5; offsets by name; prompts one a line; checkpoint: steps of the run that is Compare's negative offset.": "未设为轴的设置与“对比”页相同。取值写作 0, 1, 2 或区间 0:2:0.5；偏移写名称；提示词每行一个；checkpoint 为“对比”页负偏移所属运行的步数。",
-    "Across": "横轴",
-    "Down": "纵轴",
-    "Pages": "分页",
-    "Values": "取值",
-    "Render the grid": "生成网格",
-    "Use the cell in Compare": "在对比中使用该格",
-    "Cells appear as they are finished.": "完成的格子会陆续出现。",
-    "The whole grid as one picture": "整张网格图",
-    "Presets: your own ✎, then the built-in ones": "预设：先是自己的 ✎，再是内置的",
-    "Drop a preset here: a JSON file, a picture or a video": "把预设拖到这里：JSON 文件、图片或视频",
-    "From the Hugging Face Hub": "来自 Hugging Face Hub",
-    "Repository": "仓库",
-    "Pull": "拉取",
-    "Push the chosen one": "推送所选",
-    "Apply to Compare": "应用到对比",
-    "Make a link": "生成链接",
-    "Download": "下载",
-    "Link: opens this preset in any studio at this address": "链接：在此地址的任何程序中打开该预设",
-    "Choose a preset, or save what Compare is set to.": "选择一个预设，或保存对比页当前的设置。",
-    "Name": "名称",
-    "What it is good for": "适合做什么",
-    "Author": "作者",
-    "Replace one of that name": "替换同名预设",
-    "Save what Compare is set to": "保存对比页的设置",
-    "Rename the chosen one": "重命名所选",
-    "Delete the chosen one": "删除所选",
-    "This preset is not saved yet: apply it, or save it.": "该预设尚未保存：可应用或保存。",
-    "Choose a preset first.": "请先选择预设。",
-    "Saved.": "已保存。",
-    "Renamed.": "已重命名。",
-    "Deleted.": "已删除。",
-    "It is back.": "已恢复。",
-    "Look again": "重新查找",
-    "Compute hashes": "计算哈希",
-    "Drop a LoRA, weights, or a .ckpt here: it is checked, converted and copied to your offsets": "把 LoRA、权重或 .ckpt 拖到这里：检查、转换并复制到你的偏移文件夹",
-    "Folders to look in": "查找的文件夹",
-    "Nothing outside the workspace and these folders is ever looked at.": "除工作区和这些文件夹外，不会查看任何其他位置。",
-    "Folder": "文件夹",
-    "Add": "添加",
-    "Remove": "移除",
-    "Revision (empty: the newest; it is pinned by commit)": "版本（空：最新；按提交固定）",
-    "Fetch, safetensors alone": "获取（仅 safetensors）",
-    "A weights file": "权重文件",
-    "File": "文件",
-    "Base it belongs to": "所属基础模型",
-    "What is it?": "这是什么？",
-    "Write as kohya": "写成 kohya 格式",
-    "Rank": "秩",
-    "Extract a low-rank offset": "提取低秩偏移",
-    "Scale": "比例",
-    "Merge into the base": "合并到基础模型",
-    "A low-rank form of whole weights is an approximation; its error is told. Whole weights can be used as an offset as they are: exact, at twice the memory.": "完整权重的低秩形式是近似，会给出误差；完整权重也可直接作为偏移使用：精确，但占用两倍内存。",
-    "For a bug report: no path, name or token is in it.": "用于错误报告：其中没有路径、姓名或令牌。",
-    "About this machine": "关于本机",
-    "Self-test, under two minutes": "自检（两分钟内）",
-    "To copy into a bug report": "复制到错误报告中",
-    "The language is the browser's: English or Chinese. Compare's settings are remembered by this browser.": "语言随浏览器：英文或中文。对比页的设置由本浏览器记住。",
-    "Light or dark": "浅色或深色",
-    "Forget what this browser remembers": "清除本浏览器的记忆",
-    "Compare": "对比",
-    "Grid": "网格",
-    "Train": "训练",
-    "Library": "模型库",
-    "Presets": "预设",
-    "Runs": "运行",
-    "Settings": "设置",
-    "This Space renders with the bundled models. For training, your own models and your own offsets run python launch.py on your machine, or duplicate this Space, keep it private and set SELF_NPO_PRIVATE=1.": "此 Space 使用内置模型生成。训练、自己的模型和偏移请在本机运行 python launch.py，或复制此 Space、保持私有并设置 SELF_NPO_PRIVATE=1。",
-    "Base model": "基础模型",
-    "Recipe": "配方",
-    "Start training": "开始训练",
-    "Advanced: every other setting, with its meaning": "高级：其余所有设置及其含义",
-    "No run chosen yet.": "尚未选择运行。",
-    "Pause": "暂停",
-    "Resume": "继续",
-    "Stop and keep": "停止并保留",
-    "Use in Compare": "在对比中使用",
-    "Same seeds, without and with the growing offset": "相同种子，不用与使用训练中的偏移",
-    "Run": "运行",
-    "Try it now": "现在试用",
-    "Add to the queue": "加入队列",
-    "Compare the losses of": "比较损失",
-    "Memory profile": "显存配置",
-    "this machine": "本机",
-    "8 GB card": "8 GB 显卡",
-    "12 GB card": "12 GB 显卡",
-    "24 GB card": "24 GB 显卡",
-    "This base is small: the recipe's own settings fit every card.": "此基础模型很小：配方自身的设置适合任何显卡。",
-    "Choose a run to see it. Runs started from the command line stand here too.": "选择一次运行查看；命令行启动的也在此处。",
-    "Refresh": "刷新",
-    "Runs, newest first": "运行（最新在前）",
-    "Watch in Train": "在训练中查看",
-    "Download offset": "下载偏移",
-    "Newest previews": "最新预览",
-    "Settings of the run": "运行的设置",
-    "Make a preset": "制作预设",
-    "The best we measured on the bundled miniature. Data-free.": "在内置小模型上测得最好的配方，无需数据。",
-    "The paper's text: rollouts from pure noise by the frozen model. Data-free. As a LoRA, at a rate of ours.": "论文文本：冻结模型从纯噪声展开，无需数据；以 LoRA 训练，学习率为我们所定。",
-    "The published SD1.5 script: all weights, captioned images, EMA reference. Needs a folder of images.": "官方 SD1.5 脚本：全部权重、带说明的图片、EMA 参考；需要图片文件夹。",
-    "seed": "种子",
-    "Seed of everything random in the run.": "本次运行中所有随机数的种子。",
-    "steps": "步数",
-    "Optimiser steps.": "优化步数。",
-    "batch size": "批大小",
-    "Samples of one step, in each process.": "每个进程每步的样本数。",
-    "weights": "训练对象",
-    "What is trained: a LoRA, or all weights.": "训练 LoRA 或全部权重。",
-    "rank": "秩",
-    "Rank of the LoRA; of its extraction when all weights are trained.": "LoRA 的秩；训练全部权重时为提取的秩。",
-    "lora alpha": "LoRA 缩放",
-    "LoRA scaling: its strength is lora_alpha / rank.": "LoRA 缩放：强度为 lora_alpha / rank。",
-    "freeze down": "冻结 down",
-    "Train the LoRA's up matrices alone.": "只训练 LoRA 的 up 矩阵。",
-    "learning rate": "学习率",
-    "Learning rate of AdamW.": "AdamW 的学习率。",
-    "weight decay": "权重衰减",
-    "Weight decay of AdamW.": "AdamW 的权重衰减。",
-    "warmup steps": "预热步数",
-    "Steps over which the learning rate rises from 0.": "学习率从 0 升起的步数。",
-    "clip norm": "梯度裁剪",
-    "Largest norm of the gradient.": "梯度范数上限。",
-    "precision": "精度",
-    "Mixed precision: no is float32.": "混合精度：no 为 float32。",
-    "gradient checkpointing": "梯度检查点",
-    "Less memory for one more forward a step.": "每步多一次前向以节省内存。",
-    "start": "起点",
-    "Where rollouts start: pure noise; noised own samples; own whole trajectories; a folder of images.": "展开的起点：纯噪声；加噪的自有样本；自有完整轨迹；图片文件夹。",
-    "images folder": "图片文件夹",
-    "Folder of captioned images, for start = images.": "带说明的图片文件夹，用于 start = images。",
-    "prompts file": "提示词文件",
-    "Text file of prompts, one a line; empty: the prompts that come with the base.": "提示词文本文件，每行一个；空则用基础模型自带的。",
-    "pool size": "样本池大小",
-    "Prompts used, and own samples drawn once before training.": "使用的提示词数，也是训练前一次性抽取的自有样本数。",
-    "pool omega": "样本池引导",
-    "Guidance of the own samples: 0 is none, -1 is unconditional.": "自有样本的引导：0 为无，-1 为无条件。",
-    "ddim grid": "DDIM 步数",
-    "Steps of the whole DDIM grid.": "完整 DDIM 网格的步数。",
-    "rollout steps": "展开步数 K",
-    "K: DDIM steps of a rollout before its estimate.": "K：一次展开在估计之前的 DDIM 步数。",
-    "rollout guidance": "展开引导 w",
-    "w of the rollout: cond + w (cond - uncond). -1 is unconditional, 0 conditional.": "展开时的引导 w：cond + w (cond - uncond)；-1 恰为无条件。",
-    "reference": "参考网络",
-    "Who rolls out: the frozen base, or the student's EMA.": "谁来展开：冻结的基础模型，或学生的 EMA。",
-    "ema decay": "EMA 衰减",
-    "Decay of the EMA, for reference = ema.": "EMA 的衰减，用于 reference = ema。",
-    "loss": "损失",
-    "Distance to the estimate.": "与估计之间的距离。",
-    "loss on": "损失对象",
-    "What the distance is taken on.": "在什么量上取距离。",
-    "huber c": "Huber c",
-    "c of pseudo-Huber.": "pseudo-Huber 的 c。",
-    "min snr gamma": "Min-SNR γ",
-    "Min-SNR weighting, usually 5; 0 is off.": "Min-SNR 加权，通常为 5；0 为关闭。",
-    "s min": "s 下限",
-    "Least noise level s trained at, as a share of all timesteps.": "训练的最小噪声水平 s，占全部时间步的比例。",
-    "s max": "s 上限",
-    "Greatest noise level s trained at.": "训练的最大噪声水平 s。",
-    "caption dropout": "提示词丢弃",
-    "Share of samples trained without their prompt.": "不带提示词训练的样本比例。",
-    "height": "高度",
-    "Height in pixels; 0 is the model's own.": "高度（像素）；0 为模型默认。",
-    "width": "宽度",
-    "Width in pixels; 0 is the model's own.": "宽度（像素）；0 为模型默认。",
-    "frames": "帧数",
-    "Frames of a video; 0 is the model's own number.": "视频帧数；0 为模型默认。",
-    "preview every": "预览间隔",
-    "Steps between previews; 0 is none.": "预览之间的步数；0 为不预览。",
-    "preview omega": "预览 ω",
-    "ω of the previews.": "预览的 ω。",
-    "preview beta": "预览 β",
-    "β of the previews.": "预览的 β。",
-    "preview seed": "预览种子",
-    "First seed of the previews.": "预览的起始种子。",
-    "checkpoint every": "检查点间隔",
-    "Steps between checkpoints.": "检查点之间的步数。",
-    "keep checkpoints": "保留检查点",
-    "Checkpoints kept.": "保留的检查点数。",
-}
-"""English text to Chinese."""
-
-SAID: dict[str, str] = {
-    "Waiting for the rendering before this one.": "正在等待前一次生成。",
-    "Waiting for another studio on this workspace.": "正在等待使用此工作区的另一个程序。",
-    "Loading {name}.": "正在加载 {name}。",
-    "Rendering begins from this picture, {width} x {height}.": "将从这张图片开始生成，{width} x {height}。",
-    "Only what is painted over is drawn anew.": "只重画涂抹的部分。",
-    "without a name": "未命名",
-    "without NPO": "不用 NPO",
-    "with NPO": "使用 NPO",
-    "with NPO, β {beta:g}": "使用 NPO，β {beta:g}",
-    "{name} · seed {seed}": "{name} · 种子 {seed}",
-    "Step {step} of {steps}": "第 {step} 步，共 {steps} 步",
-    ", {left:.0f} s left, {rate:.1f} steps/s": "，剩余 {left:.0f} 秒，每秒 {rate:.1f} 步",
-    "Done. {what} beside plain CFG at the same ω. {notes}": "完成。{what}，与相同 ω 的普通 CFG 并排。{notes}",
-    "Stopped; what was finished is kept.": "已停止；完成的部分已保留。",
-    "The settings of the file are in the form.": "文件中的设置已填入表单。",
-    "The link's preset “{name}” is in the form. Press Render to see it.": "链接中的预设“{name}”已填入表单。请按“生成”查看。",
-    "{rows:,} row-forwards": "{rows:,} 次行前向",
-    "the time is known after the first rendering of this size": "该尺寸首次生成后即可预估时间",
-    "about {seconds:.1f} s": "约 {seconds:.1f} 秒",
-    "memory {used:.1f} GiB in use, {free:.1f} GiB free": "内存已用 {used:.1f} GiB，可用 {free:.1f} GiB",
-    "{run}: {status}, step {step} of {steps}": "{run}：{status}，第 {step} 步，共 {steps} 步",
-    "{run}: loading": "{run}：正在加载",
-    "{run}: drawing own samples, {done} of {total}": "{run}：正在绘制自身样本，{done} / {total}",
-    "new": "新建",
-    "queued": "排队中",
-    "running": "运行中",
-    "paused": "已暂停",
-    "stopped": "已停止",
-    "finished": "已完成",
-    "failed": "失败",
-    "interrupted": "已中断",
-    "loss": "损失",
-    "pace": "速度",
-    "{rate:.2f} steps/s": "每秒 {rate:.2f} 步",
-    "left": "剩余",
-    "memory": "内存",
-    "learning rate": "学习率",
-    "row-forwards a sample": "每样本行前向",
-    "note": "提示",
-    "without": "不用",
-    "with, step {step}": "使用，第 {step} 步",
-    "{done} of {total} cells": "{done} / {total} 格",
-    "Done: {done} of {total} cells, kept in the outputs folder.": "完成：{done} / {total} 格，保存在输出文件夹中。",
-    "preference by the bundled judge, 0 to 1 · across: {axis}": "内置评判的偏好分，0 到 1 · 横轴：{axis}",
-    " · down: {axis}": " · 纵轴：{axis}",
-    "folder": "文件夹",
-    "{done:.0f} of {total:.0f} MB": "{done:.0f} / {total:.0f} MB",
-    "fetched": "已获取",
-    "would change": "将改变",
-    "now": "现在",
-    "then": "之后",
-    "Compare is set like this already.": "“对比”已是这样的设置。",
-    "Applied. Press Render to see it.": "已应用。请按“生成”查看。",
-    "Pulled at commit {commit}; not saved yet.": "已拉取提交 {commit}；尚未保存。",
-    "Pushed: commit {commit}.": "已推送：提交 {commit}。",
-    ", loss {loss:.4g}": "，损失 {loss:.4g}",
-    "{run} · {status} · step {step}/{steps}": "{run} · {status} · 第 {step}/{steps} 步",
-    "row-forwards": "行前向",
-    "about": "约",
-    "disk": "磁盘",
-    "measured in": "测自",
-    "time": "时间",
-    "known after the first run on this base": "在此基础模型上首次训练后可知",
-    "{memory:.1f} GiB and the card's own, computed": "{memory:.1f} GiB，另加显卡自身占用（计算值）",
-    "started": "已开始",
-    "in the queue": "已排队",
-    "already training": "正在训练",
-    "{run}; shown here. Stop it to start another.": "{run}；已在此显示。停止后才能开始另一个。",
-}
-"""What the server says with figures in it: English template to Chinese."""
+_READ: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("chinese.json").read_text(encoding="utf-8"))
+CHINESE, SAID, TOLD, PARTS = (_READ[part] for part in ("texts", "said", "told", "parts"))
 
 TRANSLATIONS = gr.I18n(en={text: text for text in CHINESE}, zh=CHINESE)
 
@@ -344,7 +39,51 @@ def say(text: str, **values: Any) -> str:
     Raises:
         KeyError: it has no translation.
     """
-    chinese = SAID[text]
+    return (SAID[text] if _chinese_wanted() else text).format(**values)
+
+
+def here(text: str) -> str:
+    """A text of `CHINESE` inside what the server makes, in the language of the browser whose request is answered.
+
+    Raises:
+        KeyError: it has no translation.
+    """
+    chinese = CHINESE[text]
+    return chinese if _chinese_wanted() else text
+
+
+def told(text: str) -> str:
+    """A sentence of `core`, which speaks English alone, in that language too; one that is not in `TOLD` as it is."""
+    return _in_chinese(text) if _chinese_wanted() else text
+
+
+def _chinese_wanted() -> bool:
     request = LocalContext.request.get(None)
     wanted = str(getattr(request, "headers", {}).get("accept-language", "")) if request is not None else ""
-    return (chinese if wanted.lower().startswith("zh") else text).format(**values)
+    return wanted.lower().startswith("zh")
+
+
+@lru_cache(maxsize=512)
+def _in_chinese(text: str) -> str:
+    for end in re.finditer(r"(?<=\.) ", text):  # a message and its remedy
+        first, second = _found(text[: end.start()], "told"), _found(text[end.end() :], "told")
+        if first and second:
+            return first + second
+    return _found(text, "told") or text
+
+
+def _found(text: str, part: str) -> str | None:
+    for pattern, chinese in _patterns(part):
+        if match := pattern.fullmatch(text):
+            return chinese.format(*(_found(value, "parts") or value for value in match.groups()))
+    return None
+
+
+@cache
+def _patterns(part: str) -> list[tuple[re.Pattern[str], str]]:
+    """Those with the most words of their own first: they say most surely what a sentence is."""
+    table: Mapping[str, str] = {**_READ[part], **(CHINESE if part == "told" else {})}
+    return [
+        (re.compile("(.*?)".join(re.escape(piece) for piece in english.split("{}")), re.DOTALL), table[english])
+        for english in sorted(table, key=len, reverse=True)
+    ]

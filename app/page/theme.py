@@ -36,18 +36,21 @@ CSS = """
 .gradio-container { max-width: 1320px !important; margin: 0 auto !important; padding-top: 10px !important; }
 footer { display: none !important; }
 #brand, .status, .scale-note, #meaning { background: transparent !important; border: 0 !important; }
-#brand { padding: 0 !important; }
-#brand h1 { font-size: 1.25rem; margin: 0; letter-spacing: -.01em; display: inline; }
-#brand p { display: inline; margin: 0 0 0 12px; opacity: .72; font-size: .92rem; }
-.status { min-height: 26px; font-size: .93rem; padding: 2px 4px; }
+#brand { align-items: baseline; gap: 0 12px; margin: 2px 0 4px; }
+#brand > * { flex: 0 1 auto; width: auto; min-width: 0 !important; background: transparent; border: 0; font-size: .92rem; }
+#brand h1 { font-size: 1.25rem; margin: 0; letter-spacing: -.01em; white-space: nowrap; }
+.block.status, .block.scale-note { padding: 0 !important; min-height: 0; }
+.status { font-size: .93rem; padding: 2px 0; }
 .status .track { height: 6px; border-radius: 3px; background: rgba(127,127,160,.22); overflow: hidden; margin-top: 6px; }
 .status .fill { height: 100%; background: #4f46e5; transition: width .2s; }
 .status .fault { border-left: 4px solid #dc2626; background: rgba(220,38,38,.09); padding: 8px 12px; border-radius: 6px; }
 .status .fault b { display: block; }
 .status .facts { display: flex; flex-wrap: wrap; gap: 4px 18px; }
 .status .facts span b { font-variant-numeric: tabular-nums; }
-.scale-note { font-size: .9rem; opacity: .8; padding: 2px 6px 4px; }
-.in-group { background: var(--block-background-fill) !important; padding: 0 10px !important; }
+.scale-note { font-size: .9rem; opacity: .8; padding: 2px 0; }
+.block.status, .block.status .prose { min-height: 26px; }
+.beside { align-items: end; }
+.in-group { background: var(--block-background-fill) !important; padding: 0 !important; }
 .in-group .scale-note { padding: 0; }
 .scale-note code { font-size: .95em; }
 #pair img { image-rendering: auto; width: 100% !important; height: 100% !important; object-fit: contain !important; }

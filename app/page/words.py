@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from html import escape
 
-from app.page.text import say
+from app.page.text import say, told
 from core.errors import StudioError
 from core.studio.engine import Estimate
 
 
 def fault(error: StudioError) -> str:
     """A fault as its message and its remedy."""
-    return f'<div class="fault" role="alert"><b>{escape(error.message)}</b>{escape(error.remedy)}</div>'
+    message, remedy = escape(told(error.message)), escape(told(error.remedy))
+    return f'<div class="fault" role="alert"><b>{message}</b>{remedy}</div>'
+
+
+def sentences(*texts: str) -> str:
+    """Sentences of the engine one after another."""
+    return " ".join(escape(told(text)) for text in texts)
 
 
 def progress(text: str, share: float) -> str:

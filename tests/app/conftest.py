@@ -32,6 +32,11 @@ def chromium() -> str:
     return found
 
 
+def asks_the_server(request) -> bool:
+    """Whether a request makes the server do something: an event of the page, in the queue or at once."""
+    return "/queue/join" in request.url or "/run/" in request.url
+
+
 class Studio:
     """A running studio: its address, its workspace, and how long it took to answer."""
 

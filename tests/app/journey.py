@@ -23,7 +23,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from playwright.sync_api import Page, sync_playwright
 
-from tests.app.conftest import ARGUMENTS, Studio, chromium
+from tests.app.conftest import ARGUMENTS, Studio, asks_the_server, chromium
 
 PAINT = "() => performance.getEntriesByName('first-contentful-paint')[0].startTime / 1000"
 WAIT = 180_000
@@ -96,7 +96,7 @@ def figures(browser: Any, rounds: int) -> dict[str, Any]:
     page = opened(browser, studio.address)
     page.wait_for_timeout(LOADED)
     asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url) if "queue" in request.url else None)
+    page.on("request", lambda request: asked.append(request.url) if asks_the_server(request) else None)
     slider = page.get_by_role("spinbutton", name="number input for ω · strength")
     for value in range(1, 11):
         slider.fill(str(value))

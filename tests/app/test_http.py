@@ -19,7 +19,9 @@ def test_a_foreign_host_name_is_refused(studio, host):
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "https://127.0.0.1", "http://localhost:1"])
-@pytest.mark.parametrize("path", ["/gradio_api/upload", "/gradio_api/queue/join", "/gradio_api/call/compare"])
+@pytest.mark.parametrize(
+    "path", ["/gradio_api/upload", "/gradio_api/queue/join", "/gradio_api/run/predict", "/gradio_api/call/compare"]
+)
 def test_a_request_from_another_site_is_refused(studio, origin, path):
     host = urlsplit(studio.address).netloc
     headers = {"Host": host, "Origin": origin, "Content-Type": "application/json"}

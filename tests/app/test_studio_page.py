@@ -8,6 +8,7 @@ from playwright.sync_api import expect
 
 from core.studio.presets import list_presets
 from core.studio.workspace import Workspace
+from tests.app.conftest import asks_the_server
 
 pytestmark = pytest.mark.timeout(400)
 LONG = 120_000
@@ -75,7 +76,7 @@ def test_a_preset_shows_what_it_would_change_and_changes_only_that(page):
     page.wait_for_timeout(300)
     tab(page, "Presets")
     page.get_by_role("radio", name="SD1.5 · training-free").click()
-    expect(page.locator("#preset .changes")).to_contain_text("alpha", timeout=20_000)
+    expect(page.locator("#preset .changes")).to_contain_text("α · positive offset in the negative", timeout=20_000)
     expect(page.locator("#preset")).to_contain_text("is not on this machine")
     expect(page.locator("#preset")).to_contain_text("from the paper, not measured here")
     page.get_by_role("button", name="Apply to Compare").click()
@@ -184,7 +185,7 @@ def test_the_diagram_follows_the_sliders_without_the_server(page):
     drawn = page.locator("#diagram svg")
     expect(drawn).to_be_visible(timeout=20_000)
     asked = []
-    page.on("request", lambda request: asked.append(request.url) if "queue/join" in request.url else None)
+    page.on("request", lambda request: asked.append(request.url) if asks_the_server(request) else None)
     before = drawn.inner_html()
     set_slider(page, "ω · strength", 9)
     page.wait_for_timeout(500)
@@ -213,8 +214,16 @@ def test_a_chinese_browser_reads_chinese(browser, studio):
     page.get_by_text(re.compile(r"^第 \d+ 步，共 25 步")).wait_for(timeout=LONG)
     page.get_by_text(re.compile("^完成。")).wait_for(timeout=LONG)
     expect(page.get_by_text("使用 NPO · 种子 1").first).to_be_visible()
+    page.get_by_label("提示词", exact=True).fill("x" * 4001)
+    page.get_by_role("button", name="生成", exact=True).click()
+    expect(page.get_by_text("提示词超过 4000 个字符。请缩短。")).to_be_visible(timeout=20_000)
+    page.get_by_role("tab", name="历史").click()
+    page.get_by_role("button", name="收藏", exact=True).click()
+    expect(page.get_by_text("该图片不在输出文件夹中。请从图库中选择。")).to_be_visible(timeout=20_000)
     page.get_by_role("tab", name="训练").click()
     expect(page.get_by_text("学习率").first).to_be_visible()
+    page.get_by_role("tab", name="模型库").click()
+    expect(page.get_by_role("columnheader", name="名称").first).to_be_visible(timeout=20_000)
     context.close()
 
 

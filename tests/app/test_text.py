@@ -4,10 +4,19 @@ import ast
 import re
 from pathlib import Path
 
-from app.page.text import CHINESE, SAID
+import pytest
+
+from app.page.fields import LABELS
+from app.page.library import COLUMNS, KINDS
+from app.page.presets import WORDS
+from app.page.text import CHINESE, PARTS, SAID, TOLD, _in_chinese
+from core.studio.grid import AXES
+from core.studio.values import DEFAULTS
 from core.training.config import FIELDS, RECIPE_HELP
 
-PAGE = Path(__file__).parents[2] / "app" / "page"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "app" / "page"
+TELLERS = ("StudioError", "DiskFull", "Note", "Notice", "RunFailed", "on_note", "out_of_room")
 
 
 def texts(called):
@@ -46,8 +55,78 @@ def test_every_sentence_with_figures_has_its_chinese_with_the_same_figures():
     ]
 
 
+def test_every_value_and_axis_has_its_chinese_name():
+    assert set(LABELS) == set(DEFAULTS)
+    names = [LABELS.get(name, name) for name in (*DEFAULTS, *AXES)]
+    assert not [name for name in (*names, *WORDS.values(), *KINDS.values(), *COLUMNS) if name not in CHINESE]
+
+
 def test_every_training_setting_and_recipe_has_its_chinese():
     from app.page.train import HIDDEN
 
     wanted = [t for n, f in FIELDS.items() if n not in HIDDEN for t in (n.replace("_", " "), f.metadata["help"])]
     assert not [text for text in (*wanted, *RECIPE_HELP.values()) if text not in CHINESE]
+
+
+def wordings(node, names):
+    """The sentences that an expression may be, with {} for what is filled in."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    elif isinstance(node, ast.JoinedStr):
+        yield "".join(piece.value if isinstance(piece, ast.Constant) else "{}" for piece in node.values)
+    elif isinstance(node, ast.IfExp):
+        yield from wordings(node.body, names)
+        yield from wordings(node.orelse, names)
+    elif isinstance(node, ast.Name):
+        for value in names.get(node.id, []):
+            yield from wordings(value, {})
+
+
+def sentences_of_the_engine():
+    """What core and the page's code may tell a person: messages, remedies, notes; missing things of a preset."""
+    for path in sorted([*(ROOT / "core").rglob("*.py"), *PAGE.glob("*.py")]):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = {}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                names.setdefault(node.targets[0].id, []).append(node.value)
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call):
+                continue
+            called = getattr(node.func, "id", getattr(node.func, "attr", ""))
+            own = called == "__init__" and isinstance(node.func.value, ast.Call)  # super().__init__ of an error
+            if called in TELLERS or own or (called == "append" and ast.unparse(node.func.value) == "missing"):
+                for given in [*node.args, *(k.value for k in node.keywords if k.arg in (None, "message", "remedy"))]:
+                    yield from ((path.name, text) for text in wordings(given, names) if " " in text)
+
+
+def test_every_sentence_of_the_engine_has_its_chinese_and_no_other_is_kept():
+    found = {text: name for name, text in sentences_of_the_engine()}
+    assert len(found) > 300
+    assert not [(name, text) for text, name in found.items() if text not in TOLD and text not in CHINESE]
+    assert not [text for text in TOLD if text not in found]
+    for english, chinese in {**TOLD, **PARTS}.items():
+        slots = [chinese.format(*(f"<{n}>" for n in range(9))).count(f"<{n}>") for n in range(english.count("{}") + 1)]
+        assert slots == [1] * english.count("{}") + [0], english
+
+
+@pytest.mark.parametrize(
+    ("english", "chinese"),
+    [
+        ("There is no preset “a {b}”.", "没有预设“a {b}”。"),
+        ("3 of the offset's 9 layers are not in this model, x for one.", "偏移的 9 层中有 3 层不在此模型中，例如 x。"),
+        (
+            "The negative offset “x. y” is not on this machine; it can be had from a/b on the Hub.",
+            "本机没有负偏移“x. y”；可从 Hub 的 a/b 获取。",
+        ),
+        (
+            "The checkpoint of step 3 could not be written: no room. "
+            "Check that the folder can be written and resume; the checkpoint before it is kept.",
+            "第 3 步的检查点无法写入：no room。请检查文件夹可写后继续；之前的检查点已保留。",
+        ),
+        ("Seed of everything random in the run.", "本次运行中所有随机数的种子。"),
+        ("A sentence nobody knows.", "A sentence nobody knows."),
+    ],
+)
+def test_sentences_are_told_in_chinese(english, chinese):
+    assert _in_chinese(english) == chinese
