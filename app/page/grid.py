@@ -37,9 +37,9 @@ def heat_map(done: list[Cell], x: Axis, y: Axis, page: int) -> str:
         share = (score - low) / (high - low) if high > low else 0.5
         return f'<td style="background:hsl({round(10 + 130 * share)} 62% 78%);color:#111">{score:.2f}</td>'
 
-    head = "".join(f"<th>{escape(str(value))}</th>" for value in x.values)
+    head = "".join(f"<th>{escape(_value(value))}</th>" for value in x.values)
     rows = "".join(
-        f"<tr><th>{escape(str(value if value is not None else ''))}</th>{''.join(cell(i, j) for i in range(len(x.values)))}</tr>"
+        f"<tr><th>{escape(_value(value) if y.name else '')}</th>{''.join(cell(i, j) for i in range(len(x.values)))}</tr>"
         for j, value in enumerate(y.values)
     )
     title = say("preference by the bundled judge, 0 to 1 · across: {axis}", axis=escape(short(x.name)))
@@ -65,7 +65,8 @@ def build(engine: Engine, compare: CompareTab) -> dict[str, Any]:
                 stop = gr.Button(t("Stop"), scale=1, min_width=80)
             heat = gr.HTML("", elem_id="heat")
             with gr.Row():
-                to_compare = gr.Button(t("Use the cell in Compare"), size="sm")
+                to_compare = gr.Button(t("Use the cell in Compare"), size="sm", min_width=160)
+                to_presets = gr.Button(t("Make a preset"), size="sm", min_width=120)
         with gr.Column(scale=6, min_width=320):
             status = gr.HTML(t("Cells appear as they are finished."), elem_classes="status", padding=False)
             shown = gr.Gallery(
@@ -159,7 +160,7 @@ def build(engine: Engine, compare: CompareTab) -> dict[str, Any]:
 
     stop.click(halt, None, None, **QUICK)
     shown.select(pick, cells, chosen, **QUICK)
-    return {"to_compare": to_compare, "chosen": chosen}
+    return {"to_compare": to_compare, "to_presets": to_presets, "chosen": chosen, "status": status}
 
 
 def _with_request(render: Any) -> Any:
@@ -171,9 +172,13 @@ def _with_request(render: Any) -> Any:
     return handler
 
 
+def _value(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value) if value not in (None, "") else here("none")
+
+
 def _label(cell: Cell, x: Axis, y: Axis, pages: Axis) -> str:
     parts = [
-        f"{short(axis.name)} {axis.values[place] if axis.values[place] != '' else here('none')}"
+        f"{short(axis.name)} {_value(axis.values[place])}"
         for axis, place in zip((x, y, pages), cell.place, strict=True)
         if axis.name
     ]

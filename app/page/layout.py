@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -51,11 +52,18 @@ def build(engine: Engine, opening: dict[str, Any], *, space: bool = False) -> gr
 
         fields = compare_tab.fields
 
-        def cell_to_compare(told: dict[str, Any]) -> list[Any]:
-            values = compare.values_of(told)
-            return [gr.Tabs(selected="compare") if values else gr.skip(), *fields.fill(engine, values)]
+        def cell_to(place: str) -> Callable[[dict[str, Any]], list[Any]]:
+            def send(told: dict[str, Any]) -> list[Any]:
+                values = compare.values_of(told)
+                if not values:
+                    return [t("Choose a cell first."), *[gr.skip()] * (1 + len(fields.controls))]
+                return [gr.skip(), gr.Tabs(selected=place), *fields.fill(engine, values)]
 
-        grid_tab["to_compare"].click(cell_to_compare, grid_tab["chosen"], [tabs, *fields.all()], **QUICK)
+            return send
+
+        for button, place in (("to_compare", "compare"), ("to_presets", "presets")):
+            outputs = [grid_tab["status"], tabs, *fields.all()]
+            grid_tab[button].click(cell_to(place), grid_tab["chosen"], outputs, **QUICK)
         presets_tab["apply"].click(
             presets_tab["use"],
             [presets_tab["current"], *fields.all()],
@@ -74,7 +82,7 @@ def build(engine: Engine, opening: dict[str, Any], *, space: bool = False) -> gr
             compare_tab.remembered,
             [compare_tab.status, *fields.all(), compare_tab.remembered],
             js=compare.RECALL,
-            api_visibility="private",
+            **QUICK,
         ).then(
             None, [fields.controls[n] for n in ("omega", "alpha", "beta")], compare_tab.drawn, js=compare.diagram.DRAW
         ).then(*compare_tab.forecast, **QUICK)
@@ -105,6 +113,6 @@ def build(engine: Engine, opening: dict[str, Any], *, space: bool = False) -> gr
             train_tab.remembered,
             [train_tab.run_id, train_tab.timer],
             js=train.RECALL,
-            api_visibility="private",
+            **QUICK,
         ).then(*train_tab.forecast, **QUICK)
     return page

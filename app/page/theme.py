@@ -41,7 +41,7 @@ footer { display: none !important; }
 #brand h1 { font-size: 1.25rem; margin: 0; letter-spacing: -.01em; white-space: nowrap; }
 .block.status, .block.scale-note { padding: 0 !important; min-height: 0; }
 .status { font-size: .93rem; padding: 2px 0; }
-.status .track { height: 6px; border-radius: 3px; background: rgba(127,127,160,.22); overflow: hidden; margin-top: 6px; }
+.status .track { height: 6px; border-radius: 3px; background: rgba(127,127,160,.22); overflow: hidden; margin: 6px 0; }
 .status .fill { height: 100%; background: #4f46e5; transition: width .2s; }
 .status .fault { border-left: 4px solid #dc2626; background: rgba(220,38,38,.09); padding: 8px 12px; border-radius: 6px; }
 .status .fault b { display: block; }

@@ -1,11 +1,12 @@
 """Memory of training a LoRA offset on the true architectures, computed without weights and without a card.
 
-    python -m assets.build.memory            writes assets/memory.json
-    python -m assets.build.memory --check    compares the computation with a real step of SD1.5 on this machine
+    python -m assets.build.memory                  writes assets/memory.json
+    python -m assets.build.memory --check sdxl     compares the computation with real steps on this machine's card, or
+                                                   where it has none, on its processor
 
 A training step of the real code, and the decoding of a preview, run on tensors that have shapes and no content, and the
-bytes of those alive at once are counted. A card needs more than that: the CUDA context, the libraries' workspaces and the allocator's fragments.
-`RESERVE` is left free for them where a profile is chosen.
+bytes of those alive at once are counted. A card needs more than that: the CUDA context, the libraries' workspaces and the
+allocator's fragments. `RESERVE` is left free for them where a profile is chosen.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def step_of(denoiser: nn.Module, student: Student, family: Any, config: TrainCon
     x, t, cond = example_rows(denoiser, family.name, config.batch_size)
 
     def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(x.device.type, torch.bfloat16):
             with student.reference() as network, torch.no_grad():
                 wanted = family.predict(network, x, t, cond).float()
             loss = (family.predict(denoiser, x, t, cond).float() - wanted).square().mean()
@@ -179,9 +180,11 @@ def table() -> Iterator[dict[str, Any]]:
 
 
 def check(name: str, batch: int, checkpointing: bool) -> dict[str, Any]:
-    """The computed peak beside what this process really grew by, in one real step with random weights."""
+    """The computed peak of a step beside what two real ones with random weights took: of the card's memory what torch
+    allocated, of a processor's what this process grew by."""
     config = recipe("studio", batch_size=batch, gradient_checkpointing=checkpointing, precision="bf16")
     told = computed(name, config)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     process, ended = psutil.Process(), threading.Event()
     before = peak = process.memory_info().rss
 
@@ -191,14 +194,15 @@ def check(name: str, batch: int, checkpointing: bool) -> dict[str, Any]:
             peak = max(peak, process.memory_info().rss)
 
     threading.Thread(target=watch, daemon=True).start()
-    step = step_of(*trained(name, config, "cpu"), config)
+    step = step_of(*trained(name, config, device), config)
     began = time.monotonic()
     for _ in range(2):
         step()
     ended.set()
-    grown = peak - before
+    grown = torch.cuda.max_memory_allocated() if device == "cuda" else peak - before
     return {
         "model": name,
+        "device": device,
         "batch_size": batch,
         "gradient_checkpointing": checkpointing,
         "computed_gib": round(told / 2**30, 2),
@@ -211,14 +215,15 @@ def check(name: str, batch: int, checkpointing: bool) -> dict[str, Any]:
 def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--check", metavar="MODEL", choices=NAMES)
     parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--checkpointing", choices=("off", "on", "both"), default="both", help="gradient checkpointing")
     options = parser.parse_args()
     if options.check:
-        for checkpointing in (False, True):
+        for checkpointing in {"off": (False,), "on": (True,), "both": (False, True)}[options.checkpointing]:
             # a process each: what one has freed would hide what the next takes
             with multiprocessing.get_context("spawn").Pool(1) as pool:
-                print(json.dumps(pool.apply(check, ("sd15", options.batch, checkpointing))), flush=True)
+                print(json.dumps(pool.apply(check, (options.check, options.batch, checkpointing))), flush=True)
         return
     rows = []
     for row in table():

@@ -337,11 +337,20 @@ class Kept:
         return f"{self.path.parent.name}/{self.path.stem}" if self.built_in else self.path.stem
 
 
+_ORDER = ("sd15", "sdxl", "cogvideox")
+
+
+def _place(path: Path) -> tuple[int, Path]:
+    """Built-in presets in the order in which the families came."""
+    family = path.parent.name
+    return (_ORDER.index(family) if family in _ORDER else len(_ORDER), path)
+
+
 def list_presets(workspace: Workspace) -> list[Kept]:
     """The person's own, then the built-in ones; files that are no presets are passed over."""
     found = []
     for folder, built_in in ((workspace.presets, False), (BUILT_IN, True)):
-        for path in sorted(folder.glob("*.json" if not built_in else "*/*.json")):
+        for path in sorted(folder.glob("*.json" if not built_in else "*/*.json"), key=_place):
             try:
                 preset = read_preset(path)
             except StudioError:

@@ -29,8 +29,10 @@ def set_slider(page, label, value):
     field.press("Tab")
 
 
-def test_a_grid_is_rendered_scored_and_a_cell_goes_to_compare(page, studio):
+def test_a_grid_is_rendered_scored_and_a_cell_goes_to_compare_or_to_a_preset(page, studio):
     tab(page, "Grid")
+    page.get_by_role("button", name="Use the cell in Compare").click()
+    expect(page.get_by_text("Choose a cell first.")).to_be_visible(timeout=20_000)
     page.get_by_label("Values").nth(0).fill("0, 2")
     page.get_by_label("Values").nth(1).fill("1, 3")
     page.get_by_role("button", name="Render the grid").click()
@@ -38,6 +40,10 @@ def test_a_grid_is_rendered_scored_and_a_cell_goes_to_compare(page, studio):
     expect(page.locator(".heat td")).to_have_count(4)
     page.locator("#grid .grid-container button.thumbnail-item").nth(3).click()
     page.wait_for_timeout(600)
+    expect(page.locator("#grid")).to_contain_text("β 2 · ω 3 · 0.")
+    page.get_by_role("button", name="Make a preset").click()
+    expect(page.get_by_role("button", name="Save what Compare is set to")).to_be_visible(timeout=20_000)
+    tab(page, "Grid")
     page.get_by_role("button", name="Use the cell in Compare").click()
     expect(page.get_by_role("spinbutton", name="number input for ω · strength")).to_have_value("3", timeout=20_000)
     assert not page.faults
