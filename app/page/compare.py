@@ -16,7 +16,7 @@ from app.page.fields import Fields
 from app.page.form import make_form, make_results, painted
 from app.page.text import say, t
 from app.page.views import flicker, players
-from app.page.wiring import QUICK
+from app.page.wiring import QUICK, RENDERING
 from app.page.words import cost_line, fault, progress, sentences
 from core.errors import StudioError
 from core.studio.bases import list_bases, start_values
@@ -207,11 +207,8 @@ def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> 
         render,
         [other["betas"], other["seed_mode"], other["picture"], *fields.all()],
         outputs,
-        concurrency_id="gpu",
-        concurrency_limit=1,
-        show_progress="hidden",
         api_name="compare",
-        trigger_mode="once",
+        **RENDERING,
     )
     _stop(other["stop"], stops)
     three = [controls[name] for name in ("omega", "alpha", "beta")]

@@ -11,7 +11,7 @@ import gradio as gr
 from app.page.compare import CompareTab, Stops
 from app.page.fields import LABELS, SYMBOLS, short
 from app.page.text import here, say, t
-from app.page.wiring import QUEUED, QUICK
+from app.page.wiring import QUICK, RENDERING
 from app.page.words import fault, progress
 from core.errors import StudioError
 from core.studio.engine import Engine, Sampling, Waiting
@@ -149,10 +149,8 @@ def build(engine: Engine, compare: CompareTab) -> dict[str, Any]:
         _with_request(render),
         [*boxes, *compare.fields.all()],
         [status, shown, sheets, cells, heat],
-        concurrency_id="gpu",
-        concurrency_limit=1,
-        trigger_mode="once",
-        **QUEUED,
+        api_visibility="private",
+        **RENDERING,
     )
 
     def halt(request: gr.Request) -> None:

@@ -52,7 +52,7 @@ def build(engine: Engine) -> None:
             yield json.dumps(told, indent=2)
 
     look.click(tell, None, report, **QUICK)
-    test.click(check, None, report, concurrency_id="gpu", concurrency_limit=1, **QUEUED)
+    test.click(check, None, report, concurrency_limit=1, **QUEUED)
     dark.click(None, None, None, js=TOGGLE, api_visibility="private")
     forget.click(None, None, None, js=FORGET, api_visibility="private")
 

@@ -9,3 +9,11 @@ QUEUED: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"
 
 QUICK: dict[str, Any] = {**QUEUED, "queue": False}
 """Answers at once: never behind a rendering, a download or another visitor, and about a tenth of a second sooner."""
+
+RENDERING: dict[str, Any] = {
+    "show_progress": "hidden",
+    "concurrency_id": "gpu",
+    "concurrency_limit": 8,
+    "trigger_mode": "once",
+}
+"""Renders: the engine does one at a time and tells the others that they wait; only beyond these is the queue silent."""

@@ -282,6 +282,18 @@ class Engine:
         max_rows = 32 if self.memory == "high" else 4
         render(pipe, family, comparison, **offsets, given=given, max_rows=max_rows, **hooks)
 
+    @contextlib.contextmanager
+    def _turn(self, given_up: Callable[[], bool]) -> Iterator[bool]:
+        """The engine, as soon as it is free; false where `given_up` said so first."""
+        while not self._lock.acquire(timeout=0.1):
+            if given_up():
+                yield False
+                return
+        try:
+            yield True
+        finally:
+            self._lock.release()
+
     def _render(
         self,
         settings: CompareSettings,
@@ -297,8 +309,9 @@ class Engine:
             told.put(Waiting("Waiting for another studio on this workspace."))
 
         try:
-            with self._lock, waiting_for(self.workspace.lock, given_up=given_up, on_wait=on_wait) as mine:
-                if not mine:
+            others = waiting_for(self.workspace.lock, given_up=given_up, on_wait=on_wait)
+            with self._turn(given_up) as free, others as mine:
+                if not (free and mine):
                     told.put(None)
                     return
                 base = named[0]

@@ -187,6 +187,27 @@ def test_more_columns_the_slider_and_the_flicker_show_the_pair(page):
     assert not page.faults
 
 
+def test_two_windows_render_in_turn_the_second_is_told_and_its_stop_is_heard(page, studio, browser):
+    context = browser.new_context()
+    other = context.new_page()
+    other.goto(studio.address)
+    other.get_by_role("button", name="Render", exact=True).wait_for(timeout=30_000)
+    set_slider(page, "Pairs", 8)
+    page.get_by_role("button", name="Render", exact=True).click()
+    page.get_by_text(re.compile(r"^Step \d+ of")).wait_for(timeout=LONG)
+    other.get_by_role("button", name="Render", exact=True).click()
+    expect(other.get_by_text("Waiting for the rendering before this one.")).to_be_visible(timeout=20_000)
+    other.get_by_role("button", name="Stop", exact=True).click()
+    expect(other.get_by_text("Stopped.")).to_be_visible(timeout=5_000)
+    other.get_by_role("button", name="Render", exact=True).click()
+    page.get_by_text(re.compile("^Done. ω")).wait_for(timeout=LONG)
+    other.get_by_text(re.compile("^Done. ω")).wait_for(timeout=LONG)
+    expect(page.locator("#sides button.thumbnail-item")).to_have_count(16)
+    expect(other.locator("#sides button.thumbnail-item")).to_have_count(8)
+    context.close()
+    assert not page.faults
+
+
 def test_the_diagram_follows_the_sliders_without_the_server(page):
     drawn = page.locator("#diagram svg")
     expect(drawn).to_be_visible(timeout=20_000)
