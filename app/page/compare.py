@@ -228,6 +228,13 @@ def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> 
     seen = other["picture"]
     gr.on([seen.change, seen.input, seen.upload], arrived, seen, other["arrived"], **QUICK)
     forecast = (estimate, [other["betas"], *fields.all()], other["estimate"])
+    loading = gr.Timer(2.0)
+    loading.tick(
+        lambda *given: (estimate(*given), gr.Timer(active=bool(engine.warming))),
+        forecast[1],
+        [other["estimate"], loading],
+        **QUICK,
+    )
     for name in ("images", "steps", "height", "width", "base"):
         controls[name].change(*forecast, **QUICK)
     parts["which"].change(show_pair, [parts["which"], finished], [parts["pair"], parts["flicker"]], **QUICK)

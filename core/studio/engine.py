@@ -24,7 +24,7 @@ from core.errors import StudioError
 from core.method.guidance import GuidanceWeights
 from core.studio.bases import BUNDLED, family_of_base, find_base, find_control, find_offset
 from core.studio.lock import waiting_for
-from core.studio.workspace import Workspace
+from core.studio.workspace import ASSETS, Workspace
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -142,19 +142,29 @@ class Engine:
         self._offsets: dict[tuple[str, float], Any] = {}
         self._control: tuple[Path, Any] | None = None
         self._pace: dict[str, float] = {}
-        self._warming = ""
+        self.warming = ""
+        """Name of the base that `warm` is loading; empty when it is done."""
 
     def warm(self, settings: CompareSettings) -> None:
-        """Imports the libraries, loads the model and offsets of a comparison and samples one step of it, in a thread."""
-        stepped = threading.Event()
+        """Imports the libraries and loads the model and offsets of a comparison, in a thread. Of a bundled model it samples
+        two steps, too: the first rendering then starts at once, and its time can be told before it."""
+        self.warming = Path(settings.base).name
+        steps: list[float] = []
 
         def load() -> None:
-            # a fault is told when the comparison is asked for
-            with self._lock, contextlib.suppress(Exception):
-                self._warming = Path(settings.base).name
-                one = dataclasses.replace(settings, seeds=settings.seeds[:1])
-                self._sample(one, *self._named(one), on_step=lambda step: stepped.set(), cancelled=stepped.is_set)
-            self._warming = ""
+            one = dataclasses.replace(settings, seeds=settings.seeds[:1])
+            with self._lock, contextlib.suppress(Exception):  # a fault is told when the comparison is asked for
+                named = self._named(one)
+                enough = 2 if named[0].is_relative_to(ASSETS) else 0
+                self._sample(
+                    one,
+                    *named,
+                    on_step=lambda _: steps.append(time.monotonic()),
+                    cancelled=lambda: len(steps) >= enough,
+                )
+            if len(steps) == 2:
+                self._pace[self._key(one)] = (steps[1] - steps[0]) * one.steps / _row_forwards(one)
+            self.warming = ""
 
         threading.Thread(target=load, name="warm", daemon=True).start()
 
@@ -237,7 +247,7 @@ class Engine:
         named = self._named(settings)
         if self._lock.locked():
             waits = Waiting("Waiting for the rendering before this one.")
-            yield Waiting("Loading {name}.", self._warming) if self._warming else waits
+            yield Waiting("Loading {name}.", self.warming) if self.warming else waits
         told: queue.Queue[Waiting | Sampling | Saved | Note | BaseException | None] = queue.Queue()
         left = threading.Event()
         worker = threading.Thread(target=self._render, args=(settings, named, told, left, cancelled), daemon=True)

@@ -35,6 +35,10 @@ def test_the_page_answers_before_the_libraries_are_loaded(studio):
     assert studio.seconds < 20
 
 
+def test_the_time_of_a_rendering_is_told_before_the_first_one(page):
+    expect(page.get_by_text(re.compile(r"row-forwards · about \d+\.\d s"))).to_be_visible(timeout=LONG)
+
+
 def test_compare_opens_filled_in_and_renders_a_pair_whose_files_know_their_settings(page, studio):
     expect(page.get_by_label("Prompt", exact=True)).not_to_be_empty()
     page.get_by_role("button", name="Render", exact=True).click()
