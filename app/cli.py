@@ -205,7 +205,8 @@ def _resume(options: argparse.Namespace) -> int:
 
 def _compare(options: argparse.Namespace) -> int:
     from core.studio.bases import BUNDLED, find_base, find_offset, start_values
-    from core.studio.engine import Engine, Saved
+    from core.studio.compare import Saved
+    from core.studio.engine import Engine
     from core.studio.presets import read_preset, resolve
     from core.studio.values import checked, comparison_of
 

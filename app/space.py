@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from core.studio.bases import BUNDLED, find_base
-from core.studio.engine import CompareSettings, Engine, Note, Sampling, Saved, Waiting
+from core.studio.compare import CompareSettings, Note, Sampling, Saved, Waiting
+from core.studio.engine import Engine
 from core.studio.workspace import Workspace
 
 SECONDS = 90

@@ -20,7 +20,8 @@ from app.page.wiring import QUICK, RENDERING
 from app.page.words import cost_line, fault, progress, sentences
 from core.errors import StudioError
 from core.studio.bases import list_bases, start_values
-from core.studio.engine import Engine, Note, Sampling, Saved, Waiting, describe_settings
+from core.studio.compare import Note, Sampling, Saved, Waiting, describe_settings
+from core.studio.engine import Engine
 from core.studio.grid import parse_axis
 from core.studio.presets import known_values, read_preset, resolve
 from core.studio.values import comparison_of, opening_values
@@ -258,7 +259,7 @@ def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> 
 
 def opened_by_link(engine: Engine, fields: Fields, link: str) -> list[Any]:
     """A sentence and the form filled by a link. Nothing starts: the person presses Render."""
-    from core.studio.presets import from_link
+    from core.studio.preset_sharing import from_link
 
     try:
         preset = from_link(link)

@@ -14,7 +14,8 @@ from app.page.text import here, say, t
 from app.page.wiring import QUICK, RENDERING
 from app.page.words import fault, progress
 from core.errors import StudioError
-from core.studio.engine import Engine, Sampling, Waiting
+from core.studio.compare import Sampling, Waiting
+from core.studio.engine import Engine
 from core.studio.grid import AXES, Axis, Cell, Sheet, parse_axis, render_grid
 
 HELP = (

@@ -11,7 +11,8 @@ import gradio as gr
 from app.page.wiring import QUICK
 from app.page.words import fault
 from core.errors import StudioError
-from core.studio.engine import Engine, describe_settings
+from core.studio.compare import describe_settings
+from core.studio.engine import Engine
 from core.studio.gallery import bring_back, pictures, put_away, toggle_favourite
 
 

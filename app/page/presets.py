@@ -19,22 +19,16 @@ from app.page.words import fault, sentences
 from core.errors import StudioError
 from core.studio import hub
 from core.studio.engine import Engine
-from core.studio.presets import (
-    Preset,
-    card_of,
+from core.studio.preset_files import (
     delete_preset,
-    differences,
     find_preset,
     list_presets,
-    parse_preset,
-    preset_of,
-    read_preset,
     rename_preset,
-    resolve,
     restore_preset,
     save_preset,
-    to_link,
 )
+from core.studio.preset_sharing import card_of, to_link
+from core.studio.presets import Preset, differences, parse_preset, preset_of, read_preset, resolve
 from core.studio.workspace import slug
 
 WORDS = {"none": "none", "True": "yes", "False": "no"}

@@ -85,7 +85,8 @@ def self_test(workspace: Workspace, *, cpu: bool = False) -> Iterator[tuple[str,
     from pathlib import Path
 
     from core.errors import StudioError
-    from core.studio.engine import Engine, Saved
+    from core.studio.compare import Saved
+    from core.studio.engine import Engine
     from core.studio.values import comparison_of
 
     began = time.monotonic()

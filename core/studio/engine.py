@@ -7,121 +7,32 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-import json
 import os
 import queue
 import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from core import __version__
 from core.errors import StudioError
 from core.method.guidance import GuidanceWeights
-from core.studio.bases import BUNDLED, family_of_base, find_base, find_control, find_offset
+from core.studio.bases import family_of_base, find_base, find_control, find_offset
+from core.studio.compare import (
+    IMAGES_LIMIT,
+    PROMPT_LIMIT,
+    CompareSettings,
+    Estimate,
+    InputSettings,
+    Note,
+    Sampling,
+    Saved,
+    Waiting,
+)
 from core.studio.lock import waiting_for
 from core.studio.workspace import ASSETS, Workspace
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-PROMPT_LIMIT = 4000
-IMAGES_LIMIT = 64
-
-
-@dataclass(frozen=True, kw_only=True)
-class InputSettings:
-    """A picture to begin from or to follow, as a person gives it; the fields of `core.generation.inputs.InputImage`,
-    but `control` is a name of the library, empty for none."""
-
-    image: Image.Image
-    mask: Image.Image | None = None
-    strength: float = 0.6
-    control: str = ""
-    control_scale: float = 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class CompareSettings:
-    """A comparison as a person sets it up: names of things instead of the things.
-
-    `positive` and `negative` are names of offsets, empty for none; the other fields are those of
-    `core.generation.compare.Comparison`. An empty scheduler is the family's usual one; fps 0 the model's own.
-    """
-
-    base: str = BUNDLED
-    positive: str = ""
-    negative: str = ""
-    prompt: str = ""
-    negative_prompt: str = ""
-    seeds: tuple[int, ...] = (0,)
-    columns: tuple[GuidanceWeights, ...] = field(default_factory=lambda: (GuidanceWeights(omega=2),))
-    steps: int = 25
-    scheduler: str = ""
-    height: int | None = None
-    width: int | None = None
-    frames: int | None = None
-    fps: int = 0
-    dynamic_guidance: bool = False
-    given: InputSettings | None = None
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Row-forwards; seconds where this size was rendered before; bytes of memory in use by the studio, and free."""
-
-    row_forwards: int
-    seconds: float | None
-    used: int
-    free: int
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """Another rendering, or the loading of the model `name`, is under way; `reason` may have {name} in it."""
-
-    reason: str
-    name: str = ""
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """A step is done; `images` are rough pictures of the columns in `columns`, seed by seed."""
-
-    step: int
-    steps: int
-    columns: tuple[int, ...]
-    images: tuple[Image.Image, ...]
-    rate: float = 0.0
-    """Steps a second, of the steps so far."""
-
-    @property
-    def seconds_left(self) -> float:
-        """At that rate."""
-        return (self.steps - self.step) / self.rate if self.rate else 0.0
-
-
-@dataclass(frozen=True)
-class Saved:
-    """A finished image on disk, with its settings in it."""
-
-    column: int
-    seed: int
-    path: Path
-    settings: dict[str, Any]
-    picture: Path
-    """The file itself; of a video its contact sheet."""
-
-
-@dataclass(frozen=True)
-class Note:
-    """Something was done otherwise than asked; a sentence."""
-
-    text: str
 
 
 class Engine:
@@ -163,7 +74,7 @@ class Engine:
                     cancelled=lambda: len(steps) >= enough,
                 )
             if len(steps) == 2:
-                self._pace[self._key(one)] = (steps[1] - steps[0]) * one.steps / _row_forwards(one)
+                self._pace[self._key(one)] = (steps[1] - steps[0]) * one.steps / one.row_forwards
             self.warming = ""
 
         threading.Thread(target=load, name="warm", daemon=True).start()
@@ -346,7 +257,7 @@ class Engine:
                         on_note=lambda text: told.put(Note(text)),
                         cancelled=given_up,
                     )
-                    self._pace[key] = (time.monotonic() - began) / _row_forwards(settings)
+                    self._pace[key] = (time.monotonic() - began) / settings.row_forwards
             told.put(None)
         except StudioError as error:
             told.put(error)
@@ -367,7 +278,7 @@ class Engine:
         """What a comparison will cost, as far as it is known before it starts."""
         import psutil
 
-        rows = _row_forwards(settings)
+        rows = settings.row_forwards
         pace = self._pace.get(self._key(settings))
         used, free = psutil.Process().memory_info().rss, psutil.virtual_memory().available
         return Estimate(rows, None if pace is None else rows * pace, used, free)
@@ -400,7 +311,7 @@ class Engine:
             "version": f"self-npo-studio {__version__}",
         }
         if settings.given:
-            facts |= _facts_of(settings.given)
+            facts |= settings.given.facts()
         picture = self.workspace.outputs / f"{stamp}-{image.column}-{image.seed}.png"
         if len(image.frames) == 1 and not standard.fps:
             save_png(image.image, picture, facts)
@@ -410,24 +321,3 @@ class Engine:
         save_png(contact_sheet(image.frames), picture, facts)
         save_mp4(image.frames, picture.with_suffix(".mp4"), facts, fps=facts["fps"])
         return Saved(image.column, image.seed, picture.with_suffix(".mp4"), facts, picture)
-
-
-def _row_forwards(settings: CompareSettings) -> int:
-    """Two a step for each image, one where omega is 0; image-to-image leaves out the steps before its start."""
-    given = settings.given
-    steps = settings.steps if given is None or given.control else int(settings.steps * given.strength)
-    return steps * len(settings.seeds) * sum(2 if column.omega else 1 for column in settings.columns)
-
-
-def _facts_of(given: InputSettings) -> dict[str, Any]:
-    """What a file tells of its input picture: a hash of its pixels, not the picture."""
-    pixels = given.image.convert("RGB")
-    facts: dict[str, Any] = {"input_sha256": hashlib.sha256(f"{pixels.size}".encode() + pixels.tobytes()).hexdigest()}
-    if given.control:
-        return facts | {"control": Path(given.control).name, "control_scale": given.control_scale}
-    return facts | {"strength": given.strength, "inpainted": given.mask is not None}
-
-
-def describe_settings(settings: dict[str, Any]) -> str:
-    """Settings as a person reads them, and as they can be pasted elsewhere."""
-    return json.dumps(settings, indent=2, ensure_ascii=False)

@@ -13,7 +13,8 @@ from typing import Any
 
 from core.errors import StudioError
 from core.method.guidance import BetaSchedule, GuidanceWeights
-from core.studio.engine import IMAGES_LIMIT, CompareSettings, Engine, Note, Sampling, Saved, Waiting
+from core.studio.compare import IMAGES_LIMIT, CompareSettings, Note, Sampling, Saved, Waiting
+from core.studio.engine import Engine
 from core.studio.values import DEFAULTS, checked, comparison_of
 
 AXES = (  # "checkpoint": steps of the run whose offset is the negative one

@@ -10,7 +10,7 @@ from typing import Any
 from core.errors import StudioError
 from core.method.guidance import BetaSchedule, GuidanceWeights
 from core.studio.bases import BUNDLED, list_bases, start_values
-from core.studio.engine import CompareSettings, InputSettings
+from core.studio.compare import CompareSettings, InputSettings
 from core.studio.workspace import Workspace
 
 DEFAULTS: dict[str, Any] = {

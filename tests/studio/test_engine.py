@@ -12,7 +12,8 @@ from core.generation.media import read_png
 from core.method.guidance import GuidanceWeights
 from core.offsets.offset import save_offset
 from core.studio.bases import find_base, find_offset, list_bases, list_controls, list_offsets
-from core.studio.engine import CompareSettings, Engine, InputSettings, Sampling, Saved, Waiting
+from core.studio.compare import CompareSettings, InputSettings, Sampling, Saved, Waiting
+from core.studio.engine import Engine
 from core.studio.lock import holding
 from tests.offsets.test_row_gate import DELTA
 

@@ -7,7 +7,8 @@ from PIL import Image
 
 from core.errors import StudioError
 from core.generation.media import read_png
-from core.studio.engine import Engine, Sampling
+from core.studio.compare import Sampling
+from core.studio.engine import Engine
 from core.studio.grid import Axis, Cell, Sheet, cells, parse_axis, render_grid
 from core.studio.workspace import ASSETS, Workspace
 

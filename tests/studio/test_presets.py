@@ -13,24 +13,17 @@ from core.families import NAMES
 from core.generation.media import save_png
 from core.offsets.offset import save_offset
 from core.studio import presets
-from core.studio.presets import (
+from core.studio.preset_files import (
     BUILT_IN,
-    Preset,
     delete_preset,
-    differences,
     find_preset,
-    from_link,
     list_presets,
-    parse_preset,
-    preset_of,
-    read_preset,
     rename_preset,
-    resolve,
     restore_preset,
     save_preset,
-    schema_json,
-    to_link,
 )
+from core.studio.preset_sharing import from_link, to_link
+from core.studio.presets import Preset, differences, parse_preset, preset_of, read_preset, resolve, schema_json
 from core.studio.values import DEFAULTS, checked, comparison_of
 from core.studio.workspace import Workspace
 from tests.offsets.test_row_gate import DELTA
