@@ -63,7 +63,9 @@ def add_bench(commands: Any, common: Callable[..., None]) -> None:
     size = bench.add_parser("full-size", help="a true architecture with random weights: time and memory of a forward")
     size.add_argument("model", choices=("sd15", "sdxl", "cogvideox-2b", "cogvideox-5b"))
     size.add_argument("--precision", choices=("float32", "bfloat16", "float16"), default="bfloat16")
-    size.add_argument("--rows", type=int, default=1, help="of one forward")
+    size.add_argument(
+        "--rows", type=int, default=2, help="of one forward; of an even number the row gate is timed, too"
+    )
     size.add_argument("--rounds", type=int, default=3)
     for command in (guidance, size):
         common(command, dry_run=True)

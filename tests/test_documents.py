@@ -29,7 +29,13 @@ def test_the_readme_names_every_command_and_every_start_option():
             assert known, f"{option} is not in the README"
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in ROOT.glob("*.md")) + ["assets/build/README.md"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *sorted(str(path.relative_to(ROOT)) for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"))),
+        "assets/build/README.md",
+    ],
+)
 def test_files_that_documents_name_are_there(name):
     text = (ROOT / name).read_text(encoding="utf-8")
     for path in re.findall(r"`([\w.-]+/[\w./-]+|\w[\w-]*\.(?:md|lock|toml))`", text):

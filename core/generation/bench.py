@@ -12,7 +12,7 @@ import torch
 
 from core.families.base import Conditioning, FamilySpec, join
 from core.method.guidance import GuidanceWeights, guide
-from core.offsets.low_rank import LowRank, check_fits
+from core.offsets.low_rank import LowRank, check_fits, random_of
 from core.offsets.row_gate import row_gate
 
 
@@ -84,14 +84,6 @@ def bench_guidance(
             if turn >= 2:  # two rounds to warm up
                 times[name].append(ended - began)
 
-    def ratio(name: str) -> dict[str, float]:
-        pairs = sorted(a / b for a, b in zip(times[name], times["plain"], strict=True))
-        return {
-            "median": round(statistics.median(pairs), 3),
-            "low": round(pairs[int(0.05 * (len(pairs) - 1))], 3),
-            "high": round(pairs[int(0.95 * (len(pairs) - 1))], 3),
-        }
-
     base = sum(p.numel() * p.element_size() for p in denoiser.parameters())
     extra = sum(layer.down.numel() + layer.up.numel() for layer in negative.values()) * parameter.element_size()
     return {
@@ -99,12 +91,22 @@ def bench_guidance(
         "rows": 2 * images,
         "device": str(parameter.device),
         "threads": threads,
-        "row_gate_time_over_plain": ratio("gate"),
-        "two_networks_time_over_plain": ratio("two"),
+        "row_gate_time_over_plain": _ratio(times["gate"], times["plain"]),
+        "two_networks_time_over_plain": _ratio(times["two"], times["plain"]),
         "row_gate_weights_over_plain": round((base + extra) / base, 3),
         "two_networks_weights_over_plain": 2.0,
         "largest_difference": difference,
         "plain_milliseconds": round(1000 * statistics.median(times["plain"]), 2),
+    }
+
+
+def _ratio(times: list[float], plain: list[float]) -> dict[str, float]:
+    """The median of the rounds' ratios, and their 5 and 95 % quantiles."""
+    pairs = sorted(a / b for a, b in zip(times, plain, strict=True))
+    return {
+        "median": round(statistics.median(pairs), 3),
+        "low": round(pairs[int(0.05 * (len(pairs) - 1))], 3),
+        "high": round(pairs[int(0.95 * (len(pairs) - 1))], 3),
     }
 
 
@@ -130,34 +132,51 @@ def example_rows(denoiser: Any, family: str, rows: int) -> tuple[torch.Tensor, t
 
 
 @torch.no_grad()
-def bench_rows(denoiser: Any, family: FamilySpec, *, rows: int, rounds: int) -> dict[str, Any]:
-    """Seconds of a row-forward of a denoiser with random weights at its own size, and the memory it takes.
+def bench_rows(denoiser: Any, family: FamilySpec, *, rows: int, rounds: int, rank: int = 8) -> dict[str, Any]:
+    """Seconds of a row-forward of a denoiser with random weights at its own size, the memory it takes, and, where the rows
+    are even (half negative, half positive), what a row gate with a random offset takes beside it.
 
     Args:
         rows: of one forward.
-        rounds: forwards timed, after one to warm up.
+        rounds: each way is timed once in each round, in turn, after one to warm up.
+        rank: of the offset.
     """
     parameter = next(denoiser.parameters())
     x, t, cond = example_rows(denoiser, family.name, rows)
-    times = []
     cuda = parameter.device.type == "cuda"
-    for turn in range(rounds + 1):
+
+    def seconds() -> float:
         began = time.perf_counter()
         family.predict(denoiser, x, t, cond)
         if cuda:
             torch.cuda.synchronize()
+        return time.perf_counter() - began
+
+    times: dict[str, list[float]] = {"plain": [], "gate": []}
+    offset = random_of(denoiser, family.lora_targets, rank=rank) if rows % 2 == 0 else None
+    for turn in range(rounds + 1):
+        measured = {"plain": seconds()}
+        if offset:
+            with row_gate(denoiser, None, offset) as gate:
+                gate.set_columns([GuidanceWeights(omega=2.0, alpha=1.0, beta=1.0)], rows // 2)
+                measured["gate"] = seconds()
         if turn:
-            times.append((time.perf_counter() - began) / rows)
+            for way, taken in measured.items():
+                times[way].append(taken)
     weights = sum(p.numel() * p.element_size() for p in denoiser.parameters())
     peak = torch.cuda.max_memory_allocated() if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {
+    told = {
         "device": str(parameter.device),
         "threads": torch.get_num_threads(),
         "parameters": sum(p.numel() for p in denoiser.parameters()),
         "weights_gib": round(weights / 2**30, 2),
         "peak_gib": round(peak / 2**30, 2),
         "latent": list(x.shape[1:]),
-        "seconds_a_row_forward": round(statistics.median(times), 4),
-        "slowest": round(max(times), 4),
+        "rows": rows,
+        "seconds_a_row_forward": round(statistics.median(times["plain"]) / rows, 4),
+        "slowest": round(max(times["plain"]) / rows, 4),
         "rounds": rounds,
     }
+    if offset:
+        told |= {"rank": rank, "row_gate_time_over_plain": _ratio(times["gate"], times["plain"])}
+    return told

@@ -189,6 +189,23 @@ def random_like(low_rank: LowRank, seed: int) -> dict[str, LowRankLayer]:
     return control
 
 
+def random_of(denoiser: nn.Module, targets: Sequence[str], *, rank: int, seed: int = 0) -> dict[str, LowRankLayer]:
+    """A random offset of the network's own linear layers, for measuring: its entries have a standard deviation of 0.01.
+
+    Args:
+        targets: suffixes of module names, as of `attach`.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: LowRankLayer(
+            0.01 * torch.randn(rank, module.in_features, generator=generator),
+            0.01 * torch.randn(module.out_features, rank, generator=generator),
+        )
+        for name, module in denoiser.named_modules()
+        if isinstance(module, nn.Linear) and name.endswith(tuple(f".{target}" for target in targets))
+    }
+
+
 def combine(parts: Sequence[tuple[LowRank, float]]) -> dict[str, LowRankLayer]:
     """The weighted sum of offsets, exactly: ranks side by side. `combine([(a, 0.5), (b, 0.5)])` is their mean."""
     names = dict.fromkeys(name for part, _ in parts for name in part)
