@@ -40,6 +40,7 @@ def cost_line(cost: Estimate) -> str:
     parts = (
         say("{rows:,} row-forwards", rows=cost.row_forwards),
         time,
+        *([say("takes about {needed:.1f} GiB", needed=cost.needed / 2**30)] if cost.needed else []),
         say("memory {used:.1f} GiB in use, {free:.1f} GiB free", used=cost.used / 2**30, free=cost.free / 2**30),
     )
     return " · ".join(parts)

@@ -1,11 +1,11 @@
-"""Memory of training a LoRA offset on the true architectures, computed without weights and without a card.
+"""Memory of training a LoRA offset on the true architectures, and of rendering, computed without weights and without a card.
 
     python -m assets.build.memory                  writes assets/memory.json
     python -m assets.build.memory --check sdxl     compares the computation with real steps on this machine's card, or
                                                    where it has none, on its processor
 
-A training step of the real code, and the decoding of a preview, run on tensors that have shapes and no content, and the
-bytes of those alive at once are counted. A card needs more than that: the CUDA context, the libraries' workspaces and the
+A training step of the real code, a forward of rendering and the decoding of a picture run on tensors that have shapes and
+no content, and the bytes of those alive at once are counted. A card needs more than that: the CUDA context, the libraries' workspaces and the
 allocator's fragments. `RESERVE` is left free for them where a profile is chosen.
 """
 
@@ -18,7 +18,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import psutil
@@ -125,46 +125,108 @@ def computed(name: str, config: TrainConfig) -> int:
     return counted.peak
 
 
-def others(name: str) -> int:
-    """Bytes, in bfloat16, of what stays beside the denoiser in training: the VAE, and text encoders that are not freed."""
-    import diffusers
+def part_bytes(name: str) -> dict[str, int]:
+    """Bytes, in half precision, of the VAE and of each text encoder."""
     import transformers
 
-    family = get(detect(CONFIGS / name))
-    count = 0
+    found = {"vae": make_vae(name, torch.bfloat16)}
     with torch.device("meta"):
-        for part in ("vae", *(() if family.large_text_encoder else family.parts[1:])):
+        for part in get(detect(CONFIGS / name)).parts[1:]:
             told = json.loads((CONFIGS / name / part / "config.json").read_text(encoding="utf-8"))
-            if part == "vae":
-                module = getattr(diffusers, told["_class_name"]).from_config(told)
-            else:
-                kind = getattr(transformers, told["architectures"][0])
-                module = kind(kind.config_class(**told))
-            count += sum(parameter.numel() for parameter in module.parameters())
-    return 2 * count
+            kind = getattr(transformers, told["architectures"][0])
+            found[part] = kind(kind.config_class(**told))
+    return {part: 2 * sum(parameter.numel() for parameter in module.parameters()) for part, module in found.items()}
+
+
+def others(name: str) -> int:
+    """Bytes, in bfloat16, of what stays beside the denoiser in training: the VAE, and text encoders that are not freed."""
+    parts = part_bytes(name)
+    return parts["vae"] if get(detect(CONFIGS / name)).large_text_encoder else sum(parts.values())
+
+
+def make_vae(name: str, dtype: torch.dtype) -> Any:
+    """The VAE of a true architecture on the meta device."""
+    import diffusers
+
+    told = json.loads((CONFIGS / name / "vae" / "config.json").read_text(encoding="utf-8"))
+    with torch.device("meta"):
+        return getattr(diffusers, told["_class_name"]).from_config(told).to(dtype).eval()
+
+
+def decoding(name: str, vae: Any, x: torch.Tensor) -> int:
+    """Peak bytes of decoding one picture or video of the size of the latents `x`, and the weights of the VAE."""
+    shape = [1, *x.shape[1:]]
+    if len(shape) == 5:  # the transformer has frames before channels, the VAE after
+        shape[1:3] = shape[2], shape[1]
+    with FakeTensorMode():
+        without_content(vae)
+        latent = torch.empty(shape, dtype=vae.dtype)
+        with LiveBytes() as counted, torch.no_grad():
+            vae.decode(latent)
+    return counted.peak
 
 
 def preview(name: str, config: TrainConfig) -> int:
     """Peak bytes while a preview is drawn: what training holds between two steps, and the decoding of one picture or
     video, in tiles as the training process does it."""
-    import diffusers
-
     denoiser, student, family = trained(name, config, "meta")
     held = sum(p.numel() * p.element_size() for p in denoiser.parameters())
     held += 2 * sum(p.numel() * p.element_size() for p in student.parameters)  # AdamW's moments
-    told = json.loads((CONFIGS / name / "vae" / "config.json").read_text(encoding="utf-8"))
-    with torch.device("meta"):
-        vae = getattr(diffusers, told["_class_name"]).from_config(told).to(torch.bfloat16).eval()
+    vae = make_vae(name, torch.bfloat16)
     decode_in_tiles(vae)
-    shape = list(example_rows(denoiser, family.name, 1)[0].shape)
-    if len(shape) == 5:  # the transformer has frames before channels, the VAE after
-        shape[1:3] = shape[2], shape[1]
+    return held + decoding(name, vae, example_rows(denoiser, family.name, 1)[0])
+
+
+def as_if_gated(denoiser: nn.Module, targets: Sequence[str], rank: int) -> None:
+    """Lays on each layer what the row gate's hook computes, without the choice of rows, which needs content."""
+    for name, module in denoiser.named_modules():
+        if isinstance(module, nn.Linear) and name.endswith(tuple(f".{target}" for target in targets)):
+            down = torch.empty(rank, module.in_features, dtype=torch.bfloat16)
+            up = torch.empty(module.out_features, rank, dtype=torch.bfloat16)
+            module.register_forward_hook(
+                lambda module, args, output, down=down, up=up: output + args[0] @ down.T @ up.T  # type: ignore[misc]
+            )
+
+
+def forward_peak(name: str, rows: int) -> int:
+    """Peak bytes of a gated forward of rendering, with the denoiser's weights, in half precision."""
+    family = get(detect(CONFIGS / name))
+    denoiser = build_denoiser(name, CONFIGS, dtype=torch.bfloat16, device="meta")
     with FakeTensorMode():
-        without_content(vae)
-        latent = torch.empty(shape, dtype=torch.bfloat16)
-        with LiveBytes() as counted, torch.no_grad():
-            vae.decode(latent)
-    return held + counted.peak
+        without_content(denoiser)
+        as_if_gated(denoiser, family.lora_targets, rank=8)
+        x, t, cond = example_rows(denoiser, family.name, rows)
+        counted = LiveBytes()
+        for tensor in (*denoiser.parameters(), *denoiser.buffers()):
+            counted.add(tensor)
+        with counted, torch.no_grad():
+            family.predict(denoiser, x, t, cond)
+    return counted.peak
+
+
+def rendered(name: str) -> dict[str, Any]:
+    """What rendering takes at a model's own size, in half precision: `fixed` for the weights, `row` for each row of a
+    forward, `picture` for decoding one picture or video, of SDXL in float32; `tiled`, the same in tiles;
+    `largest`, the part that is on the card where parts take turns; `latent`, its frames, height and width."""
+    family = get(detect(CONFIGS / name))
+    denoiser = build_denoiser(name, CONFIGS, dtype=torch.bfloat16, device="meta")
+    x = example_rows(denoiser, family.name, 1)[0]
+    two, four = forward_peak(name, 2), forward_peak(name, 4)
+    row, parts = (four - two) // 2, part_bytes(name)
+    dtype = (
+        torch.float32 if name == "sdxl" else torch.bfloat16
+    )  # what the family's `decode_latents` makes of a VAE in half
+    in_tiles = make_vae(name, dtype)
+    decode_in_tiles(in_tiles)
+    return {
+        "model": name,
+        "fixed": two - 2 * row + sum(parts.values()),
+        "largest": max(two - 2 * row, *parts.values()),
+        "row": row,
+        "picture": decoding(name, make_vae(name, dtype), x),
+        "tiled": decoding(name, in_tiles, x),
+        "latent": [x.shape[1] if x.ndim == 5 else 1, *x.shape[-2:]],
+    }
 
 
 def table() -> Iterator[dict[str, Any]]:
@@ -230,9 +292,14 @@ def main() -> None:
     for row in table():
         rows.append(row)
         print(json.dumps(row), flush=True)
+    rendering = [rendered(name) for name in NAMES]
+    print(json.dumps(rendering))
     path = asset("memory.json")
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps({"rank": 8, "precision": "bf16", "rows": rows}, indent=1) + "\n", encoding="utf-8")
+    temporary.write_text(
+        json.dumps({"rank": 8, "precision": "bf16", "rows": rows, "rendering": rendering}, indent=1) + "\n",
+        encoding="utf-8",
+    )
     os.replace(temporary, path)
 
 

@@ -154,7 +154,9 @@ def decode(
     if not bool(torch.isfinite(latents).all()):
         raise StudioError("Sampling ended in values that are no numbers.", "Use a smaller ω or β, or full precision.")
     results: list[tuple[Image.Image, ...]] = []
-    for part in latents.split(8 if latents.ndim == 4 else 1):
+    # decoding takes far more memory than a row of sampling: of a model of 512 pixels one at a time, of a small one several
+    at_once = max(1, 64**2 // (latents.shape[-2] * latents.shape[-1])) if latents.ndim == 4 else 1
+    for part in latents.split(at_once):
         pixels = family.decode_latents(pipe, part)
         spoilt = not bool(torch.isfinite(pixels).all()) or bool((pixels.flatten(1).amax(1) <= -0.99).any())
         if spoilt and pipe.vae.dtype != torch.float32:

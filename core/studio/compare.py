@@ -71,13 +71,26 @@ class CompareSettings:
         steps = self.steps if given is None or given.control else int(self.steps * given.strength)
         return steps * len(self.seeds) * sum(2 if column.omega else 1 for column in self.columns)
 
+    @property
+    def rows(self) -> int:
+        """Rows of its largest forward, if memory allows: the columns of one omega go together."""
+        omegas = [column.omega for column in self.columns]
+        return 2 * len(self.seeds) * max(omegas.count(omega) for omega in omegas)
+
 
 @dataclass(frozen=True)
 class Estimate:
-    """Row-forwards; seconds where this size was rendered before; bytes of memory in use by the studio, and free."""
+    """What a comparison will cost. Memory in bytes: of the card where one is used, else of the machine.
+
+    Args:
+        seconds: where this size was rendered before.
+        needed: the peak, computed; of true architectures alone.
+        used, free: now; what the studio holds, and what is left.
+    """
 
     row_forwards: int
     seconds: float | None
+    needed: int | None
     used: int
     free: int
 

@@ -32,6 +32,7 @@ from core.studio.compare import (
     Waiting,
 )
 from core.studio.lock import waiting_for
+from core.studio.memory import RenderingNeeds, card_room, rendering
 from core.studio.workspace import ASSETS, Workspace
 
 
@@ -78,6 +79,19 @@ class Engine:
             self.warming = ""
 
         threading.Thread(target=load, name="warm", daemon=True).start()
+
+    def _fitted(self, needs: RenderingNeeds | None, *, loaded: bool) -> tuple[int, bool]:
+        """The most rows of a forward, and whether pictures are decoded in tiles: what the card has room for, where there
+        is one and the architecture is known."""
+        rows = 32 if self.memory == "high" else 4
+        if needs is None or self.device() != "cuda":
+            return rows, self.memory == "low"
+        room = card_room()
+        if self.memory != "high":
+            room -= needs.largest
+        elif not loaded:
+            room -= needs.fixed
+        return needs.rows_within(room, rows), self.memory == "low" or needs.in_tiles(room)
 
     def device(self) -> str:
         """Where this engine renders: "cuda", "mps" or "cpu"."""
@@ -182,6 +196,7 @@ class Engine:
     ) -> None:
         """Loads what is not loaded yet and renders; `hooks` are those of `core.generation.compare.render`."""
         from core.families import get
+        from core.families.full_size import decode_in_tiles
         from core.generation.compare import Comparison, render
 
         family = get(family_of_base(base))
@@ -200,7 +215,11 @@ class Engine:
         )
         offsets = {"positive": self._offset(positive, family, pipe), "negative": self._offset(negative, family, pipe)}
         given = self._input(settings.given, family, pipe)
-        max_rows = 32 if self.memory == "high" else 4
+        max_rows, in_tiles = self._fitted(
+            rendering(base, settings.height, settings.width, settings.frames), loaded=True
+        )
+        if in_tiles:
+            decode_in_tiles(pipe.vae)
         render(pipe, family, comparison, **offsets, given=given, max_rows=max_rows, **hooks)
 
     @contextlib.contextmanager
@@ -278,10 +297,23 @@ class Engine:
         """What a comparison will cost, as far as it is known before it starts."""
         import psutil
 
-        rows = settings.row_forwards
+        used, free, needed = psutil.Process().memory_info().rss, psutil.virtual_memory().available, None
+        if self._loaded is not None:  # torch is not imported for this
+            on_card = self.device() == "cuda"
+            if on_card:
+                import torch
+
+                used, free = torch.cuda.memory_reserved(), torch.cuda.mem_get_info()[0]
+            with contextlib.suppress(StudioError):
+                base = find_base(self.workspace, settings.base)
+                if needs := rendering(base, settings.height, settings.width, settings.frames):
+                    rows, in_tiles = self._fitted(needs, loaded=self._loaded[0] == base)
+                    in_turns = self.memory != "high" and on_card
+                    needed = needs.total(min(rows, settings.rows), in_turns=in_turns, in_tiles=in_tiles)
+                    needed *= 1 if on_card else 2  # float32 on a processor
         pace = self._pace.get(self._key(settings))
-        used, free = psutil.Process().memory_info().rss, psutil.virtual_memory().available
-        return Estimate(rows, None if pace is None else rows * pace, used, free)
+        seconds = None if pace is None else settings.row_forwards * pace
+        return Estimate(settings.row_forwards, seconds, needed, used, free)
 
     def _save(self, image: Any, settings: CompareSettings, stamp: str, base: Path) -> Saved:
         from core.families import get
