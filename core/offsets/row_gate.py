@@ -132,10 +132,13 @@ class RowGate:
         mine = x if rows.stop - rows.start == len(x) else x[rows]
         if isinstance(module, nn.Conv2d):
             ranks = F.conv2d(mine, layer.down, None, module.stride, module.padding, module.dilation)
-            added = F.conv2d(ranks * gate, layer.up)
-        else:
-            added = F.linear(F.linear(mine, layer.down) * gate, layer.up)
-        return self._add(output, added)
+            return self._add(output, F.conv2d(ranks * gate, layer.up))
+        ranks = F.linear(mine, layer.down) * gate
+        if output.requires_grad or ranks.requires_grad or not ranks.dtype == layer.up.dtype == output.dtype:
+            return self._add(output, F.linear(ranks, layer.up))
+        # product and sum at once: the sum by itself would take longer than the small products
+        output[rows].view(-1, output.shape[-1]).addmm_(ranks.view(-1, ranks.shape[-1]), layer.up.T)
+        return output
 
     def after_dense(
         self, change: DenseLayer, owner: int, module: nn.Module, args: tuple[Tensor], output: Tensor
