@@ -93,55 +93,38 @@ def build(engine: Engine, compare: CompareTab) -> dict[str, Any]:
         flag = stops.of(request)
         flag.clear()
         done: list[Cell] = []
-        keep = gr.skip()
+        keep = [gr.skip()] * 4
         try:
             x, y, pages = (parse_axis(given[2 * n] or "none", given[2 * n + 1] or "") for n in range(3))
             values = compare.fields.read(given[6:])
             total = len(x.values) * len(y.values) * len(pages.values)
 
-            def gallery() -> tuple[Any, list[dict[str, Any]], str]:
+            def so_far(share: float) -> str:
+                return progress(say("{done} of {total} cells", done=len(done), total=total), share)
+
+            def shown_now(sheets: Any) -> tuple[Any, ...]:
                 order = sorted(done, key=lambda c: (c.place[2], c.place[1], c.place[0]))
                 pictures = [(str(c.saved.picture), _label(c, x, y, pages)) for c in order]
                 page = order[-1].place[2] if order else 0
-                columns = min(8, len(x.values))
-                return (
-                    gr.Gallery(value=pictures, columns=columns),
-                    [c.saved.settings for c in order],
-                    heat_map(done, x, y, page),
-                )
+                gallery = gr.Gallery(value=pictures, columns=min(8, len(x.values)))
+                return gallery, sheets, [c.saved.settings for c in order], heat_map(done, x, y, page)
 
             for event in render_grid(engine, values, x, y, pages, cancelled=flag.is_set):
                 if isinstance(event, Waiting):
-                    yield (progress(say(event.reason, name=event.name), 0), keep, keep, keep, keep)
-                elif isinstance(event, Sampling):
-                    if event.step % 5 == 0:
-                        share = (len(done) + event.step / event.steps) / max(1, total)
-                        yield (
-                            progress(say("{done} of {total} cells", done=len(done), total=total), min(1.0, share)),
-                            keep,
-                            keep,
-                            keep,
-                            keep,
-                        )
+                    yield progress(say(event.reason, name=event.name), 0), *keep
+                elif isinstance(event, Sampling) and event.step % 5 == 0:
+                    yield so_far(min(1.0, (len(done) + event.step / event.steps) / max(1, total))), *keep
                 elif isinstance(event, Cell):
                     done.append(event)
                     if len(done) % max(1, len(x.values)) == 0:
-                        pictures, told, map_ = gallery()
-                        yield (
-                            progress(say("{done} of {total} cells", done=len(done), total=total), len(done) / total),
-                            pictures,
-                            keep,
-                            told,
-                            map_,
-                        )
+                        yield so_far(len(done) / total), *shown_now(gr.skip())
                 elif isinstance(event, Sheet):
-                    pictures, told, map_ = gallery()
                     said = say(
                         "Done: {done} of {total} cells, kept in the outputs folder.", done=len(done), total=total
                     )
-                    yield (said, pictures, [str(path) for path in event.paths], told, map_)
+                    yield said, *shown_now([str(path) for path in event.paths])
         except StudioError as error:
-            yield (fault(error), keep, keep, keep, keep)
+            yield fault(error), *keep
 
     def pick(records: list[dict[str, Any]], event: gr.SelectData) -> dict[str, Any]:
         return records[event.index] if event.index < len(records) else {}

@@ -16,28 +16,18 @@ from app.page.wiring import QUICK
 from app.page.words import fault
 from core.errors import StudioError
 from core.studio.engine import Engine
-from core.studio.runs import get_run, list_runs
+from core.studio.runs import Summary, get_run, list_runs
 
 
 def run_choices(engine: Engine) -> list[tuple[str, str]]:
     """Each run as a line to read and its id."""
-    lines = []
-    for run in list_runs(engine.workspace):
+
+    def line(run: Summary) -> str:
+        told = {"run": run.id, "status": say(run.status), "step": run.step, "steps": run.steps}
         loss = "" if run.loss is None else say(", loss {loss:.4g}", loss=run.loss)
-        lines.append(
-            (
-                say(
-                    "{run} · {status} · step {step}/{steps}",
-                    run=run.id,
-                    status=say(run.status),
-                    step=run.step,
-                    steps=run.steps,
-                )
-                + f"{loss} · {run.base}",
-                run.id,
-            )
-        )
-    return lines
+        return say("{run} · {status} · step {step}/{steps}", **told) + f"{loss} · {run.base}"
+
+    return [(line(run), run.id) for run in list_runs(engine.workspace)]
 
 
 @dataclass(frozen=True)

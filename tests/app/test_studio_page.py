@@ -102,7 +102,8 @@ def test_a_damaged_link_is_said_and_nothing_is_filled(browser, studio):
 def test_what_compare_was_set_to_is_remembered_by_the_browser(page):
     page.get_by_label("Prompt", exact=True).fill("a purple moon")
     set_slider(page, "ω · strength", 4.5)
-    page.wait_for_timeout(700)
+    kept = "localStorage.getItem('self-npo-compare') || ''"
+    page.wait_for_function(f"() => ({kept}).includes('a purple moon') && ({kept}).includes('4.5')", timeout=20_000)
     tab(page, "Library")
     tab(page, "Compare")
     expect(page.get_by_label("Prompt", exact=True)).to_have_value("a purple moon")
