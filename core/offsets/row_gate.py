@@ -134,10 +134,11 @@ class RowGate:
             ranks = F.conv2d(mine, layer.down, None, module.stride, module.padding, module.dilation)
             return self._add(output, F.conv2d(ranks * gate, layer.up))
         ranks = F.linear(mine, layer.down) * gate
-        if output.requires_grad or ranks.requires_grad or not ranks.dtype == layer.up.dtype == output.dtype:
+        writable = not (output.requires_grad or ranks.requires_grad) and output.is_contiguous()
+        if not writable or not ranks.dtype == layer.up.dtype == output.dtype:
             return self._add(output, F.linear(ranks, layer.up))
         # product and sum at once: the sum by itself would take longer than the small products
-        output[rows].view(-1, output.shape[-1]).addmm_(ranks.view(-1, ranks.shape[-1]), layer.up.T)
+        output[rows].view(-1, output.shape[-1]).addmm_(ranks.reshape(-1, ranks.shape[-1]), layer.up.T)
         return output
 
     def after_dense(

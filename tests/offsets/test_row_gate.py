@@ -120,6 +120,21 @@ def test_a_bfloat16_network_takes_a_float32_offset(pipe):
     assert out.dtype is torch.bfloat16 and torch.isfinite(out).all()
 
 
+def test_with_gradients_and_in_mixed_precision_the_gate_gives_the_same(pipe):
+    """There it must not write into the layer's output, or cannot."""
+    x, t, cond = batch(4)
+    with row_gate(pipe.unet, ETA, DELTA) as gate:
+        gate.set_columns([GuidanceWeights(omega=2, alpha=0.5, beta=1)], 2)
+        quick = predict(pipe, x, t, cond)
+        learning = FAMILY.predict(pipe.unet, x.requires_grad_(), t, cond)
+        with torch.autocast("cpu", torch.bfloat16):
+            mixed = predict(pipe, x, t, cond)
+    assert (quick - learning).abs().max() <= 1e-6
+    learning.square().mean().backward()
+    assert x.grad is not None and bool(x.grad.abs().sum() > 0)
+    assert (quick - mixed.float()).abs().mean() <= 0.02 * quick.abs().mean()
+
+
 def test_a_batch_the_table_does_not_fit_is_refused(pipe):
     x, t, cond = batch(3)
     with row_gate(pipe.unet, None, DELTA) as gate, pytest.raises(StudioError, match="2 rows for a batch of 3"):
