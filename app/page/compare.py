@@ -228,7 +228,7 @@ def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> 
 
     seen = other["picture"]
     gr.on([seen.change, seen.input, seen.upload], arrived, seen, other["arrived"], **QUICK)
-    forecast = (estimate, [other["betas"], *fields.all()], other["estimate"])
+    forecast = (estimate, [other["betas"], *fields.steady()], other["estimate"])
     loading = gr.Timer(2.0)
     loading.tick(
         lambda *given: (estimate(*given), gr.Timer(active=bool(engine.warming))),

@@ -18,6 +18,7 @@ from core.studio.values import DEFAULTS
 
 _WHOLE = ("seed", "images", "steps", "height", "width", "frames", "fps")
 _NAMES = ("positive", "negative", "control")
+_FOLLOWING = (*_NAMES, "scheduler")
 _NOTHING = ("none", "auto")
 
 LABELS = {
@@ -69,9 +70,15 @@ class Fields:
         """The controls in order."""
         return list(self.controls.values())
 
+    def steady(self) -> list[Any]:
+        """The controls whose choices do not follow the base: what may be sent while a change of it is on its way."""
+        return [control for name, control in self.controls.items() if name not in _FOLLOWING]
+
     def read(self, given: Sequence[Any]) -> dict[str, Any]:
-        """The values that the controls hold."""
-        values = dict(zip(self.controls, given, strict=True))
+        """The values that the controls hold, of all of them or of the steady ones; defaults for the others."""
+        of_all = len(given) == len(self.controls)
+        names = [name for name in self.controls if of_all or name not in _FOLLOWING]
+        values = {**dict.fromkeys(self.controls), **dict(zip(names, given, strict=True))}
         for name in _NAMES:
             values[name] = "" if values[name] in (None, "none") else values[name]
         for name, default in DEFAULTS.items():

@@ -228,7 +228,8 @@ def _file_of(preset: Preset) -> Any:
     folder = Path(_downloads().name) / hashlib.sha256(preset.to_json().encode()).hexdigest()[:16]
     folder.mkdir(exist_ok=True)
     path = folder / f"{slug(preset.name or 'preset')}.json"
-    path.write_text(preset.to_json(), encoding="utf-8")
+    if not path.exists():
+        path.write_text(preset.to_json(), encoding="utf-8")
     return gr.DownloadButton(value=str(path))
 
 

@@ -298,7 +298,7 @@ class Engine:
         import psutil
 
         used, free, needed = psutil.Process().memory_info().rss, psutil.virtual_memory().available, None
-        if self._loaded is not None:  # torch is not imported for this
+        if loaded := self._loaded:  # torch is not imported for this
             on_card = self.device() == "cuda"
             if on_card:
                 import torch
@@ -307,7 +307,7 @@ class Engine:
             with contextlib.suppress(StudioError):
                 base = find_base(self.workspace, settings.base)
                 if needs := rendering(base, settings.height, settings.width, settings.frames):
-                    rows, in_tiles = self._fitted(needs, loaded=self._loaded[0] == base)
+                    rows, in_tiles = self._fitted(needs, loaded=loaded[0] == base)
                     in_turns = self.memory != "high" and on_card
                     needed = needs.total(min(rows, settings.rows), in_turns=in_turns, in_tiles=in_tiles)
                     needed *= 1 if on_card else 2  # float32 on a processor

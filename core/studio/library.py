@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ def _read(workspace: Workspace) -> dict:
 
 
 def _write(workspace: Workspace, told: dict) -> None:
-    staged = _file(workspace).with_suffix(".tmp")
+    staged = _file(workspace).with_suffix(f".{threading.get_ident()}.tmp")  # the page answers in several threads
     try:
         staged.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
         os.replace(staged, _file(workspace))

@@ -188,6 +188,15 @@ def test_more_columns_the_slider_and_the_flicker_show_the_pair(page):
     assert not page.faults
 
 
+def test_the_base_changes_quickly_and_nothing_fails_on_the_way(page):
+    for name in ("miniature-cogvideox", "miniature-sdxl", "miniature-sd15") * 2:
+        page.get_by_label("Base model θ").click()
+        page.get_by_role("option", name=name, exact=True).click()
+        page.wait_for_timeout(400)
+    expect(page.get_by_label("Negative offset δ")).to_have_value("sd15-mini-negative", timeout=20_000)
+    assert not page.faults
+
+
 def test_two_windows_render_in_turn_the_second_is_told_and_its_stop_is_heard(page, studio, browser):
     context = browser.new_context()
     other = context.new_page()
