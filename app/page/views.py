@@ -6,6 +6,8 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+from app.page.text import say
+
 
 def address(path: str | Path) -> str:
     """Where the page's own server shows a file of the outputs folder."""
@@ -14,11 +16,11 @@ def address(path: str | Path) -> str:
 
 def flicker(without: str | Path, with_npo: str | Path) -> str:
     """Both pictures in one place, in turn, twice a second; it rests while the pointer is on it."""
-    pictures = "".join(
-        f'<img class="{kind}" src="{escape(address(path))}" alt="{label}">'
-        for kind, label, path in (("one", "without NPO", without), ("two", "with NPO", with_npo))
+    cells = "".join(
+        f'<img class="{kind}" src="{escape(address(path))}" alt="{label}"><span class="{kind}">{label}</span>'
+        for kind, label, path in (("one", say("without NPO"), without), ("two", say("with NPO"), with_npo))
     )
-    return f'<div class="flicker">{pictures}<span class="one">without</span><span class="two">with</span></div>'
+    return f'<div class="flicker">{cells}</div>'
 
 
 _TOGETHER = "this.closest('.players').querySelectorAll('video').forEach(v => {{ if (v !== this) {what} }})"
