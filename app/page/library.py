@@ -108,7 +108,7 @@ def build(engine: Engine) -> dict[str, Any]:
             return fault(error)
         short = {key: value for key, value in found.items() if key not in ("captured_by_layer", "settings")}
         short = {key: (Path(value).name if key == "saved" else value) for key, value in short.items()}
-        return facts([(told(str(key).replace("_", " ")), str(value)[:160]) for key, value in short.items()])
+        return facts([(told(str(key).replace("_", " ")), told(str(value))[:160]) for key, value in short.items()])
 
     def bring(path: str | None) -> tuple[Any, Any, Any]:
         if not path:

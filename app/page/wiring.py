@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 QUEUED: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-"""Takes its time (a rendering, a download, a conversion): waits in the queue, behind others of its kind."""
+"""Takes its time (a download, a conversion, hashes of many files): waits in the queue, behind others of its kind."""
 
 QUICK: dict[str, Any] = {**QUEUED, "queue": False}
 """Answers at once: never behind a rendering, a download or another visitor, and about a tenth of a second sooner."""

@@ -205,7 +205,7 @@ def forward_peak(name: str, rows: int) -> int:
 
 
 def rendered(name: str) -> dict[str, Any]:
-    """What rendering takes at a model's own size, in half precision: `fixed` for the weights, `row` for each row of a
+    """Bytes that rendering takes at a model's own size, in half precision: `fixed` for the weights, `row` for each row of a
     forward, `picture` for decoding one picture or video, of SDXL in float32; `tiled`, the same in tiles;
     `largest`, the part that is on the card where parts take turns; `latent`, its frames, height and width."""
     family = get(detect(CONFIGS / name))

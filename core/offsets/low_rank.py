@@ -190,7 +190,8 @@ def random_like(low_rank: LowRank, seed: int) -> dict[str, LowRankLayer]:
 
 
 def random_of(denoiser: nn.Module, targets: Sequence[str], *, rank: int, seed: int = 0) -> dict[str, LowRankLayer]:
-    """A random offset of the network's own linear layers, for measuring: its entries have a standard deviation of 0.01.
+    """A random offset of the network's own linear layers, for measuring: down (rank, in), up (out, rank), entries with a
+    standard deviation of 0.01.
 
     Args:
         targets: suffixes of module names, as of `attach`.

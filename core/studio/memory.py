@@ -35,21 +35,29 @@ def _table() -> dict[str, Any]:
     return told
 
 
+def _denoiser(folder: Path) -> tuple[Any, ...] | None:
+    """What `SAME` says of a model folder's denoiser; None where it has none that can be read."""
+    for part in ("unet", "transformer"):
+        try:
+            told = json.loads((folder / part / "config.json").read_text(encoding="utf-8"))
+            return tuple(str(told.get(key)) for key in SAME)
+        except (OSError, ValueError, AttributeError):
+            continue
+    return None
+
+
+@cache
+def _true_denoisers() -> dict[tuple[Any, ...] | None, str]:
+    return {_denoiser(ASSETS / "configs" / row["model"]): row["model"] for row in _table()["rendering"]}
+
+
 def architecture(base: Path) -> str:
     """Which true architecture a base has, of those in the table; empty for any other, as the miniatures."""
-    names = sorted({row["model"] for row in _table()["rows"]})
     if base.is_file():
-        return next((name for name in names if name == family_of_base(base)), "")
-    for name in names:
-        for part in ("unet", "transformer"):
-            try:
-                own = json.loads((base / part / "config.json").read_text(encoding="utf-8"))
-                true = json.loads((ASSETS / "configs" / name / part / "config.json").read_text(encoding="utf-8"))
-            except (OSError, ValueError):
-                continue
-            if all(own.get(key) == true.get(key) for key in SAME):
-                return name
-    return ""
+        family = family_of_base(base)
+        return family if family in _true_denoisers().values() else ""
+    own = _denoiser(base)
+    return _true_denoisers().get(own, "") if own else ""
 
 
 def needed(base: Path, config: TrainConfig) -> int | None:
