@@ -49,7 +49,7 @@ footer { display: none !important; }
 .status .facts span b { font-variant-numeric: tabular-nums; }
 .scale-note { font-size: .9rem; opacity: .8; padding: 2px 0; }
 .block.status, .block.status .prose { min-height: 26px; }
-.block.status:has(.prose:empty) { display: none; }
+.block.status:not(#status):has(.prose:empty) { display: none; }
 .beside { align-items: end; }
 .in-group { background: var(--block-background-fill) !important; padding: 0 !important; }
 .in-group .scale-note { padding: 0; }
