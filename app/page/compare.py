@@ -41,7 +41,7 @@ class CompareTab:
     remembered: gr.Textbox
     history: Callable[..., Any] | None
     drawn: list[Any]
-    forecast: tuple[Callable[..., Any], list[Any], gr.HTML]
+    forecast: tuple[Callable[..., Any], list[Any], list[Any]]
 
 
 class Stops:
@@ -229,13 +229,15 @@ def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> 
     seen = other["picture"]
     gr.on([seen.change, seen.input, seen.upload], arrived, seen, other["arrived"], **QUICK)
     forecast = (estimate, [other["betas"], *fields.steady()], other["estimate"])
-    loading = gr.Timer(2.0)
-    loading.tick(
-        lambda *given: (estimate(*given), gr.Timer(active=bool(engine.warming))),
-        forecast[1],
-        [other["estimate"], loading],
-        **QUICK,
-    )
+    loading = gr.Timer(2.0, active=False)
+
+    def opening_estimate(*given: Any) -> Any:
+        """The estimate, and asked for again until the engine is warm: only then can it tell the time."""
+        warming = bool(engine.warming)
+        return estimate(*given), gr.Timer(active=warming)
+
+    first_forecast = (opening_estimate, forecast[1], [other["estimate"], loading])
+    loading.tick(*first_forecast, **QUICK)
     for name in ("images", "steps", "height", "width", "base"):
         controls[name].change(*forecast, **QUICK)
     parts["which"].change(show_pair, [parts["which"], finished], [parts["pair"], parts["flicker"]], **QUICK)
@@ -254,7 +256,7 @@ def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> 
             return [gr.skip(), *fields.fill(engine, values), gr.skip()]
         return [gr.skip(), *fields.restore(engine, kept), gr.skip()]
 
-    return CompareTab(fields, parts["status"], refresh, remembered, past, [other["diagram"], other["scale"]], forecast)
+    return CompareTab(fields, parts["status"], refresh, remembered, past, [other["diagram"], other["scale"]], first_forecast)
 
 
 def opened_by_link(engine: Engine, fields: Fields, link: str) -> list[Any]:

@@ -37,6 +37,24 @@ def asks_the_server(request) -> bool:
     return "/queue/join" in request.url or "/run/" in request.url
 
 
+def at_rest(page, seconds: float = 2.5) -> None:
+    """Waits until an opened page has asked the server nothing for a while: it asks every 2 s until the engine is warm."""
+    asked = [time.monotonic()]
+
+    def ask(request) -> None:
+        if asks_the_server(request):
+            asked[0] = time.monotonic()
+
+    for event in ("request", "requestfinished"):
+        page.on(event, ask)
+    end = time.monotonic() + 120
+    while time.monotonic() - asked[0] < seconds:
+        assert time.monotonic() < end, "the page never comes to rest"
+        page.wait_for_timeout(100)
+    for event in ("request", "requestfinished"):
+        page.remove_listener(event, ask)
+
+
 class Studio:
     """A running studio: its address, its workspace, and how long it took to answer."""
 

@@ -21,7 +21,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from playwright.sync_api import Page, sync_playwright
 
-from tests.app.conftest import ARGUMENTS, Studio, asks_the_server, chromium
+from tests.app.conftest import ARGUMENTS, Studio, asks_the_server, at_rest, chromium
 
 PAINT = "() => performance.getEntriesByName('first-contentful-paint')[0].startTime / 1000"
 CLICK = """([pressed, until]) => new Promise((done) => {
@@ -90,7 +90,7 @@ def figures(browser: Any, rounds: int) -> dict[str, Any]:
         studio.close()
     studio = Studio(Path(tempfile.mkdtemp()))
     page = opened(browser, studio.address)
-    page.wait_for_timeout(LOADED)
+    at_rest(page)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url) if asks_the_server(request) else None)
     slider = page.get_by_role("spinbutton", name="number input for ω · strength")
