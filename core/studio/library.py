@@ -8,16 +8,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from core.errors import StudioError
 from core.families import detect
 from core.offsets.formats import classify, family_of
 from core.offsets.header import is_pickle, read_header
+from core.studio.lock import waiting_for
 from core.studio.workspace import ASSETS, Workspace
 
 DEPTH = 3
@@ -50,26 +51,38 @@ def _file(workspace: Workspace) -> Path:
     return workspace.root / "library.json"
 
 
-def _read(workspace: Workspace) -> dict:
+def _read(workspace: Workspace) -> dict[str, Any]:
+    """What is kept: `folders`, a list of paths, and `hashes`, sha256 by state; both empty where the file is none of ours."""
     try:
         told = json.loads(_file(workspace).read_text(encoding="utf-8"))
-        return told if isinstance(told, dict) else {}
     except (OSError, ValueError):
-        return {}
+        told = None
+    told = told if isinstance(told, dict) else {}
+    named, hashes = told.get("folders"), told.get("hashes")
+    return {
+        "folders": [text for text in named if isinstance(text, str)] if isinstance(named, list) else [],
+        "hashes": hashes if isinstance(hashes, dict) else {},
+    }
 
 
-def _write(workspace: Workspace, told: dict) -> None:
-    staged = _file(workspace).with_suffix(f".{threading.get_ident()}.tmp")  # the page answers in several threads
+@contextmanager
+def _changing(workspace: Workspace) -> Iterator[dict[str, Any]]:
+    """What is kept, to be changed: read and written under one lock, so that neither the page's other threads nor the
+    command line lose what the other has added."""
+    staged = _file(workspace).with_suffix(".tmp")
     try:
-        staged.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-        os.replace(staged, _file(workspace))
+        with waiting_for(_file(workspace).with_suffix(".lock"), given_up=lambda: False, on_wait=lambda: None):
+            told = _read(workspace)
+            yield told
+            staged.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+            os.replace(staged, _file(workspace))
     except OSError as error:
         raise StudioError("The library could not be kept.", "Free disk space.") from error
 
 
 def folders(workspace: Workspace) -> list[Path]:
     """The folders a person added, in their order; those that are away just now too."""
-    return [Path(text) for text in _read(workspace).get("folders", []) if isinstance(text, str)]
+    return [Path(text) for text in _read(workspace)["folders"]]
 
 
 def add_folder(workspace: Workspace, folder: Path) -> None:
@@ -84,9 +97,8 @@ def add_folder(workspace: Workspace, folder: Path) -> None:
     folder = folder.resolve()
     if folder in (Path.home(), Path(folder.anchor)):
         raise StudioError("That is a whole disk or home folder.", "Name the folder that holds the models.")
-    known = folders(workspace)
-    if folder not in known:
-        _write(workspace, {**_read(workspace), "folders": [*(str(f) for f in known), str(folder)]})
+    with _changing(workspace) as told:
+        told["folders"] = list(dict.fromkeys([*told["folders"], str(folder)]))
 
 
 def remove_folder(workspace: Workspace, name: str) -> None:
@@ -95,10 +107,11 @@ def remove_folder(workspace: Workspace, name: str) -> None:
     Raises:
         StudioError: it is not on the list.
     """
-    kept = [folder for folder in folders(workspace) if name not in (str(folder), folder.name)]
-    if len(kept) == len(folders(workspace)):
-        raise StudioError(f"“{name[:80]}” is not on the list.", "See `library` for the folders that are.")
-    _write(workspace, {**_read(workspace), "folders": [str(folder) for folder in kept]})
+    with _changing(workspace) as told:
+        kept = [folder for folder in told["folders"] if name not in (folder, Path(folder).name)]
+        if len(kept) == len(told["folders"]):
+            raise StudioError(f"“{name[:80]}” is not on the list.", "See `library` for the folders that are.")
+        told["folders"] = kept
 
 
 def kind_of(path: Path) -> tuple[str, str]:
@@ -188,15 +201,14 @@ def hash_of(workspace: Workspace, path: Path) -> str:
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*.safetensors") if file.is_file())
     mark = "|".join(f"{file.name}:{file.stat().st_size}:{file.stat().st_mtime_ns}" for file in files)
     key = f"{path}|{hashlib.sha256(mark.encode()).hexdigest()[:16]}"
-    told = _read(workspace)
-    hashes = told.get("hashes", {})
+    hashes = _read(workspace)["hashes"]
     if key not in hashes:
         digest = hashlib.sha256()
         for file in files:
             with file.open("rb") as opened:
                 while part := opened.read(2**20):
                     digest.update(part)
-        hashes = {k: v for k, v in hashes.items() if not k.startswith(f"{path}|")}
-        _write(workspace, {**told, "hashes": {**hashes, key: digest.hexdigest()}})
-        return digest.hexdigest()
+        with _changing(workspace) as told:
+            others = {k: v for k, v in told["hashes"].items() if not k.startswith(f"{path}|")}
+            told["hashes"] = hashes = {**others, key: digest.hexdigest()}
     return str(hashes[key])

@@ -1,5 +1,6 @@
 """The library: what is found, what is not looked at, and what the file commands write."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,28 @@ def test_a_hash_is_computed_once_for_each_state(workspace, files):
     data[-1] ^= 1
     path.write_bytes(data)
     assert library.hash_of(workspace, path) != first
+
+
+def test_what_several_keep_at_once_is_all_kept(workspace, tmp_path):
+    """A folder added while another thread computes a hash was lost before: the hash wrote what it had read at its start."""
+    (tmp_path / "weights.safetensors").write_bytes(bytes(8))
+    made = [tmp_path / str(n) for n in range(8)]
+    for folder in made:
+        folder.mkdir()
+    with ThreadPoolExecutor(8) as pool:
+        kept = [pool.submit(library.add_folder, workspace, folder) for folder in made]
+        kept += [pool.submit(library.hash_of, workspace, tmp_path / "weights.safetensors") for _ in range(4)]
+        for each in kept:
+            each.result()
+    assert set(library.folders(workspace)) == set(made)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"folders": 5, "hashes": []}', '{"folders": [{}, 3]}'])
+def test_a_kept_file_that_is_none_of_ours_is_an_empty_one(workspace, tmp_path, text):
+    (workspace.root / "library.json").write_text(text)
+    assert library.folders(workspace) == []
+    library.add_folder(workspace, tmp_path)
+    assert library.folders(workspace) == [tmp_path]
 
 
 def test_a_dropped_pickle_becomes_safetensors_and_a_dropped_page_nothing(workspace, files):
