@@ -158,6 +158,7 @@ def _follow(run: Any, options: argparse.Namespace) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     from core.studio.bases import find_base
+    from core.studio.forecast import plan
     from core.studio.runs import create_run, start_run
     from core.training.config import FIELDS, recipe, row_forwards_per_sample
 
@@ -179,7 +180,13 @@ def _train(options: argparse.Namespace) -> int:
     if Path(config.base).is_dir():
         config = dataclasses.replace(config, base=str(base.resolve()))
     if options.dry_run:
-        told = {**config.to_dict(), "row_forwards_per_sample": row_forwards_per_sample(config)}
+        cost = plan(workspace, config)
+        told = {
+            **config.to_dict(),
+            "row_forwards_per_sample": row_forwards_per_sample(config),
+            "seconds": cost.seconds and round(cost.seconds),
+            "measured_in": cost.like,
+        }
         _print(options, told, "\n".join(f"{key} = {value!r}" for key, value in told.items()))
         return 0
     run = start_run(create_run(workspace, config, options.name), cpu=options.cpu)

@@ -256,7 +256,9 @@ def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> 
             return [gr.skip(), *fields.fill(engine, values), gr.skip()]
         return [gr.skip(), *fields.restore(engine, kept), gr.skip()]
 
-    return CompareTab(fields, parts["status"], refresh, remembered, past, [other["diagram"], other["scale"]], first_forecast)
+    return CompareTab(
+        fields, parts["status"], refresh, remembered, past, [other["diagram"], other["scale"]], first_forecast
+    )
 
 
 def opened_by_link(engine: Engine, fields: Fields, link: str) -> list[Any]:

@@ -72,7 +72,6 @@ def build(engine: Engine, compare: CompareTab) -> dict[str, Any]:
             status = gr.HTML(t("Cells appear as they are finished."), elem_classes="status", padding=False)
             shown = gr.Gallery(
                 columns=3,
-                height=520,
                 object_fit="contain",
                 show_label=False,
                 elem_id="grid",
@@ -168,6 +167,7 @@ def _label(cell: Cell, x: Axis, y: Axis, pages: Axis) -> str:
 
 
 CSS = """
+#grid .grid-wrap, #grid .grid-container { max-height: none; }
 .heat { border-collapse: collapse; font-size: .88rem; margin: 6px 0; width: 100%; } .heat caption { text-align: left; opacity: .8; padding: 2px; }
 .heat td, .heat th { border: 1px solid #8884; padding: 4px 8px; text-align: center; }
 """

@@ -9,7 +9,7 @@ import gradio as gr
 
 from app.page import compare, grid, library, presets, runs, settings, train
 from app.page.text import t
-from app.page.wiring import QUICK
+from app.page.wiring import QUEUED, QUICK
 from core.studio.engine import Engine
 
 TAGLINE = "Teach a diffusion model what to steer away from, from the model alone, and see the difference side by side."
@@ -47,8 +47,8 @@ def build(engine: Engine, opening: dict[str, Any], *, space: bool = False) -> gr
             if not space:
                 with gr.Tab(t("Runs"), id="runs") as runs_here:
                     runs_tab = runs.build(engine)
-                with gr.Tab(t("Settings"), id="settings"):
-                    settings.build(engine)
+                with gr.Tab(t("Settings"), id="settings") as settings_here:
+                    tell = settings.build(engine)
 
         fields = compare_tab.fields
 
@@ -101,12 +101,13 @@ def build(engine: Engine, opening: dict[str, Any], *, space: bool = False) -> gr
         for button, run_id in ((train_tab.use, train_tab.run_id), (runs_tab.use, runs_tab.run_id)):
             button.click(use, run_id, [tabs, *fields.all()], **QUICK)
         runs_tab.watch.click(watch, runs_tab.run_id, [tabs, train_tab.run_id, train_tab.timer], **QUICK)
-        runs_here.select(runs_tab.refresh, None, runs_tab.lists, **QUICK)
+        runs_here.select(runs_tab.refresh, runs_tab.run_id, runs_tab.lists, **QUICK)
 
         def to_presets(run_id: str) -> list[Any]:
             return [gr.Tabs(selected="presets"), *use(run_id)[1:]]
 
         runs_tab.preset.click(to_presets, runs_tab.run_id, [tabs, *fields.all()], **QUICK)
+        settings_here.select(*tell, **QUEUED)
         library_here.select(library_tab["refresh"], None, library_tab["parts"], **QUICK)
         page.load(
             train_tab.attach,

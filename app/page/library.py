@@ -16,7 +16,7 @@ from core.studio import hub, library, tools
 from core.studio.bases import BUNDLED, list_bases
 from core.studio.engine import Engine
 
-COLUMNS = ("name", "kind", "family", "MB", "from", "sha256")
+COLUMNS = ("name", "kind", "family", "MB", "from")
 KINDS = {
     "model": "model",
     "offset": "offset",
@@ -30,27 +30,26 @@ def build(engine: Engine) -> dict[str, Any]:
     """The tab; what other tabs may touch."""
     workspace = engine.workspace
 
-    def rows(hashed: bool = False) -> list[list[Any]]:
-        return [
-            [
-                e.name,
-                told(KINDS[e.kind]),
-                e.family or "?",
-                round(e.size / 1e6, 1),
-                told(e.source),
-                library.hash_of(workspace, e.path)[:16] if hashed else "",
-            ]
+    def listed(hashed: bool = False) -> dict[str, Any]:
+        """Rows and headers of the table; hashes only where they are asked for, since they take their time."""
+        rows = [
+            [e.name, told(KINDS[e.kind]), e.family or "?", f"{e.size / 1e6:.1f}", told(e.source)]
+            + ([library.hash_of(workspace, e.path)[:10]] if hashed else [])
             for e in library.entries(workspace)
         ]
+        return {"value": rows, "headers": [here(name) for name in (*COLUMNS, *(["sha256"] if hashed else []))]}
+
+    def table_now(hashed: bool = False) -> Any:
+        return gr.Dataframe(**listed(hashed))
 
     def offsets() -> Any:
         here = [e.name for e in library.entries(workspace) if e.kind != "model"]
         return gr.Dropdown(choices=here)
 
     with gr.Row(equal_height=False):
-        with gr.Column(scale=5, min_width=320):
+        with gr.Column(scale=6, min_width=320):
             status = gr.HTML("", elem_classes="status", padding=False)
-            table = gr.Dataframe(rows(), headers=list(COLUMNS), interactive=False, wrap=True, elem_id="library")
+            table = gr.Dataframe(**listed(), interactive=False, wrap=True, elem_id="library", buttons=["copy"])
             with gr.Row():
                 again = gr.Button(t("Look again"), size="sm")
                 hashes = gr.Button(t("Compute hashes"), size="sm")
@@ -113,7 +112,7 @@ def build(engine: Engine) -> dict[str, Any]:
     def bring(path: str | None) -> tuple[Any, Any, Any]:
         if not path:
             return gr.skip(), gr.skip(), gr.skip()
-        return act(lambda: tools.import_offset(workspace, Path(path))), rows(), offsets()
+        return act(lambda: tools.import_offset(workspace, Path(path))), table_now(), offsets()
 
     def change(where: str, added: bool) -> tuple[Any, Any, Any]:
         try:
@@ -123,7 +122,7 @@ def build(engine: Engine) -> dict[str, Any]:
                 library.remove_folder(workspace, (where or "").strip())
         except StudioError as error:
             return fault(error), gr.skip(), gr.skip()
-        return facts([(say("folder"), f.name) for f in library.folders(workspace)]), rows(), offsets()
+        return facts([(say("folder"), f.name) for f in library.folders(workspace)]), table_now(), offsets()
 
     def get(repo_id: str, wanted: str) -> Iterator[tuple[Any, Any]]:
         try:
@@ -132,12 +131,12 @@ def build(engine: Engine) -> dict[str, Any]:
                     say("{done:.0f} of {total:.0f} MB", done=step.done / 1e6, total=step.total / 1e6) + f" {step.file}"
                 )
                 yield progress(text, step.done / max(1, step.total)), gr.skip()
-            yield facts([(say("fetched"), step.folder.name if step.folder else "")]), rows()
+            yield facts([(say("fetched"), step.folder.name if step.folder else "")]), table_now()
         except StudioError as error:
             yield fault(error), gr.skip()
 
-    again.click(lambda: (rows(), offsets()), None, [table, chosen], **QUICK)
-    hashes.click(lambda: rows(True), None, table, **QUEUED)
+    again.click(lambda: (table_now(), offsets()), None, [table, chosen], **QUICK)
+    hashes.click(lambda: table_now(True), None, table, **QUEUED)
     dropped.upload(bring, dropped, [status, table, chosen], **QUEUED)
     add.click(lambda where: change(where, True), folder, [status, table, chosen], **QUICK)
     remove.click(lambda where: change(where, False), folder, [status, table, chosen], **QUICK)
@@ -160,6 +159,6 @@ def build(engine: Engine) -> dict[str, Any]:
     )
 
     def refresh() -> tuple[Any, Any]:
-        return gr.Dataframe(value=rows(), headers=[here(name) for name in COLUMNS]), offsets()
+        return table_now(), offsets()
 
     return {"refresh": refresh, "parts": [table, chosen]}

@@ -38,8 +38,8 @@ LINK = "(code) => code ? location.origin + location.pathname + '?preset=' + code
 def describe(preset: Preset, changes: list[tuple[str, str, str]], missing: tuple[str, ...]) -> str:
     """A preset as a person reads it: what it is, what it would change here, what speaks for it."""
     parts = [f"<h3>{escape(preset.name or 'Preset')}</h3>"]
-    if preset.author or preset.license:
-        parts.append(f"<p class='scale-note'>{escape(preset.author or '')} {escape(preset.license or '')}</p>")
+    if by := " · ".join(escape(text) for text in (preset.author, preset.license) if text):
+        parts.append(f"<p class='scale-note'>{by}</p>")
     if preset.description:
         parts.append(f"<p>{escape(preset.description)}</p>")
     parts += [f'<p class="fault">{sentences(text)}</p>' for text in missing]

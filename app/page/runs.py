@@ -38,20 +38,16 @@ class RunsTab:
     use: gr.Button
     watch: gr.Button
     preset: gr.Button
-    refresh: Callable[[], Any]
+    refresh: Callable[[str | None], Any]
     lists: list[Any]
 
 
 def build(engine: Engine) -> RunsTab:
     """The tab."""
 
-    def refresh() -> tuple[Any, Any]:
-        lines = run_choices(engine)
-        return gr.Radio(choices=lines), gr.Dropdown(choices=[name for _, name in lines])
-
     with gr.Row():
         gr.HTML(
-            t("Choose a run to see it. Runs started from the command line stand here too."),
+            t("Runs started from the command line stand here too."),
             elem_classes="scale-note",
             padding=False,
         )
@@ -80,8 +76,10 @@ def build(engine: Engine) -> RunsTab:
         settings = gr.Code(language="json", show_label=False, lines=8)
 
     def show(chosen: str | None) -> tuple[Any, ...]:
+        if not chosen:
+            return say("No run yet: Train starts one."), gr.skip(), gr.skip(), gr.skip(), gr.skip()
         try:
-            run = get_run(engine.workspace, chosen or "")
+            run = get_run(engine.workspace, chosen)
             events, _ = run.events()
             offset = run.offset
             return (
@@ -104,8 +102,15 @@ def build(engine: Engine) -> RunsTab:
             tables.append(loss_table(events).assign(run=name))
         return gr.LinePlot(value=pd.concat(tables) if tables else None, visible=bool(tables))
 
+    def refresh(chosen: str | None) -> tuple[Any, ...]:
+        """The lists as they are now, and the run that was chosen, or else the newest."""
+        lines = run_choices(engine)
+        names = [name for _, name in lines]
+        run = chosen if chosen in names else next(iter(names), None)
+        return gr.Radio(choices=lines, value=run), gr.Dropdown(choices=names), *show(run)
+
     outputs = [status, curve, previews, settings, download]
     run_id.input(show, run_id, outputs, **QUICK)
-    again.click(refresh, None, [run_id, beside], **QUICK)
+    again.click(refresh, run_id, [run_id, beside, *outputs], **QUICK)
     beside.change(overlay, beside, both, **QUICK)
-    return RunsTab(run_id, use, watch, preset, refresh, [run_id, beside])
+    return RunsTab(run_id, use, watch, preset, refresh, [run_id, beside, *outputs])

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html import escape
 from typing import Any
 
 import gradio as gr
 
 from app.page.text import t
-from app.page.wiring import QUEUED, QUICK
+from app.page.wiring import QUEUED
 from core.studio import doctor
 from core.studio.engine import Engine
 
@@ -18,14 +18,12 @@ FORGET = "() => { Object.keys(localStorage).filter(k => k.startsWith('self-npo')
 TOGGLE = "() => { document.body.classList.toggle('dark'); }"
 
 
-def build(engine: Engine) -> None:
-    """The tab."""
+def build(engine: Engine) -> tuple[Callable[[], str], None, gr.Code]:
+    """The tab; what tells of this machine when the tab is opened, as the arguments of an event."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
             gr.HTML(t("For a bug report: no path, name or token is in it."), elem_classes="scale-note", padding=False)
-            with gr.Row():
-                look = gr.Button(t("About this machine"))
-                test = gr.Button(t("Self-test, under two minutes"))
+            test = gr.Button(t("Self-test, under two minutes"), size="sm")
             report = gr.Code("", language="json", label=t("To copy into a bug report"), lines=18)
         with gr.Column(scale=4, min_width=320):
             gr.HTML(
@@ -36,12 +34,12 @@ def build(engine: Engine) -> None:
                 padding=False,
             )
             with gr.Row():
-                dark = gr.Button(t("Light or dark"))
-                forget = gr.Button(t("Forget what this browser remembers"))
+                dark = gr.Button(t("Light or dark"), size="sm")
+                forget = gr.Button(t("Forget what this browser remembers"), size="sm")
             gr.HTML(_where(engine), elem_id="where")
 
     def tell() -> str:
-        return json.dumps(doctor.facts(engine.workspace), indent=2)
+        return json.dumps(doctor.facts(engine.workspace, ask_hub=False), indent=2)
 
     def check() -> Iterator[str]:
         told: dict[str, Any] = doctor.facts(engine.workspace)
@@ -51,10 +49,10 @@ def build(engine: Engine) -> None:
             told["self_test"][name] = " ".join(part for part in ("ok" if right else "FAILED", words) if part)
             yield json.dumps(told, indent=2)
 
-    look.click(tell, None, report, **QUICK)
     test.click(check, None, report, concurrency_limit=1, **QUEUED)
     dark.click(None, None, None, js=TOGGLE, api_visibility="private")
     forget.click(None, None, None, js=FORGET, api_visibility="private")
+    return tell, None, report
 
 
 def _where(engine: Engine) -> str:

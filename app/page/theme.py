@@ -57,6 +57,8 @@ footer { display: none !important; }
 #pair img { image-rendering: auto; width: 100% !important; height: 100% !important; object-fit: contain !important; }
 #pair { min-height: 380px; }
 #sides img, #history img, .previews img { image-rendering: auto; object-fit: contain !important; width: 100% !important; height: 100% !important; }
+#library table { font-family: var(--font); }
+#library td span, #library th span { font-family: inherit; }
 #runs-list .wrap { flex-direction: column; }
 #runs-list label { overflow-wrap: anywhere; }
 #meaning { font-size: .92rem; line-height: 1.45; opacity: .9; padding: 2px 6px; }

@@ -15,10 +15,10 @@ from app.page.words import duration, facts, fault
 from core.errors import StudioError
 from core.studio.bases import find_base, list_bases
 from core.studio.engine import Engine
+from core.studio.forecast import plan as plan_of
 from core.studio.journal import following
 from core.studio.memory import PROFILES, profile
 from core.studio.runs import create_run, enqueue, get_run, list_runs, reap, start_run
-from core.studio.runs import plan as plan_of
 from core.training.config import FIELDS, RECIPE_HELP, RECIPES, TrainConfig
 
 FRONT = ("steps", "batch_size", "rank", "learning_rate", "start", "rollout_guidance", "seed")

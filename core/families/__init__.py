@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,7 +49,22 @@ def get(name: str) -> FamilySpec:
     """
     if name not in CARDS:
         raise StudioError(f"There is no model family “{name[:40]}”.", f"This studio knows {', '.join(NAMES)}.")
+    _quieten()
     return import_module(f"core.families.{name}").SPEC
+
+
+@cache
+def _quieten() -> None:
+    """What the libraries print while they load is nothing a person can act on: no bars, and no word of torchvision,
+    which nothing here needs. Their other warnings stay."""
+    import diffusers.utils.logging
+    import transformers.utils.logging
+
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+    logging.getLogger("transformers.utils.import_utils").addFilter(
+        lambda record: "requires torchvision" not in record.getMessage()
+    )
 
 
 def detect(folder: Path) -> str:

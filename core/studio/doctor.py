@@ -35,8 +35,12 @@ def _version(name: str) -> str:
         return "not installed"
 
 
-def facts(workspace: Workspace) -> dict[str, Any]:
-    """Versions, machine, memory, disk, and what is reachable; quick, imports torch."""
+def facts(workspace: Workspace, *, ask_hub: bool = True) -> dict[str, Any]:
+    """Versions, machine, memory in GiB, disk, and what is reachable; quick, imports torch.
+
+    Args:
+        ask_hub: open a connection to the Hub to see whether there is one; off where nobody asked for it.
+    """
     import psutil
     import torch
 
@@ -65,13 +69,15 @@ def facts(workspace: Workspace) -> dict[str, Any]:
         "memory_free_gib": round(psutil.virtual_memory().available / 2**30, 1),
         "disk_free_gib": round(workspace.free_bytes() / 2**30, 1),
         "folders_writable": writable,
-        "hub": "offline by setting" if os.environ.get("HF_HUB_OFFLINE") == "1" else _hub(),
+        "hub": _hub() if ask_hub else "not asked",
         "space": bool(os.environ.get("SPACE_ID")),
         "virtual_environment": sys.prefix != sys.base_prefix,
     }
 
 
 def _hub() -> str:
+    if os.environ.get("HF_HUB_OFFLINE") == "1":
+        return "offline by setting"
     try:
         socket.create_connection(("huggingface.co", 443), timeout=3).close()
         return "reachable"

@@ -27,9 +27,8 @@ from core.events import RunFailed, RunFinished, RunPaused, RunStarted, RunStoppe
 from core.studio.bases import family_of_base, find_base
 from core.studio.journal import FILE, read_events, read_newest
 from core.studio.lock import holding
-from core.studio.memory import needed
 from core.studio.workspace import Workspace, slug
-from core.training.config import TrainConfig, row_forwards_per_sample
+from core.training.config import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 OFFSET = "offset.safetensors"
@@ -296,44 +295,6 @@ def start_next(workspace: Workspace) -> Run | None:
     return None
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What a training will cost, as far as it is known here.
-
-    Args:
-        row_forwards: of the whole run.
-        seconds: from the newest run on the same base on this machine; None where there is none.
-        memory: bytes, of that run; of true architectures without one, computed.
-        disk: bytes of its checkpoints, likewise.
-        like: the id of that run; empty where there is none.
-    """
-
-    row_forwards: float
-    seconds: float | None = None
-    memory: int | None = None
-    disk: int | None = None
-    like: str = ""
-
-
-def plan(workspace: Workspace, config: TrainConfig) -> Plan:
-    """The cost of a training before it starts."""
-    whole = row_forwards_per_sample(config) * config.batch_size * config.steps
-    for summary in list_runs(workspace):
-        if summary.base != Path(config.base).name or not summary.step:
-            continue
-        run = Run(workspace.runs / summary.id)
-        done = next((event for event in reversed(read_newest(run.folder)) if isinstance(event, StepDone)), None)
-        before = run.config
-        if done is None or not done.rate:
-            continue
-        pace = 1 / (done.rate * row_forwards_per_sample(before) * before.batch_size)
-        kept = sum(file.stat().st_size for file in (run.folder / "checkpoints").rglob("*") if file.is_file())
-        return Plan(whole, whole * pace, done.memory, kept, run.id)
-    with suppress(StudioError):
-        return Plan(whole, memory=needed(find_base(workspace, config.base), config))
-    return Plan(whole)
-
-
 _children: list[subprocess.Popen] = []
 """Kept so that ended children are reaped when asked, instead of staying zombies."""
 
@@ -346,12 +307,10 @@ def reap() -> None:
 __all__ = [
     "FILE",
     "OFFSET",
-    "Plan",
     "Run",
     "Summary",
     "create_run",
     "enqueue",
-    "plan",
     "start_next",
     "get_run",
     "list_runs",

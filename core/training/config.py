@@ -206,18 +206,28 @@ def recipe(name: str, **changes: Any) -> TrainConfig:
 
 
 def row_forwards_per_sample(config: TrainConfig) -> float:
-    """Cost of one training sample in forwards of one row; a backward counts as two.
+    """Cost of one training sample in forwards of one row, with its share of the own samples of one process."""
+    spread = row_forwards_of_own_samples(config) / (config.steps * config.batch_size)
+    return round(row_forwards_of_step(config) + spread, 2)
+
+
+def row_forwards_of_step(config: TrainConfig) -> int:
+    """Cost of one sample in a training step, in forwards of one row; a backward counts as two.
 
     Rollout: K steps and the estimate, twice where w mixes two predictions, nothing for stored trajectories.
     Student: 1 forward and its backward, one more forward with gradient checkpointing.
-    Own samples: `ddim_grid` steps each, spread over all samples of one process.
     """
-
-    def passes(guidance: float) -> int:
-        return 1 if guidance in (-1.0, 0.0) else 2
-
     student = 3 + config.gradient_checkpointing
-    rollout = 0 if config.start == "trajectory" else (config.rollout_steps + 1) * passes(config.rollout_guidance)
-    drawn = config.pool_size * config.ddim_grid * passes(config.pool_omega)
-    spread = drawn / (config.steps * config.batch_size) if config.start in ("own", "trajectory") else 0.0
-    return round(student + rollout + spread, 2)
+    rollout = (config.rollout_steps + 1) * _passes(config.rollout_guidance)
+    return student + (0 if config.start == "trajectory" else rollout)
+
+
+def row_forwards_of_own_samples(config: TrainConfig) -> int:
+    """Cost of all own samples that are drawn before the first step: `ddim_grid` sampling steps each."""
+    drawn = config.start in ("own", "trajectory")
+    return config.pool_size * config.ddim_grid * _passes(config.pool_omega) if drawn else 0
+
+
+def _passes(guidance: float) -> int:
+    """Predictions that one guided prediction takes: one where w leaves only one of the two."""
+    return 1 if guidance in (-1.0, 0.0) else 2

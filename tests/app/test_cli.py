@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -43,12 +45,21 @@ def test_train_resume_runs_and_compare_end_to_end(space, capsys, tmp_path):
     assert read_png(tmp_path / "space" / "outputs" / second["file"].split("/")[-1])["prompt"] == "a red circle"
     assert main(["compare", "--preset", second["file"], "--dry-run", "--json", *space]) == 0
     assert json.loads(capsys.readouterr().out)["omega"] == second["omega"]
+    assert main(["train", "--dry-run", "--json", *space]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["seconds"] > 0 and told["measured_in"] == run["id"]
+
+
+def test_loading_prints_nothing_that_a_person_cannot_act_on(space):
+    command = [sys.executable, "-m", "app", "compare", "a blue ring", "--cpu", *space, "--set", "steps=2", "images=1"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
+    assert ended.stderr == "" and ended.stdout.count("seed") == 2
 
 
 def test_dry_runs_do_nothing(space, capsys, tmp_path):
     assert main(["train", "--dry-run", "--json", "--set", "steps=7", *space]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["steps"] == 7 and told["row_forwards_per_sample"] > 0
+    assert told["steps"] == 7 and told["row_forwards_per_sample"] > 0 and told["seconds"] is None
     assert main(["compare", "a red circle", "--dry-run", *space]) == 0
     assert main(["bench", "guidance", "--dry-run", *space]) == 0
     assert not list((tmp_path / "space" / "runs").iterdir()) and not list((tmp_path / "space" / "outputs").iterdir())

@@ -12,7 +12,7 @@ from core.method.guidance import GuidanceWeights
 from core.studio import memory
 from core.studio.compare import CompareSettings
 from core.studio.engine import Engine
-from core.studio.runs import plan
+from core.studio.forecast import plan
 from core.studio.workspace import ASSETS, Workspace
 from core.training.config import recipe
 

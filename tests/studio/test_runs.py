@@ -237,7 +237,8 @@ def test_too_little_disk_is_refused_with_the_figures(workspace, monkeypatch):
 
 @pytest.mark.timeout(200)
 def test_a_queue_starts_the_next_run_when_one_has_ended_and_a_paused_run_can_be_tried(tmp_path):
-    from core.studio.runs import enqueue, plan
+    from core.studio.forecast import plan
+    from core.studio.runs import enqueue
 
     workspace = Workspace(tmp_path)
     config = TrainConfig(steps=3, batch_size=2, pool_size=2, ddim_grid=6, rollout_steps=2, preview_every=0)
