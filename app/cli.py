@@ -270,7 +270,7 @@ def _doctor(options: argparse.Namespace) -> int:
     if options.quick:
         return 0
     well = True
-    for name, right, words in doctor.self_test(workspace, cpu=options.cpu):
+    for name, right, words in doctor.self_test(cpu=options.cpu):
         print(f"{'ok    ' if right else 'FAILED'} {name} {words}", flush=True)
         well &= right
     return 0 if well else 1

@@ -245,7 +245,7 @@ def make_results(keeps: bool) -> dict[str, Any]:
         parts["which"] = gr.Slider(1, 2, 1, step=1, label=t("Pair"), visible=False, min_width=160)
         parts["reuse"] = gr.Button(t("Use these settings"), size="sm", min_width=140)
     with gr.Accordion(t("Settings of the chosen picture"), open=False):
-        parts["told"] = gr.Code("", language="json", show_label=False, lines=6)
+        parts["told"] = gr.Code("", show_label=False, show_line_numbers=False, lines=6)
     return parts
 
 

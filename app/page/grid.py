@@ -83,6 +83,7 @@ def build(engine: Engine, compare: CompareTab) -> dict[str, Any]:
                 columns=2,
                 height=260,
                 object_fit="contain",
+                elem_classes="previews",
                 interactive=False,
                 buttons=["download"],
             )

@@ -73,7 +73,7 @@ def build(engine: Engine) -> RunsTab:
     beside = gr.Dropdown([], multiselect=True, label=t("Compare the losses of"))
     both = gr.LinePlot(x="step", y="loss", color="run", height=230, show_label=False, visible=False)
     with gr.Accordion(t("Settings of the run"), open=False):
-        settings = gr.Code(language="json", show_label=False, lines=8)
+        settings = gr.Code(show_label=False, show_line_numbers=False, lines=8)
 
     def show(chosen: str | None) -> tuple[Any, ...]:
         if not chosen:

@@ -24,7 +24,7 @@ def build(engine: Engine) -> tuple[Callable[[], str], None, gr.Code]:
         with gr.Column(scale=5, min_width=320):
             gr.HTML(t("For a bug report: no path, name or token is in it."), elem_classes="scale-note", padding=False)
             test = gr.Button(t("Self-test, under two minutes"), size="sm")
-            report = gr.Code("", language="json", label=t("To copy into a bug report"), lines=18)
+            report = gr.Code("", label=t("To copy into a bug report"), show_line_numbers=False, lines=18)
         with gr.Column(scale=4, min_width=320):
             gr.HTML(
                 t(
@@ -45,7 +45,7 @@ def build(engine: Engine) -> tuple[Callable[[], str], None, gr.Code]:
         told: dict[str, Any] = doctor.facts(engine.workspace)
         told["self_test"] = {}
         yield json.dumps(told, indent=2)
-        for name, right, words in doctor.self_test(engine.workspace, cpu=engine.cpu):
+        for name, right, words in doctor.self_test(cpu=engine.cpu):
             told["self_test"][name] = " ".join(part for part in ("ok" if right else "FAILED", words) if part)
             yield json.dumps(told, indent=2)
 

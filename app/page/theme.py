@@ -51,6 +51,9 @@ footer { display: none !important; }
 .block.status, .block.status .prose { min-height: 26px; }
 .block.status:not(#status):has(.prose:empty) { display: none; }
 .beside { align-items: end; }
+.even .container { height: 100%; display: flex; flex-direction: column; }
+.even .container .info-text { flex: 1; }
+.even .block:has(> * input[type=checkbox]) { min-width: min(180px, 100%) !important; flex-grow: 1; }
 .in-group { background: var(--block-background-fill) !important; padding: 0 !important; }
 .in-group .scale-note { padding: 0; }
 .scale-note code { font-size: .95em; }

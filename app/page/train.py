@@ -79,7 +79,7 @@ def build(engine: Engine) -> TrainTab:
             with gr.Row():
                 recipe = gr.Dropdown(list(RECIPE_HELP), value="studio", label=t("Recipe"), min_width=150)
                 fit = gr.Dropdown(
-                    [("—", ""), *((t(label), key) for key, label in PROFILES.items())],
+                    [(t("as the recipe has it"), ""), *((t(label), key) for key, label in PROFILES.items())],
                     value="",
                     label=t("Memory profile"),
                     min_width=150,
@@ -89,10 +89,13 @@ def build(engine: Engine) -> TrainTab:
                 start = gr.Button(t("Start training"), variant="primary", scale=3, min_width=160)
                 queue = gr.Button(t("Add to the queue"), scale=2, min_width=170)
             plan = gr.HTML(elem_classes="status", padding=False)
-            with gr.Group(), gr.Row():
+            with gr.Group(), gr.Row(elem_classes="even"):
                 for name in FRONT:
                     controls[name] = _control(name, start_with[name])
-            with gr.Accordion(t("Advanced: every other setting, with its meaning"), open=False), gr.Row():
+            with (
+                gr.Accordion(t("Advanced: every other setting, with its meaning"), open=False),
+                gr.Row(elem_classes="even"),
+            ):
                 for name in FIELDS:
                     if name not in FRONT and name not in HIDDEN:
                         controls[name] = _control(name, start_with[name])
@@ -113,7 +116,7 @@ def build(engine: Engine) -> TrainTab:
                 interactive=False,
                 preview=False,
             )
-            run_id = gr.Textbox("", label=t("Run"), interactive=False)
+            run_id = gr.Textbox("", visible="hidden")
     timer = gr.Timer(1.0, active=False)
     remembered = gr.Textbox("", visible="hidden")
     seen = gr.State(Shown())

@@ -8,11 +8,14 @@ import socket
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Iterator
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from core import __version__
+from core.errors import StudioError
 from core.studio.workspace import Workspace
 
 PACKAGES = (
@@ -42,14 +45,11 @@ def facts(workspace: Workspace, *, ask_hub: bool = True) -> dict[str, Any]:
         ask_hub: open a connection to the Hub to see whether there is one; off where nobody asked for it.
     """
     import psutil
-    import torch
 
-    gpu = "none"
-    if torch.cuda.is_available():
-        device = torch.cuda.get_device_properties(0)
-        gpu = f"{device.name}, {device.total_memory / 2**30:.1f} GiB, CUDA {torch.version.cuda}"
-    elif torch.backends.mps.is_available():
-        gpu = "Apple MPS"
+    try:
+        gpu = _card()
+    except Exception as error:  # a broken installation of torch is what a report is for
+        gpu = f"could not be asked: {_in_words(error)}"
     writable = {}
     for name in ("runs", "offsets", "outputs", "models", "presets"):
         folder = getattr(workspace, name)
@@ -75,6 +75,15 @@ def facts(workspace: Workspace, *, ask_hub: bool = True) -> dict[str, Any]:
     }
 
 
+def _card() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        device = torch.cuda.get_device_properties(0)
+        return f"{device.name}, {device.total_memory / 2**30:.1f} GiB, CUDA {torch.version.cuda}"
+    return "Apple MPS" if torch.backends.mps.is_available() else "none"
+
+
 def _hub() -> str:
     if os.environ.get("HF_HUB_OFFLINE") == "1":
         return "offline by setting"
@@ -85,48 +94,51 @@ def _hub() -> str:
         return "not reachable; what is on this machine still works"
 
 
-def self_test(workspace: Workspace, *, cpu: bool = False) -> Iterator[tuple[str, bool, str]]:
+def self_test(*, cpu: bool = False) -> Iterator[tuple[str, bool, str]]:
     """(what was tried, whether it worked, in a few words): the bundled model renders a pair, a tiny model trains two
-    steps, a picture keeps its settings. Under two minutes on two processor cores."""
-    from pathlib import Path
+    steps, a picture keeps its settings. Under two minutes on two processor cores. Whatever goes wrong is told."""
+    for work in (_render_a_pair, _train_two_steps):
+        try:
+            yield from work(cpu)
+        except Exception as error:
+            yield work.__name__.strip("_").replace("_", " "), False, _in_words(error)
 
-    from core.errors import StudioError
+
+def _in_words(error: Exception) -> str:
+    """What went wrong and in which line, without a path: another library's message may hold one."""
+    if isinstance(error, StudioError):
+        return str(error)
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {Path(at.filename).name}, line {at.lineno}"
+
+
+def _render_a_pair(cpu: bool) -> Iterator[tuple[str, bool, str]]:
+    from core.generation.media import read_png
     from core.studio.compare import Saved
     from core.studio.engine import Engine
     from core.studio.values import comparison_of
 
     began = time.monotonic()
-    saved = []
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            values = {
-                "prompt": "a large shiny red circle in the middle",
-                "negative": "sd15-mini-negative",
-                "images": 1,
-                "steps": 6,
-            }
-            found = Engine(Workspace(folder), cpu=cpu).compare(comparison_of(values))
-            saved = [event for event in found if isinstance(event, Saved)]
-            from core.generation.media import read_png
+    prompt = "a large shiny red circle in the middle"
+    values = {"prompt": prompt, "negative": "sd15-mini-negative", "images": 1, "steps": 6}
+    with tempfile.TemporaryDirectory() as folder:
+        found = Engine(Workspace(Path(folder)), cpu=cpu).compare(comparison_of(values))
+        saved = [event for event in found if isinstance(event, Saved)]
+        yield "render a pair", len(saved) == 2, f"{time.monotonic() - began:.1f} s"
+        kept = all(read_png(event.path)["prompt"] == prompt for event in saved)
+        yield "pictures keep their settings", kept, ""
+        yield "the offset changes the picture", len({event.path.read_bytes() for event in saved}) == 2, ""
 
-            kept = all(read_png(event.path)["prompt"] == values["prompt"] for event in saved)
-            yield "render a pair", len(saved) == 2, f"{time.monotonic() - began:.1f} s"
-            yield "pictures keep their settings", kept, ""
-            different = len({event.path.read_bytes() for event in saved}) == 2
-            yield "the offset changes the picture", different, ""
-    except StudioError as error:
-        yield "render a pair", False, str(error)
+
+def _train_two_steps(cpu: bool) -> Iterator[tuple[str, bool, str]]:
+    from core.events import RunFinished
+    from core.families import get
+    from core.training.config import TrainConfig
+    from core.training.loop import train
+
     began = time.monotonic()
-    try:
-        from core.events import RunFinished
-        from core.families import get
-        from core.training.config import TrainConfig
-        from core.training.loop import train
-
-        family = get("sd15")
-        with tempfile.TemporaryDirectory() as folder:
-            config = TrainConfig(steps=2, batch_size=2, pool_size=2, ddim_grid=6, rollout_steps=2, preview_every=0)
-            events = list(train(config, Path(folder), family.tiny(), family, ["a", "b"], cpu=True))
-        yield "train two steps", isinstance(events[-1], RunFinished), f"{time.monotonic() - began:.1f} s"
-    except StudioError as error:
-        yield "train two steps", False, str(error)
+    family = get("sd15")
+    config = TrainConfig(steps=2, batch_size=2, pool_size=2, ddim_grid=6, rollout_steps=2, preview_every=0)
+    with tempfile.TemporaryDirectory() as folder:
+        events = list(train(config, Path(folder), family.tiny(), family, ["a", "b"], cpu=cpu))
+    yield "train two steps", isinstance(events[-1], RunFinished), f"{time.monotonic() - began:.1f} s"

@@ -209,6 +209,11 @@ def _settings(told: Mapping[str, Any], columns: Sequence[GuidanceWeights], seeds
     return dataclasses.replace(comparison_of(told), columns=tuple(columns), seeds=tuple(seeds))
 
 
+def _told(axis: Axis, value: Any) -> str:
+    """As it stands in a sheet's margin, whose font has no Greek."""
+    return f"{axis.name} {value:g}" if isinstance(value, float) else f"{axis.name} {value}" if axis.name else ""
+
+
 def _sheets(
     engine: Engine, values: Mapping[str, Any], x: Axis, y: Axis, pages: Axis, done: Sequence[Cell]
 ) -> Iterator[Path]:
@@ -223,12 +228,11 @@ def _sheets(
             continue
         with contextlib.ExitStack() as opened:
             pictures = {place: opened.enter_context(Image.open(cell.saved.picture)) for place, cell in mine.items()}
-            title = f"{pages.name} = {page_value}" if pages.name else ""
             sheet = grid_sheet(
                 pictures,
-                [f"{x.name} {value}" if x.name else "" for value in x.values],
-                [f"{y.name} {value}" if y.name else "" for value in y.values],
-                title,
+                [_told(x, value) for value in x.values],
+                [_told(y, value) for value in y.values],
+                _told(pages, page_value),
             )
         axes = {axis.name: list(axis.values) for axis in (x, y, pages) if axis.name}
         scores = {f"{i},{j}": cell.score for (i, j), cell in mine.items() if cell.score is not None}
