@@ -8,6 +8,7 @@ import socket
 import time
 from typing import Any
 
+from app.importing import without_stubs
 from core.errors import StudioError
 from core.studio.engine import Engine
 from core.studio.values import comparison_of, opening_values
@@ -55,6 +56,7 @@ def check_reach(options: argparse.Namespace) -> tuple[str, str] | None:
 def serve(options: argparse.Namespace) -> None:
     """Serves the page until Ctrl-C. The page answers before torch is imported."""
     auth = check_reach(options)
+    without_stubs()
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     workspace = Workspace(options.workspace)
     memory = "low" if options.lowvram else "medium" if options.medvram else "high"
