@@ -212,7 +212,7 @@ def _resume(options: argparse.Namespace) -> int:
 
 def _compare(options: argparse.Namespace) -> int:
     from core.studio.bases import BUNDLED, find_base, find_offset, start_values
-    from core.studio.compare import Saved
+    from core.studio.compare import Note, Saved
     from core.studio.engine import Engine
     from core.studio.presets import read_preset, resolve
     from core.studio.values import checked, comparison_of
@@ -239,7 +239,12 @@ def _compare(options: argparse.Namespace) -> int:
         values["row_forwards"] = rows * settings.steps
         _print(options, values, "\n".join(f"{key} = {value!r}" for key, value in values.items()))
         return 0
-    saved = [e for e in Engine(workspace, cpu=options.cpu).compare(settings) if isinstance(e, Saved)]
+    saved: list[Saved] = []
+    for event in Engine(workspace, cpu=options.cpu).compare(settings):
+        if isinstance(event, Saved):
+            saved.append(event)
+        elif isinstance(event, Note):
+            print(event.text, file=sys.stderr)
     _print(
         options,
         [{"file": str(s.path), **s.settings} for s in saved],

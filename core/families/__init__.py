@@ -53,18 +53,21 @@ def get(name: str) -> FamilySpec:
     return import_module(f"core.families.{name}").SPEC
 
 
+_SAID_OTHERWISE = ("requires torchvision", "Token indices sequence length", "part of your input was truncated")
+
+
 @cache
 def _quieten() -> None:
-    """What the libraries print while they load is nothing a person can act on: no bars, and no word of torchvision,
-    which nothing here needs. Their other warnings stay."""
+    """What the libraries print while they load and encode is nothing a person can act on (bars, a word of torchvision,
+    which nothing here needs) or is told by the studio itself (a prompt's end). Their other warnings stay."""
     import diffusers.utils.logging
     import transformers.utils.logging
 
-    diffusers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.disable_progress_bar()
-    logging.getLogger("transformers.utils.import_utils").addFilter(
-        lambda record: "requires torchvision" not in record.getMessage()
-    )
+    for library in (diffusers, transformers):
+        library.utils.logging.disable_progress_bar()
+        library.utils.logging.get_logger()  # gives the library's root logger its handler
+        for handler in logging.getLogger(library.__name__).handlers:
+            handler.addFilter(lambda record: not any(words in record.getMessage() for words in _SAID_OTHERWISE))
 
 
 def detect(folder: Path) -> str:

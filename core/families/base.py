@@ -74,6 +74,7 @@ class FamilySpec:
         defaults: (pipeline) -> where to begin.
         load_options: keyword arguments of `from_pretrained` beside the usual ones.
         input_pipelines: the stock pipelines that take an input picture, by use: "image", "inpaint", "control", "adapter".
+        reader: (pipeline) -> (tokenizer, tokens) of the text encoder that reads most of a text, and how many it reads.
         dynamic_guidance: the pipeline can let guidance grow along the way (`use_dynamic_cfg`).
         large_text_encoder: the text encoder is freed once the prompts of a training are encoded.
     """
@@ -94,12 +95,20 @@ class FamilySpec:
     defaults: Callable[[Any], FamilyDefaults]
     load_options: Mapping[str, Any]
     input_pipelines: Mapping[str, type] = field(default_factory=dict)
+    reader: Callable[[Any], tuple[Any, int]] = lambda pipe: (pipe.tokenizer, pipe.tokenizer.model_max_length)
     dynamic_guidance: bool = False
     large_text_encoder: bool = False
 
     def denoiser(self, pipe: Any) -> nn.Module:
         """The network that the offsets act on."""
         return getattr(pipe, self.parts[0])
+
+    def left_out(self, pipe: Any, text: str) -> str:
+        """The end of a text that no text encoder of the model reads; empty where all of it is read."""
+        tokenizer, most = self.reader(pipe)
+        tokens = tokenizer(text, verbose=False).input_ids
+        # the last token ends the text in every family; it stands behind what is read, too
+        return tokenizer.decode(tokens[most - 1 : -1], skip_special_tokens=True).strip() if len(tokens) > most else ""
 
     def make_scheduler(self, name: str, config: Any) -> Any:
         """A fresh scheduler of that name with the model's own noise schedule.

@@ -228,6 +228,7 @@ SPEC = FamilySpec(
     latent_shape=latent_shape,
     defaults=defaults,
     load_options={},
+    reader=lambda pipe: (pipe.tokenizer, pipe.transformer.config.max_text_seq_length),
     dynamic_guidance=True,
     large_text_encoder=True,
 )

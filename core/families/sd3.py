@@ -118,6 +118,13 @@ def latent_shape(pipe: Any, size: Size) -> tuple[int, ...]:
     return (config.in_channels, size.height // pipe.vae_scale_factor, size.width // pipe.vae_scale_factor)
 
 
+def reader(pipe: Any) -> tuple[Any, int]:
+    """T5 reads 256 tokens in the stock pipeline; where it was left out, CLIP reads what it can."""
+    if pipe.tokenizer_3 is not None:
+        return pipe.tokenizer_3, 256
+    return pipe.tokenizer, pipe.tokenizer.model_max_length
+
+
 def defaults(pipe: Any) -> FamilyDefaults:
     """28 steps at guidance_scale 7, the pipeline's own, at the size the transformer was trained for."""
     side = pipe.transformer.config.sample_size * pipe.vae_scale_factor
@@ -140,5 +147,6 @@ SPEC = FamilySpec(
     latent_shape=latent_shape,
     defaults=defaults,
     load_options={},
+    reader=reader,
     large_text_encoder=True,
 )

@@ -230,6 +230,13 @@ def render(
     own_scheduler = pipe.scheduler
     steps = steps_with(given, comparison.steps)
     finished: list[RenderedImage] = []
+    texts = (
+        encode_prompt(pipe, [comparison.prompt], size),
+        encode_prompt(pipe, [comparison.negative_prompt], size, negative=True),
+    )
+    for name, text in (("prompt", comparison.prompt), ("negative prompt", comparison.negative_prompt)):
+        if lost := family.left_out(pipe, text):
+            on_note(f"The model does not read the end of the {name}: “{lost[:200]}”.")
     try:
         with row_gate(denoiser, positive, negative, train_timesteps=own_scheduler.config.num_train_timesteps) as gate:
             for number, (columns, seeds) in enumerate(batches):
@@ -238,11 +245,8 @@ def render(
                 gate.set_columns(weights, len(seeds))
                 latents = start_latents(seeds, shape).repeat(len(columns), *(1,) * len(shape)).to(device, dtype)
                 count = len(latents)
-                cond = encode_prompt(pipe, [comparison.prompt], size)
-                negative_cond = encode_prompt(pipe, [comparison.negative_prompt], size, negative=True)
                 cond, negative_cond = (
-                    {name: tensor.expand(count, *tensor.shape[1:]) for name, tensor in told.items()}
-                    for told in (cond, negative_cond)
+                    {name: tensor.expand(count, *tensor.shape[1:]) for name, tensor in told.items()} for told in texts
                 )
 
                 def after_step(

@@ -51,9 +51,13 @@ def test_train_resume_runs_and_compare_end_to_end(space, capsys, tmp_path):
 
 
 def test_loading_prints_nothing_that_a_person_cannot_act_on(space):
-    command = [sys.executable, "-m", "app", "compare", "a blue ring", "--cpu", *space, "--set", "steps=2", "images=1"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
-    assert ended.stderr == "" and ended.stdout.count("seed") == 2
+    for prompt, said in (
+        ("a blue ring", ""),
+        ("a " * 30, "The model does not read the end of the prompt: “a a a a”.\n"),
+    ):
+        command = [sys.executable, "-m", "app", "compare", prompt, "--cpu", *space, "--set", "steps=2", "images=1"]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
+        assert ended.stderr == said and ended.stdout.count("seed") == 2
 
 
 def test_dry_runs_do_nothing(space, capsys, tmp_path):

@@ -52,6 +52,18 @@ def test_its_card_tells_the_truth(family):
     assert card.video == (family.defaults(family.tiny()).fps > 0)
 
 
+def test_what_is_told_as_left_out_is_what_the_text_encoders_do_not_read(family, pipe):
+    def same(first, second):
+        first, second = (family.encode_prompt(pipe, [text]) for text in (first, second))
+        return all(torch.equal(first[name], second[name]) for name in first)
+
+    assert family.left_out(pipe, "") == family.left_out(pipe, "a star") == ""
+    letters = next(n for n in range(1, 400) if family.left_out(pipe, "a " * n))  # the first that is not read whole
+    whole, longer = "a " * (letters - 1), "a " * letters
+    assert family.left_out(pipe, longer) == "a" and family.left_out(pipe, longer + "b") == "a b"
+    assert same(longer, longer + "b") and not same(whole, "b " + whole[2:])
+
+
 @torch.no_grad()
 def test_a_folder_loads_with_the_same_prediction(family, pipe, tmp_path):
     pipe.save_pretrained(tmp_path / "model")
