@@ -23,6 +23,9 @@ from core.training.config import (
     row_forwards_per_sample,
 )
 
+ALIKE = ("height", "width", "frames", "precision", "weights")
+"""What changes the time of a row-forward; of other settings the row-forwards follow."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -30,7 +33,7 @@ class Plan:
 
     Args:
         row_forwards: of the whole run, previews apart.
-        seconds: from the newest run on the same base on this machine; None where there is none.
+        seconds: from the newest run of that size and precision on the same base on this machine; None without one.
         memory: bytes, of that run; of true architectures without one, computed.
         disk: bytes of its checkpoints, likewise.
         like: the id of that run; empty where there is none.
@@ -63,13 +66,14 @@ def plan(workspace: Workspace, config: TrainConfig) -> Plan:
 
 
 def seconds_like(config: TrainConfig, before: TrainConfig, events: Sequence[TrainEvent]) -> float | None:
-    """Seconds that a training takes, from the events of another one; None where that one tells no pace.
+    """Seconds that a training takes, from the events of another one; None where that one tells no pace, or one of
+    another size or precision.
 
     Loading, own samples, steps and previews each at the pace they had there: a row-forward of a step carries a backward
     in larger arithmetic than one of sampling. Previews that were not drawn there are not counted.
     """
     rate = next((event.rate for event in reversed(events) if isinstance(event, StepDone)), 0.0)
-    if not rate:
+    if not rate or any(getattr(config, name) != getattr(before, name) for name in ALIKE):
         return None
     loading = next((event.elapsed for event in events if isinstance(event, RunStarted)), 0.0)
     drawn, drawing = 0, 0.0

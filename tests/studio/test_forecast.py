@@ -65,6 +65,8 @@ def test_each_part_has_the_pace_it_had_before(changes, seconds):
 def test_what_was_not_seen_before():
     assert seconds_like(BEFORE, BEFORE, []) is None
     assert seconds_like(BEFORE, BEFORE, journal()[:3]) is None, "no step yet: no pace"
+    for change in ({"height": 128, "width": 128}, {"precision": "bf16"}, {"weights": "full"}):
+        assert seconds_like(TrainConfig.from_dict({**BEFORE.to_dict(), **change}), BEFORE, journal()) is None, change
     assert seconds_like(BEFORE, BEFORE, journal(previews=False)) == pytest.approx(5 + 8 + 2 * 14)
     fresh = TrainConfig.from_dict({**BEFORE.to_dict(), "start": "noise", "preview_every": 0})
     told = [event for event in journal() if not isinstance(event, PoolProgress)]
