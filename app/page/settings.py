@@ -18,7 +18,7 @@ FORGET = "() => { Object.keys(localStorage).filter(k => k.startsWith('self-npo')
 TOGGLE = "() => { document.body.classList.toggle('dark'); }"
 
 
-def build(engine: Engine) -> tuple[Callable[[], str], None, gr.Code]:
+def build(engine: Engine) -> tuple[Callable[[str], str], gr.Code, gr.Code]:
     """The tab; what tells of this machine when the tab is opened, as the arguments of an event."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
@@ -38,8 +38,9 @@ def build(engine: Engine) -> tuple[Callable[[], str], None, gr.Code]:
                 forget = gr.Button(t("Forget what this browser remembers"), size="sm")
             gr.HTML(_where(engine), elem_id="where")
 
-    def tell() -> str:
-        return json.dumps(doctor.facts(engine.workspace, ask_hub=False), indent=2)
+    def tell(already: str) -> str:
+        """What is there stays: it may be what a self-test found."""
+        return already or json.dumps(doctor.facts(engine.workspace, ask_hub=False), indent=2)
 
     def check() -> Iterator[str]:
         told: dict[str, Any] = doctor.facts(engine.workspace)
@@ -52,7 +53,7 @@ def build(engine: Engine) -> tuple[Callable[[], str], None, gr.Code]:
     test.click(check, None, report, concurrency_limit=1, **QUEUED)
     dark.click(None, None, None, js=TOGGLE, api_visibility="private")
     forget.click(None, None, None, js=FORGET, api_visibility="private")
-    return tell, None, report
+    return tell, report, report
 
 
 def _where(engine: Engine) -> str:
