@@ -60,11 +60,14 @@ def build(engine: Engine) -> RunsTab:
         download = gr.DownloadButton(t("Download offset"), size="sm", interactive=False, min_width=120)
     status = gr.HTML(elem_classes="status", padding=False)
     with gr.Row():
-        curve = gr.LinePlot(x="step", y="loss", height=230, x_title="step", y_title="loss", show_label=False)
+        curve = gr.LinePlot(
+            x="step", y="loss", height=230, x_title="step", y_title="loss", show_label=False, min_width=320
+        )
         previews = gr.Gallery(
             label=t("Newest previews"),
             columns=4,
             height=240,
+            min_width=320,
             object_fit="contain",
             elem_classes="previews",
             interactive=False,

@@ -79,7 +79,7 @@ def build(engine: Engine) -> TrainTab:
             with gr.Row():
                 recipe = gr.Dropdown(list(RECIPE_HELP), value="studio", label=t("Recipe"), min_width=150)
                 fit = gr.Dropdown(
-                    [(t("as the recipe has it"), ""), *((t(label), key) for key, label in PROFILES.items())],
+                    [(t("the recipe's own"), ""), *((t(label), key) for key, label in PROFILES.items())],
                     value="",
                     label=t("Memory profile"),
                     min_width=150,

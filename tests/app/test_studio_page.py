@@ -241,6 +241,13 @@ def test_the_library_lists_and_tells_what_a_file_is(page):
     assert not page.faults
 
 
+def test_settings_open_with_the_report_and_nobody_is_asked_for_it(page):
+    tab(page, "Settings")
+    expect(page.locator(".cm-content")).to_contain_text('"packages"', timeout=30_000)
+    expect(page.get_by_text('"hub": "not asked"')).to_have_count(1)
+    assert not page.faults
+
+
 def test_a_chinese_browser_reads_chinese(browser, studio):
     context = browser.new_context(locale="zh-CN")
     page = context.new_page()
