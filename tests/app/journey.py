@@ -133,6 +133,7 @@ def pictures(browser: Any, out: Path) -> None:
     def shot(name: str) -> None:
         page.wait_for_timeout(900)
         page.mouse.move(2, 2)
+        page.evaluate("scrollTo(0, 0)")  # the driver scrolls to what it clicks
         page.screenshot(path=out / f"{name}.png")
 
     render(page)
