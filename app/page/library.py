@@ -33,7 +33,7 @@ def build(engine: Engine) -> dict[str, Any]:
     def listed(hashed: bool = False) -> dict[str, Any]:
         """Rows and headers of the table; hashes only where they are asked for, since they take their time."""
         rows = [
-            [e.name, told(KINDS[e.kind]), e.family or "?", f"{e.size / 1e6:.1f}", told(e.source)]
+            [e.name, told(KINDS[e.kind]), e.family or "?", round(e.size / 1e6, 1), told(e.source)]
             + ([library.hash_of(workspace, e.path)[:10]] if hashed else [])
             for e in library.entries(workspace)
         ]
