@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import dataclass
-from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import StudioError
+from core.families.libraries import load_libraries
 
 if TYPE_CHECKING:
     from core.families.base import FamilySpec
@@ -49,25 +48,8 @@ def get(name: str) -> FamilySpec:
     """
     if name not in CARDS:
         raise StudioError(f"There is no model family “{name[:40]}”.", f"This studio knows {', '.join(NAMES)}.")
-    _quieten()
+    load_libraries()
     return import_module(f"core.families.{name}").SPEC
-
-
-_SAID_OTHERWISE = ("requires torchvision", "Token indices sequence length", "part of your input was truncated")
-
-
-@cache
-def _quieten() -> None:
-    """What the libraries print while they load and encode is nothing a person can act on (bars, a word of torchvision,
-    which nothing here needs) or is told by the studio itself (a prompt's end). Their other warnings stay."""
-    import diffusers.utils.logging
-    import transformers.utils.logging
-
-    for library in (diffusers, transformers):
-        library.utils.logging.disable_progress_bar()
-        library.utils.logging.get_logger()  # gives the library's root logger its handler
-        for handler in logging.getLogger(library.__name__).handlers:
-            handler.addFilter(lambda record: not any(words in record.getMessage() for words in _SAID_OTHERWISE))
 
 
 def detect(folder: Path) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 
 from core import __version__
 from core.errors import StudioError
+from core.families.libraries import with_libraries
 from core.studio.workspace import Workspace
 
 PACKAGES = (
@@ -130,6 +131,7 @@ def _render_a_pair(cpu: bool) -> Iterator[tuple[str, bool, str]]:
         yield "the offset changes the picture", len({event.path.read_bytes() for event in saved}) == 2, ""
 
 
+@with_libraries
 def _train_two_steps(cpu: bool) -> Iterator[tuple[str, bool, str]]:
     from core.events import RunFinished
     from core.families import get

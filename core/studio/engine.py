@@ -18,6 +18,7 @@ from typing import Any
 
 from core import __version__
 from core.errors import StudioError
+from core.families.libraries import load_libraries
 from core.method.guidance import GuidanceWeights
 from core.studio.bases import family_of_base, find_base, find_control, find_offset
 from core.studio.compare import (
@@ -195,6 +196,7 @@ class Engine:
         self, settings: CompareSettings, base: Path, positive: Path | None, negative: Path | None, **hooks: Any
     ) -> None:
         """Loads what is not loaded yet and renders; `hooks` are those of `core.generation.compare.render`."""
+        load_libraries()
         from core.families import get
         from core.families.full_size import decode_in_tiles
         from core.generation.compare import Comparison, render

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import StudioError
+from core.families.libraries import with_libraries
 from core.offsets.header import is_pickle
 from core.studio.bases import BUNDLED, family_of_base, find_base, find_offset
 from core.studio.workspace import ASSETS, Workspace, slug
@@ -20,6 +21,7 @@ def _named(workspace: Workspace, name: str) -> Path:
     return path
 
 
+@with_libraries
 def offset_info(workspace: Workspace, name: str) -> dict[str, Any]:
     """What an offset is: family, kind, format, rank, layers, size, notes, and its provenance.
 
@@ -57,6 +59,7 @@ def target(workspace: Workspace, out: str, name: str, ending: str = ".safetensor
     return path
 
 
+@with_libraries
 def import_offset(workspace: Workspace, source: Path, out: str = "") -> dict[str, Any]:
     """Copies a dropped or named weights file into the workspace, converted from a pickle where it is one.
 
@@ -87,6 +90,7 @@ def import_offset(workspace: Workspace, source: Path, out: str = "") -> dict[str
         raise
 
 
+@with_libraries
 def convert_offset(workspace: Workspace, name: str, *, to: str, out: str = "", dry_run: bool = False) -> dict[str, Any]:
     """Writes a LoRA in another dialect ("diffusers" or "kohya"), or a pickle as safetensors.
 
@@ -111,6 +115,7 @@ def convert_offset(workspace: Workspace, name: str, *, to: str, out: str = "", d
     return {"saved": str(path), "format": saved.format, "rank": saved.rank, "layers": saved.layers, "bytes": saved.size}
 
 
+@with_libraries
 def extract(
     workspace: Workspace,
     name: str,
@@ -171,6 +176,7 @@ def extract(
     }
 
 
+@with_libraries
 def merge(
     workspace: Workspace, name: str, *, scale: float, base: str = BUNDLED, out: str = "", dry_run: bool = False
 ) -> dict[str, Any]:
@@ -251,6 +257,7 @@ def load_control(path: Path, family: str) -> Any:
     return loaded.eval()
 
 
+@with_libraries
 def measure_guidance(
     workspace: Workspace, base: str | None, negative: str | None, *, rounds: int, images: int, cpu: bool
 ) -> dict[str, Any]:
@@ -269,6 +276,7 @@ def measure_guidance(
     return bench_guidance(pipe, family, load_low_rank(file, family=family.name), rounds=rounds, images=images)
 
 
+@with_libraries
 def measure_full_size(name: str, *, precision: str, rows: int, rounds: int, cpu: bool) -> dict[str, Any]:
     """Time and memory of the denoiser of a true architecture with random weights, in row-forwards at its own size.
 
