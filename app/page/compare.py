@@ -27,8 +27,14 @@ from core.studio.presets import known_values, read_preset, resolve
 from core.studio.values import comparison_of, opening_values
 
 KEEP = "(...values) => { localStorage.setItem('self-npo-compare', JSON.stringify(values)); }"
-RECALL = "() => localStorage.getItem('self-npo-compare') || ''"
-"""The browser keeps what Compare was set to; the server is not asked."""
+FIRST = "window.selfNpoFirst = localStorage.getItem('self-npo-compare') || '';"
+RECALL = """() => {
+  const first = window.selfNpoFirst;
+  window.selfNpoFirst = null;
+  return first ?? (localStorage.getItem('self-npo-compare') || '');
+}"""
+"""The browser keeps what Compare was set to; the server is not asked. What it kept is read in the page's head, before the
+fields are there: they would keep their opening values, and these would come back over a quick person's first change."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import gradio as gr
 
-from app.page import diagram, grid, presets, views
+from app.page import compare, diagram, grid, presets, views
 
 FONTS = ["ui-sans-serif", "system-ui", "Segoe UI", "Helvetica Neue", "Noto Sans", "sans-serif"]
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
@@ -110,7 +110,7 @@ document.addEventListener('drop', (e) => {
 """
 """A picture or video dropped beside every drop field goes to the one that reads its settings into Compare."""
 
-HEAD = f"<style>{FRAME}</style><script>{diagram.SCRIPT}{NAMED}{DROPPED}</script>"
+HEAD = f"<style>{FRAME}</style><script>{compare.FIRST}{diagram.SCRIPT}{NAMED}{DROPPED}</script>"
 
 FORCE_THEME = {
     "system": "",

@@ -50,6 +50,7 @@ def test_a_grid_is_rendered_scored_and_a_cell_goes_to_compare_or_to_a_preset(pag
 
 
 def test_a_preset_is_saved_linked_and_opened_in_a_fresh_browser(page, studio, browser):
+    at_rest(page)
     page.get_by_label("Prompt", exact=True).fill("a large yellow star, black background")
     set_slider(page, "β · negative offset in the negative", 1.5)
     page.wait_for_timeout(400)
