@@ -117,5 +117,6 @@ def page(browser, studio):
     opened.on("console", lambda message: opened.faults.append(message.text) if message.type == "error" else None)
     opened.goto(studio.address)
     opened.get_by_role("button", name="Render", exact=True).wait_for()
+    at_rest(opened, 0.7)  # what the page asks when it is opened is answered
     yield opened
     context.close()
