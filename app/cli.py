@@ -157,9 +157,9 @@ def _follow(run: Any, options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from core.studio.bases import find_base
-    from core.studio.forecast import plan
-    from core.studio.runs import create_run, start_run
+    from core.studio.library.choose import find_base
+    from core.studio.runs.forecast import plan
+    from core.studio.runs.run import create_run, start_run
     from core.training.config import FIELDS, recipe, row_forwards_per_sample
 
     if options.settings:
@@ -197,7 +197,7 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _resume(options: argparse.Namespace) -> int:
-    from core.studio.runs import get_run, start_run
+    from core.studio.runs.run import get_run, start_run
 
     run = get_run(_workspace(options), options.run)
     if options.dry_run:
@@ -211,11 +211,11 @@ def _resume(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from core.studio.bases import BUNDLED, find_base, find_offset, start_values
-    from core.studio.compare import Note, Saved
-    from core.studio.engine import Engine
-    from core.studio.presets import read_preset, resolve
-    from core.studio.values import checked, comparison_of
+    from core.studio.comparing.compare import Note, Saved
+    from core.studio.comparing.engine import Engine
+    from core.studio.comparing.values import checked, comparison_of
+    from core.studio.library.choose import BUNDLED, find_base, find_offset, start_values
+    from core.studio.presets.preset import read_preset, resolve
 
     workspace = _workspace(options)
     values: dict[str, Any] = {}
@@ -254,7 +254,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _runs(options: argparse.Namespace) -> int:
-    from core.studio.runs import list_runs
+    from core.studio.runs.run import list_runs
 
     runs = [dataclasses.asdict(run) for run in list_runs(_workspace(options))]
     rows = [f"{r['id']:44} {r['status']:12} {r['step']:>6}/{r['steps']:<6} {r['base']}" for r in runs]

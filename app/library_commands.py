@@ -78,15 +78,15 @@ def _text(told: dict[str, Any]) -> str:
 
 def run_offset(options: argparse.Namespace, workspace: Any, show: Callable[[Any, str], None]) -> int:
     """Does what `offset …` says."""
-    from core.studio import tools
-    from core.studio.bases import BUNDLED
+    from core.studio.library import weights
+    from core.studio.library.choose import BUNDLED
 
     if options.action == "info":
-        told = tools.offset_info(workspace, options.file)
+        told = weights.offset_info(workspace, options.file)
     elif options.action == "convert":
-        told = tools.convert_offset(workspace, options.file, to=options.to, out=options.out, dry_run=options.dry_run)
+        told = weights.convert_offset(workspace, options.file, to=options.to, out=options.out, dry_run=options.dry_run)
     elif options.action == "merge":
-        told = tools.merge(
+        told = weights.merge(
             workspace,
             options.file,
             scale=options.scale,
@@ -97,7 +97,7 @@ def run_offset(options: argparse.Namespace, workspace: Any, show: Callable[[Any,
     else:
         if (options.rank is None) == (options.error is None):
             raise StudioError("Give a rank or an error.", "For example --rank 64, or --error 0.3.")
-        told = tools.extract(
+        told = weights.extract(
             workspace,
             options.file,
             base=options.base or BUNDLED,
@@ -114,7 +114,8 @@ def run_offset(options: argparse.Namespace, workspace: Any, show: Callable[[Any,
 
 def run_library(options: argparse.Namespace, workspace: Any, show: Callable[[Any, str], None]) -> int:
     """Does what `library …` says."""
-    from core.studio import hub, library
+    from core.studio.library import entries as library
+    from core.studio.library import hub
 
     if options.action in ("add", "remove"):
         if options.action == "add":
@@ -157,13 +158,13 @@ def run_library(options: argparse.Namespace, workspace: Any, show: Callable[[Any
 
 def run_bench(options: argparse.Namespace, workspace: Any, show: Callable[[Any, str], None]) -> int:
     """Does what `bench …` says."""
-    from core.studio import tools
+    from core.studio import measure
 
     if options.action == "full-size":
         if options.dry_run:
             print(f"{options.rounds} forwards of {options.rows} rows of {options.model} in {options.precision}")
             return 0
-        told = tools.measure_full_size(
+        told = measure.measure_full_size(
             options.model, precision=options.precision, rows=options.rows, rounds=options.rounds, cpu=options.cpu
         )
     else:
@@ -172,7 +173,7 @@ def run_bench(options: argparse.Namespace, workspace: Any, show: Callable[[Any, 
                 f"{options.rounds} rounds of plain guidance, row gate and two networks, {options.images} images a batch"
             )
             return 0
-        told = tools.measure_guidance(
+        told = measure.measure_guidance(
             workspace,
             options.base,
             options.negative,

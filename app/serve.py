@@ -10,8 +10,8 @@ from typing import Any
 
 from app.importing import without_stubs
 from core.errors import StudioError
-from core.studio.engine import Engine
-from core.studio.values import comparison_of, opening_values
+from core.studio.comparing.engine import Engine
+from core.studio.comparing.values import comparison_of, opening_values
 from core.studio.workspace import ASSETS, Workspace
 
 UPLOAD_LIMIT = 64 * 2**20
@@ -69,7 +69,7 @@ def serve(options: argparse.Namespace) -> None:
         engine = Engine(workspace, cpu=options.cpu, memory=memory)
     opening: dict[str, Any] = {}
     if options.preset:
-        from core.studio.presets import read_preset, resolve
+        from core.studio.presets.preset import read_preset, resolve
 
         opening = resolve(workspace, read_preset(options.preset)).values
     first = comparison_of(opening_values(workspace, opening))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from core.studio.bases import BUNDLED, find_base
-from core.studio.compare import CompareSettings, Note, Sampling, Saved, Waiting
-from core.studio.engine import Engine
+from core.studio.comparing.compare import CompareSettings, Note, Sampling, Saved, Waiting
+from core.studio.comparing.engine import Engine
+from core.studio.library.choose import BUNDLED, find_base
 from core.studio.workspace import Workspace
 
 SECONDS = 90

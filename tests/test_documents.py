@@ -43,7 +43,7 @@ def test_files_that_documents_name_are_there(name):
 
 
 def test_settings_that_the_readme_sets_exist():
-    from core.studio.values import DEFAULTS
+    from core.studio.comparing.values import DEFAULTS
     from core.training.config import FIELDS
 
     for line in COMMANDS:

@@ -15,10 +15,11 @@ OFFSETS = FAMILIES | {"core.offsets"}
 BELOW = {
     # the page knows the studio; the two modules below it are plain data without torch, and a test holds them to that
     "app": {"core.studio", "core.method.guidance", "core.training.config"},
-    "core.studio": OFFSETS | {"core.training", "core.generation", "core.evaluation"},
+    "core.studio": OFFSETS | {"core.training", "core.generation", "core.evaluation", "core.miniature"},
     "core.training": OFFSETS,
     "core.generation": OFFSETS,
     "core.evaluation": OFFSETS,
+    "core.miniature": OFFSETS | {"core.evaluation"},
     "core.offsets": FAMILIES,
     "core.families": METHOD,
     "core.method": set(),
@@ -27,7 +28,7 @@ BELOW = {
 
 SHARED = {"core", "core.errors", "core.events"}
 HEAVY = ("torch", "diffusers", "transformers", "peft", "accelerate")
-WORKER = "core.studio.worker"  # the training process itself: nothing else imports it
+WORKER = "core.studio.runs.worker"  # the training process itself: nothing else imports it
 FILES = sorted(path for top in ("app", "core") for path in (ROOT / top).rglob("*.py"))
 
 

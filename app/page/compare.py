@@ -19,12 +19,12 @@ from app.page.views import flicker, players
 from app.page.wiring import QUICK, RENDERING
 from app.page.words import cost_line, fault, progress, sentences
 from core.errors import StudioError
-from core.studio.bases import list_bases, start_values
-from core.studio.compare import Note, Sampling, Saved, Waiting, describe_settings
-from core.studio.engine import Engine
-from core.studio.grid import parse_axis
-from core.studio.presets import known_values, read_preset, resolve
-from core.studio.values import comparison_of, opening_values
+from core.studio.comparing.compare import Note, Sampling, Saved, Waiting, describe_settings
+from core.studio.comparing.engine import Engine
+from core.studio.comparing.grid import parse_axis
+from core.studio.comparing.values import comparison_of, opening_values
+from core.studio.library.choose import list_bases, start_values
+from core.studio.presets.preset import known_values, read_preset, resolve
 
 KEEP = "(...values) => { localStorage.setItem('self-npo-compare', JSON.stringify(values)); }"
 FIRST = "window.selfNpoFirst = localStorage.getItem('self-npo-compare') || '';"
@@ -269,7 +269,7 @@ def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> 
 
 def opened_by_link(engine: Engine, fields: Fields, link: str) -> list[Any]:
     """A sentence and the form filled by a link. Nothing starts: the person presses Render."""
-    from core.studio.preset_sharing import from_link
+    from core.studio.presets.sharing import from_link
 
     try:
         preset = from_link(link)

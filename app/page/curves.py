@@ -19,7 +19,7 @@ from core.events import (
     StepDone,
     TrainEvent,
 )
-from core.studio.runs import Run
+from core.studio.runs.run import Run
 
 POINTS = 400
 GROWTH = 1.02

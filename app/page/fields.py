@@ -11,10 +11,10 @@ import gradio as gr
 
 from app.page.text import here, t
 from core.errors import StudioError
-from core.studio.bases import family_of_base, find_base, list_bases, list_controls, list_offsets, samplers_of
-from core.studio.engine import Engine
-from core.studio.library import entries
-from core.studio.values import DEFAULTS
+from core.studio.comparing.engine import Engine
+from core.studio.comparing.values import DEFAULTS
+from core.studio.library.choose import family_of_base, find_base, list_bases, list_controls, list_offsets, samplers_of
+from core.studio.library.entries import entries
 
 _WHOLE = ("seed", "images", "steps", "height", "width", "frames", "fps")
 _NAMES = ("positive", "negative", "control")

@@ -10,7 +10,7 @@ import gradio as gr
 from app.page.fields import LABELS, Fields, choices, options
 from app.page.text import t
 from app.page.words import scale_note
-from core.studio.engine import Engine
+from core.studio.comparing.engine import Engine
 
 
 def make_form(engine: Engine, values: Mapping[str, Any]) -> tuple[Fields, dict[str, Any]]:

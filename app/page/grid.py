@@ -14,9 +14,9 @@ from app.page.text import here, say, t
 from app.page.wiring import QUICK, RENDERING
 from app.page.words import fault, progress
 from core.errors import StudioError
-from core.studio.compare import Sampling, Waiting
-from core.studio.engine import Engine
-from core.studio.grid import AXES, Axis, Cell, Sheet, parse_axis, render_grid
+from core.studio.comparing.compare import Sampling, Waiting
+from core.studio.comparing.engine import Engine
+from core.studio.comparing.grid import AXES, Axis, Cell, Sheet, parse_axis, render_grid
 
 HELP = (
     "Everything that no axis changes is as Compare has it. Values: 0, 1, 2 or a range 0:2:0.5; offsets by name; "

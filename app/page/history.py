@@ -11,9 +11,9 @@ import gradio as gr
 from app.page.wiring import QUICK
 from app.page.words import fault
 from core.errors import StudioError
-from core.studio.compare import describe_settings
-from core.studio.engine import Engine
-from core.studio.gallery import bring_back, pictures, put_away, toggle_favourite
+from core.studio.comparing.compare import describe_settings
+from core.studio.comparing.engine import Engine
+from core.studio.comparing.gallery import bring_back, pictures, put_away, toggle_favourite
 
 
 def connect(engine: Engine, parts: dict[str, Any], chosen: gr.State, away: gr.State) -> Callable[..., Any]:

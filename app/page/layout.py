@@ -10,7 +10,7 @@ import gradio as gr
 from app.page import compare, grid, library, presets, runs, settings, train
 from app.page.text import t
 from app.page.wiring import QUEUED, QUICK
-from core.studio.engine import Engine
+from core.studio.comparing.engine import Engine
 
 TAGLINE = "Teach a diffusion model what to steer away from, from the model alone, and see the difference side by side."
 IN_A_SPACE = (

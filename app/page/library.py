@@ -12,9 +12,10 @@ from app.page.text import here, say, t, told
 from app.page.wiring import QUEUED, QUICK
 from app.page.words import facts, fault, progress
 from core.errors import StudioError
-from core.studio import hub, library, tools
-from core.studio.bases import BUNDLED, list_bases
-from core.studio.engine import Engine
+from core.studio.comparing.engine import Engine
+from core.studio.library import entries as library
+from core.studio.library import hub, weights
+from core.studio.library.choose import BUNDLED, list_bases
 
 COLUMNS = ("name", "kind", "family", "MB", "from")
 KINDS = {
@@ -112,7 +113,7 @@ def build(engine: Engine) -> dict[str, Any]:
     def bring(path: str | None) -> tuple[Any, Any, Any]:
         if not path:
             return gr.skip(), gr.skip(), gr.skip()
-        return act(lambda: tools.import_offset(workspace, Path(path))), table_now(), offsets()
+        return act(lambda: weights.import_offset(workspace, Path(path))), table_now(), offsets()
 
     def change(where: str, added: bool) -> tuple[Any, Any, Any]:
         try:
@@ -141,18 +142,18 @@ def build(engine: Engine) -> dict[str, Any]:
     add.click(lambda where: change(where, True), folder, [status, table, chosen], **QUICK)
     remove.click(lambda where: change(where, False), folder, [status, table, chosen], **QUICK)
     fetch.click(get, [repo, revision], [status, table], **QUEUED)
-    info.click(lambda name: act(lambda: tools.offset_info(workspace, name or "")), chosen, status, **QUEUED)
+    info.click(lambda name: act(lambda: weights.offset_info(workspace, name or "")), chosen, status, **QUEUED)
     kohya.click(
-        lambda name: act(lambda: tools.convert_offset(workspace, name or "", to="kohya")), chosen, status, **QUEUED
+        lambda name: act(lambda: weights.convert_offset(workspace, name or "", to="kohya")), chosen, status, **QUEUED
     )
     extract.click(
-        lambda name, where, r: act(lambda: tools.extract(workspace, name or "", base=where, rank=int(r or 0))),
+        lambda name, where, r: act(lambda: weights.extract(workspace, name or "", base=where, rank=int(r or 0))),
         [chosen, base, rank],
         status,
         **QUEUED,
     )
     merge.click(
-        lambda name, where, s: act(lambda: tools.merge(workspace, name or "", scale=float(s or 0), base=where)),
+        lambda name, where, s: act(lambda: weights.merge(workspace, name or "", scale=float(s or 0), base=where)),
         [chosen, base, scale],
         status,
         **QUEUED,

@@ -17,9 +17,9 @@ from app.page.text import here, say, t
 from app.page.wiring import QUEUED, QUICK
 from app.page.words import fault, sentences
 from core.errors import StudioError
-from core.studio import hub
-from core.studio.engine import Engine
-from core.studio.preset_files import (
+from core.studio.comparing.engine import Engine
+from core.studio.library import hub
+from core.studio.presets.files import (
     delete_preset,
     find_preset,
     list_presets,
@@ -27,8 +27,8 @@ from core.studio.preset_files import (
     restore_preset,
     save_preset,
 )
-from core.studio.preset_sharing import card_of, to_link
-from core.studio.presets import Preset, differences, parse_preset, preset_of, read_preset, resolve
+from core.studio.presets.preset import Preset, differences, parse_preset, preset_of, read_preset, resolve
+from core.studio.presets.sharing import card_of, to_link
 from core.studio.workspace import slug
 
 WORDS = {"none": "none", "True": "yes", "False": "no"}

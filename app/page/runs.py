@@ -15,8 +15,8 @@ from app.page.text import say, t
 from app.page.wiring import QUICK
 from app.page.words import fault
 from core.errors import StudioError
-from core.studio.engine import Engine
-from core.studio.runs import Summary, get_run, list_runs
+from core.studio.comparing.engine import Engine
+from core.studio.runs.run import Summary, get_run, list_runs
 
 
 def run_choices(engine: Engine) -> list[tuple[str, str]]:

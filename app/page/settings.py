@@ -12,7 +12,7 @@ import gradio as gr
 from app.page.text import t
 from app.page.wiring import QUEUED
 from core.studio import doctor
-from core.studio.engine import Engine
+from core.studio.comparing.engine import Engine
 
 FORGET = "() => { Object.keys(localStorage).filter(k => k.startsWith('self-npo')).forEach(k => localStorage.removeItem(k)); location.reload(); }"
 TOGGLE = "() => { document.body.classList.toggle('dark'); }"

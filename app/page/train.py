@@ -13,12 +13,12 @@ from app.page.text import say, t
 from app.page.wiring import QUEUED, QUICK
 from app.page.words import duration, facts, fault
 from core.errors import StudioError
-from core.studio.bases import find_base, list_bases
-from core.studio.engine import Engine
-from core.studio.forecast import plan as plan_of
-from core.studio.journal import following
+from core.studio.comparing.engine import Engine
+from core.studio.library.choose import find_base, list_bases
 from core.studio.memory import PROFILES, profile
-from core.studio.runs import create_run, enqueue, get_run, list_runs, reap, start_run
+from core.studio.runs.forecast import plan as plan_of
+from core.studio.runs.journal import following
+from core.studio.runs.run import create_run, enqueue, get_run, list_runs, reap, start_run
 from core.training.config import FIELDS, RECIPE_HELP, RECIPES, TrainConfig
 
 FRONT = ("steps", "batch_size", "rank", "learning_rate", "start", "rollout_guidance", "seed")

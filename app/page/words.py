@@ -6,7 +6,7 @@ from html import escape
 
 from app.page.text import say, told
 from core.errors import StudioError
-from core.studio.compare import Estimate
+from core.studio.comparing.compare import Estimate
 
 
 def fault(error: StudioError) -> str:

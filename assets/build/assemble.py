@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from assets.build.denoiser import Miniature
 from assets.build.latents import fit_basis
 from assets.build.layout import asset, make_scheduler, make_vae
-from core.evaluation.world.scene import sample_prompts
+from core.miniature.world.scene import sample_prompts
 
 
 def pipeline(denoiser: Path, vae_file: Path, layout: str, *, seed: int = 0, spoilt: float = 0.45) -> Any:

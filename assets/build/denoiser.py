@@ -34,9 +34,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from assets.build.latents import fit_basis
 from assets.build.layout import TOKENS, asset, make_scheduler, make_text_encoder, make_tokenizer, make_unet
-from core.evaluation.world.render import render
-from core.evaluation.world.scene import Scene, caption, sample_scene
 from core.method.schedule import NoiseSchedule, Prediction
+from core.miniature.world.render import render
+from core.miniature.world.scene import Scene, caption, sample_scene
 
 WARMUP = 200
 
@@ -86,7 +86,7 @@ def training_data(options: argparse.Namespace, rank: int) -> tuple[Tensor, Telle
     seed, count = options.seed + 1000 * (rank + 1), options.scenes // options.processes
     if options.layout == "cogvideox":
         from assets.build import video
-        from core.evaluation.world.video import describe
+        from core.miniature.world.video import describe
 
         videos, latents = video.draw_videos(count, seed, video.fit_basis())
         return latents, lambda index, rng: describe(videos[index].attributes), video.make_scheduler()

@@ -24,13 +24,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from assets.build.layout import asset
-from core.evaluation.judge import Judge, Scores
 from core.evaluation.statistics import Gaussian, frechet_difference, frechet_distance, mean_difference, win_rate
-from core.evaluation.world.scene import parse, sample_prompts
 from core.families import detect, get
 from core.families.base import Conditioning, Size, join
 from core.generation.compare import start_latents
 from core.method.guidance import BetaSchedule, GuidanceWeights, guide
+from core.miniature.judge import Judge, Scores
+from core.miniature.world.scene import parse, sample_prompts
 from core.offsets.low_rank import applied, combine, random_like
 from core.offsets.offset import load_low_rank
 from core.offsets.row_gate import row_gate

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from assets.build.latents import PatchBasis, fit_basis
 from assets.build.layout import make_vae
-from core.evaluation.judge import Judge, SceneReader
 from core.evaluation.statistics import Gaussian, frechet_distance
-from core.evaluation.world.render import render
-from core.evaluation.world.scene import ATTRIBUTES, FLAWS, Scene, sample_scene
+from core.miniature.judge import Judge, SceneReader
+from core.miniature.world.render import render
+from core.miniature.world.scene import ATTRIBUTES, FLAWS, Scene, sample_scene
 
 
 @torch.no_grad()

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.evaluation.world.render import render
-from core.evaluation.world.scene import sample_scene
+from core.miniature.world.render import render
+from core.miniature.world.scene import sample_scene
 
 PATCH = 4
 CHANNELS = 8

@@ -9,7 +9,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from assets.build.latents import CHANNELS
-from core.evaluation.world.scene import vocabulary
+from core.miniature.world.scene import vocabulary
 
 TOKENS = 28
 WIDTH = 128

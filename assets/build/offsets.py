@@ -23,13 +23,13 @@ from app.cli import parse_pairs
 from assets.build.denoiser import draw_world, loss_weight
 from assets.build.latents import fit_basis
 from assets.build.layout import asset
-from core.evaluation.world.scene import caption
 from core.events import RunFinished, StepDone
 from core.families import detect, get
 from core.method.schedule import NoiseSchedule
+from core.miniature.world.scene import caption
 from core.offsets.low_rank import attach, to_low_rank
 from core.offsets.offset import load_low_rank, read_offset, save_offset
-from core.studio.bases import prompts_of
+from core.studio.library.choose import prompts_of
 from core.training.config import recipe
 from core.training.loop import train
 

@@ -11,12 +11,12 @@ import json
 from PIL import Image, ImageDraw
 
 from assets.build.layout import asset
-from core.evaluation.world.scene import sample_prompts
 from core.families import detect, get
 from core.generation.compare import Comparison, RenderedImage, render
+from core.miniature.world.scene import sample_prompts
 from core.offsets.offset import load_low_rank
-from core.studio.bases import prompts_of
-from core.studio.values import comparison_of
+from core.studio.comparing.values import comparison_of
+from core.studio.library.choose import prompts_of
 
 PAIRS, SIDE = 12, 128
 

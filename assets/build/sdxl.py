@@ -22,7 +22,7 @@ from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 from assets.build.denoiser import tokenize
 from assets.build.latents import CHANNELS
 from assets.build.layout import END, START, TOKENS, WIDTH, make_scheduler, make_text_encoder, make_tokenizer
-from core.evaluation.world.scene import caption, sample_scene
+from core.miniature.world.scene import caption, sample_scene
 
 SECOND_WIDTH = 64
 TIME_IDS = (64.0, 64.0, 0.0, 0.0, 64.0, 64.0)

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from assets.build.latents import fit_basis
 from assets.build.layout import make_vae
-from core.evaluation.world.render import render
-from core.evaluation.world.scene import sample_scene
+from core.miniature.world.render import render
+from core.miniature.world.scene import sample_scene
 
 
 def draw(count: int, seed: int, spoilt: float) -> Tensor:

@@ -30,8 +30,11 @@ from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
 from assets.build.latents import WHITENING
 from assets.build.layout import asset
-from core.evaluation.video_judge import VideoJudge, VideoReader
-from core.evaluation.world.video import (
+from core.families import get
+from core.generation.compare import Comparison, render
+from core.method.guidance import GuidanceWeights
+from core.miniature.video_judge import VideoJudge, VideoReader
+from core.miniature.world.video import (
     ATTRIBUTES,
     FLAWS,
     FRAMES,
@@ -43,9 +46,6 @@ from core.evaluation.world.video import (
     sample_video,
     vocabulary,
 )
-from core.families import get
-from core.generation.compare import Comparison, render
-from core.method.guidance import GuidanceWeights
 from core.offsets.offset import load_low_rank
 
 CHANNELS, TOKENS, TEXT_WIDTH, SPOILT = 12, 14, 96, 0.35

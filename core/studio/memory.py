@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import StudioError
-from core.studio.bases import family_of_base
+from core.studio.library.choose import family_of_base
 from core.studio.workspace import ASSETS
 from core.training.config import TrainConfig
 

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from core.families import get
-from core.studio.presets import parse_preset
+from core.studio.presets.preset import parse_preset
 from tests.app.conftest import Studio
 from tests.hub_stand_in import serving
 

@@ -6,7 +6,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from core.studio.preset_files import list_presets
+from core.studio.presets.files import list_presets
 from core.studio.workspace import Workspace
 from tests.app.conftest import asks_the_server, at_rest
 

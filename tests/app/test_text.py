@@ -10,8 +10,8 @@ from app.page.fields import LABELS
 from app.page.library import COLUMNS, KINDS
 from app.page.presets import WORDS
 from app.page.text import CHINESE, PARTS, SAID, TOLD, _in_chinese
-from core.studio.grid import AXES
-from core.studio.values import DEFAULTS
+from core.studio.comparing.grid import AXES
+from core.studio.comparing.values import DEFAULTS
 from core.training.config import FIELDS, RECIPE_HELP
 
 ROOT = Path(__file__).parents[2]

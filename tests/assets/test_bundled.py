@@ -7,16 +7,16 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline, StableDiffusionPipeline
 
-from core.evaluation.judge import Judge
-from core.evaluation.world.render import render
-from core.evaluation.world.scene import parse, sample_prompts, sample_scene
 from core.families import detect, get
 from core.generation.compare import Comparison
 from core.generation.compare import render as render_pairs
 from core.method.guidance import GuidanceWeights
+from core.miniature.judge import Judge
+from core.miniature.world.render import render
+from core.miniature.world.scene import parse, sample_prompts, sample_scene
 from core.offsets.low_rank import check_fits
 from core.offsets.offset import load_low_rank, read_offset
-from core.studio.values import comparison_of
+from core.studio.comparing.values import comparison_of
 
 ASSETS = Path(__file__).parents[2] / "assets"
 MINIATURE = ASSETS / "miniature-sd15"
@@ -38,7 +38,7 @@ def test_the_stock_pipeline_loads_it_unchanged_and_it_is_at_most_14_megabytes():
 
 
 def test_every_word_of_the_world_is_one_token(pipe):
-    from core.evaluation.world.scene import vocabulary
+    from core.miniature.world.scene import vocabulary
 
     assert all(len(pipe.tokenizer(word).input_ids) == 3 for word in vocabulary())
     for text in sample_prompts(300, seed=4, keep=1.0):
@@ -101,8 +101,8 @@ def test_compare_opens_with_values_that_can_be_rendered(folder):
 def test_the_video_judge_reads_clean_renderings_and_the_moving_miniature_heeds_its_prompts():
     import numpy as np
 
-    from core.evaluation.video_judge import VideoJudge
-    from core.evaluation.world import video as moving
+    from core.miniature.video_judge import VideoJudge
+    from core.miniature.world import video as moving
 
     judge, rng = VideoJudge.load(ASSETS / "judge"), np.random.default_rng(99)
     scenes = [moving.sample_video(rng) for _ in range(64)]

@@ -8,7 +8,7 @@ import sys, threading, time
 from pathlib import Path
 import torch
 from core.families import get
-from core.studio.tools import offset_info
+from core.studio.library.weights import offset_info
 from core.studio.workspace import Workspace
 
 workspace, told = Workspace(Path(sys.argv[1])), []

@@ -10,9 +10,9 @@ from assets.build.memory import LiveBytes, computed, others, rendered
 from core.errors import StudioError
 from core.method.guidance import GuidanceWeights
 from core.studio import memory
-from core.studio.compare import CompareSettings
-from core.studio.engine import Engine
-from core.studio.forecast import plan
+from core.studio.comparing.compare import CompareSettings
+from core.studio.comparing.engine import Engine
+from core.studio.runs.forecast import plan
 from core.studio.workspace import ASSETS, Workspace
 from core.training.config import recipe
 
@@ -153,7 +153,7 @@ class Card(Engine):
 def test_rows_and_tiles_are_what_the_card_has_room_for(tmp_path, monkeypatch, mode, room, rows, tiles):
     shutil.copytree(ASSETS / "configs" / "sdxl", tmp_path / "sdxl")
     needs = memory.rendering(tmp_path / "sdxl", None, None, None)
-    monkeypatch.setattr("core.studio.engine.card_room", lambda: room * 2**30)
+    monkeypatch.setattr("core.studio.comparing.engine.card_room", lambda: room * 2**30)
     assert Card(Workspace(tmp_path / "space"), memory=mode)._fitted(needs, loaded=True) == (rows, tiles)
     assert Engine(Workspace(tmp_path / "space"), cpu=True)._fitted(needs, loaded=True) == (32, False)
     assert Card(Workspace(tmp_path / "space"))._fitted(None, loaded=True) == (32, False)

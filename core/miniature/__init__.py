@@ -1,0 +1,1 @@
+"""The bundled miniatures' own worlds and the judges trained on them."""

@@ -1,0 +1,1 @@
+"""Renders comparisons and grids, and keeps their pictures."""

@@ -1,0 +1,64 @@
+"""Loads what the library names: base models, offsets, control networks. Heavy imports happen inside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from core.errors import StudioError
+from core.studio.library.choose import family_of_base
+from core.studio.workspace import ASSETS
+
+
+def load_base(base: Path, *, dtype: Any = None, device: str = "cpu") -> Any:
+    """The pipeline of a base: a diffusers folder, or a single file of a true architecture."""
+    import torch
+
+    from core.families import get
+
+    family, dtype = family_of_base(base), dtype or torch.float32
+    if base.is_file():
+        from core.families.full_size import load_single_file
+
+        return load_single_file(base, family, ASSETS / "configs", dtype=dtype, device=device)
+    return get(family).load(base, dtype=dtype, device=device)
+
+
+def load_offset(path: Path, family: str, denoiser: Any) -> Any:
+    """An offset ready for the row gate: a LoRA's layers, or the exact difference of whole weights from this base."""
+    from core.offsets.full import difference, exact
+    from core.offsets.offset import load_low_rank, read_offset
+
+    if read_offset(path).kind == "lora":
+        return load_low_rank(path, family=family)
+    return exact(difference(denoiser, path, family=family))
+
+
+def load_control(path: Path, family: str) -> Any:
+    """A ControlNet or T2I-Adapter, from local safetensors alone.
+
+    Raises:
+        StudioError: it is of another family, incomplete or damaged.
+    """
+    import json
+
+    import diffusers
+
+    from core.families import get
+    from core.studio.library.entries import kind_of
+
+    own = kind_of(path)[1]
+    if own != family:
+        raise StudioError(
+            f"“{path.name}” is a control network of {get(own).title}, the base model is {get(family).title}.",
+            "Choose one of the same family.",
+        )
+    name = json.loads((path / "config.json").read_text(encoding="utf-8"))["_class_name"]
+    try:
+        loaded = getattr(diffusers, name).from_pretrained(path, use_safetensors=True, local_files_only=True)
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        raise StudioError(
+            f"The control network “{path.name}” could not be loaded: {type(error).__name__}.",
+            "It is incomplete, damaged or a pickle: fetch it again as safetensors.",
+        ) from error
+    return loaded.eval()

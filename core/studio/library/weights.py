@@ -1,0 +1,203 @@
+"""What the command line and the page do with offset files, as plain data. Heavy imports happen inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from core.errors import StudioError
+from core.families.libraries import with_libraries
+from core.offsets.header import is_pickle
+from core.studio.library.choose import BUNDLED, family_of_base, find_base, find_offset
+from core.studio.library.load import load_base, load_offset
+from core.studio.workspace import Workspace, slug
+
+
+def _named(workspace: Workspace, name: str) -> Path:
+    path = find_offset(workspace, name)
+    if path is None:
+        raise StudioError("No offset was named.", "Name a file or an offset of the library.")
+    return path
+
+
+@with_libraries
+def offset_info(workspace: Workspace, name: str) -> dict[str, Any]:
+    """What an offset is: family, kind, format, rank, layers, size, notes, and its provenance.
+
+    Raises:
+        StudioError: no such offset, or no file this studio reads.
+    """
+    from core.offsets.offset import read_offset
+
+    offset = read_offset(_named(workspace, name))
+    return {
+        "file": offset.path.name,
+        "family": offset.family or "unknown",
+        "kind": offset.kind,
+        "format": offset.format,
+        "rank": offset.rank,
+        "layers": offset.layers,
+        "bytes": offset.size,
+        **({"notes": "; ".join(offset.notes)} if offset.notes else {}),
+        **offset.provenance,
+    }
+
+
+def target(workspace: Workspace, out: str, name: str, ending: str = ".safetensors") -> Path:
+    """Where a new offset goes: the path asked for, else a free name in the workspace's offsets."""
+    if out:
+        path = Path(out).expanduser()
+        if path.suffix != ending:
+            raise StudioError(f"“{path.name}” must end with {ending}.", f"Write {path.stem}{ending}.")
+        if path.exists():
+            raise StudioError(f"“{path.name}” exists already.", "Choose another name; nothing is overwritten.")
+        return path
+    stem, number = slug(name), 1
+    while (path := workspace.offsets / f"{stem}{'' if number == 1 else f'-{number}'}{ending}").exists():
+        number += 1
+    return path
+
+
+@with_libraries
+def import_offset(workspace: Workspace, source: Path, out: str = "") -> dict[str, Any]:
+    """Copies a dropped or named weights file into the workspace, converted from a pickle where it is one.
+
+    Raises:
+        StudioError: it is nothing this studio reads; nothing is left behind then.
+    """
+    import shutil
+
+    from core.offsets.offset import read_offset
+    from core.offsets.unpickle import convert_pickle
+
+    path = target(workspace, out, source.stem)
+    if is_pickle(source):
+        convert_pickle(source, path)
+    else:
+        read_offset(source)
+        staged = path.with_suffix(".tmp")
+        try:
+            shutil.copyfile(source, staged)
+            staged.replace(path)
+        except OSError as error:
+            staged.unlink(missing_ok=True)
+            raise StudioError(f"“{path.name}” could not be written.", "Free disk space.") from error
+    try:
+        return {"saved": str(path), **offset_info(workspace, str(path))}
+    except StudioError:
+        path.unlink(missing_ok=True)
+        raise
+
+
+@with_libraries
+def convert_offset(workspace: Workspace, name: str, *, to: str, out: str = "", dry_run: bool = False) -> dict[str, Any]:
+    """Writes a LoRA in another dialect ("diffusers" or "kohya"), or a pickle as safetensors.
+
+    Raises:
+        StudioError: it has no such form.
+    """
+    from core.offsets.offset import load_low_rank, read_offset, save_offset
+
+    source = _named(workspace, name)
+    if is_pickle(source):
+        path = target(workspace, out, source.stem)
+        return {"would_write": str(path)} if dry_run else import_offset(workspace, source, str(path) if out else "")
+    offset = read_offset(source)
+    if to not in ("diffusers", "kohya"):
+        raise StudioError(f"There is no dialect “{to[:40]}”.", "Choose diffusers or kohya.")
+    path = target(workspace, out, f"{source.stem}-{to}")
+    if dry_run:
+        return {"would_write": str(path), "from": offset.format, "to": to, "layers": offset.layers}
+    layers = load_low_rank(source)
+    provenance = {key: value for key, value in offset.provenance.items() if key != "lora_adapter_metadata"}
+    saved = save_offset(path, layers, family=offset.family, provenance=provenance, format=to)  # type: ignore[arg-type]
+    return {"saved": str(path), "format": saved.format, "rank": saved.rank, "layers": saved.layers, "bytes": saved.size}
+
+
+@with_libraries
+def extract(
+    workspace: Workspace,
+    name: str,
+    *,
+    base: str = BUNDLED,
+    rank: int | None = None,
+    error: float | None = None,
+    out: str = "",
+    dry_run: bool = False,
+    on_layer: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Any]:
+    """Makes a low-rank offset of whole weights: the best of that rank, or the smallest under that error.
+
+    Raises:
+        StudioError: the weights do not fit the base.
+    """
+    import torch
+
+    from core.families import get
+    from core.offsets.full import difference, exact, extract_offset, prediction_error
+    from core.offsets.offset import save_offset
+
+    source, folder = _named(workspace, name), find_base(workspace, base)
+    path = target(workspace, out, f"{source.stem}-rank-{rank}" if rank else f"{source.stem}-error-{error}")
+    if dry_run:
+        return {"would_write": str(path), "base": folder.name, "rank": rank, "error": error}
+    family = get(family_of_base(folder))
+    pipe = load_base(folder)
+    denoiser = family.denoiser(pipe)
+    changes = difference(denoiser, source, family=family.name)
+    found = extract_offset(changes, rank=rank, error=error, on_layer=on_layer)
+    standard = family.defaults(pipe).size
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn((4, *family.latent_shape(pipe, standard)), generator=generator)
+    t = torch.tensor([900, 650, 400, 150])
+    cond = family.encode_prompt(pipe, [""] * 4, standard)
+    lost = prediction_error(denoiser, exact(changes), found.offset, lambda net: family.predict(net, x, t, cond))
+    provenance = {
+        "base": folder.name,
+        "recipe": "extracted from whole weights",
+        "source": source.name,
+        "rank": str(found.rank),
+        "weight_error": f"{found.weight_error:.4f}",
+        "prediction_error": f"{lost:.4f}",
+    }
+    save_offset(path, found.offset, family=family.name, provenance=provenance)
+    worst = sorted(found.captured.items(), key=lambda pair: pair[1])[:5]
+    return {
+        "saved": str(path),
+        "rank": found.rank,
+        "layers": len(found.captured),
+        "captured": round(1 - found.weight_error**2, 4),
+        "weight_error": round(found.weight_error, 4),
+        "prediction_error": round(lost, 4),
+        "least_captured": {layer: round(share, 3) for layer, share in worst},
+        "captured_by_layer": {layer: round(share, 4) for layer, share in found.captured.items()},
+        "note": "The low-rank form is an approximation; the whole weights, used as they are, are exact.",
+    }
+
+
+@with_libraries
+def merge(
+    workspace: Workspace, name: str, *, scale: float, base: str = BUNDLED, out: str = "", dry_run: bool = False
+) -> dict[str, Any]:
+    """Folds scale times an offset into the base's denoiser and writes its whole weights: theta + scale * offset.
+
+    Raises:
+        StudioError: the offset does not fit the base, or the scale is out of range.
+    """
+    from core.families import get
+    from core.offsets.full import merged_state, save_state
+
+    if not -10 <= scale <= 10:
+        raise StudioError(f"A scale of {scale:g} is out of range.", "Choose -10 to 10; Neon uses about -0.3.")
+    source, folder = _named(workspace, name), find_base(workspace, base)
+    path = target(workspace, out, f"{folder.name}-merged-{source.stem}")
+    if dry_run:
+        return {"would_write": str(path), "base": folder.name, "scale": scale}
+    family = get(family_of_base(folder))
+    pipe = load_base(folder)
+    denoiser = family.denoiser(pipe)
+    state = merged_state(denoiser, load_offset(source, family.name, denoiser), scale)
+    provenance = {"base": folder.name, "recipe": "merged", "source": source.name, "scale": f"{scale:g}"}
+    save_state(path, state, family=family.name, provenance=provenance)
+    return {"saved": str(path), "base": folder.name, "scale": scale, "bytes": path.stat().st_size}

@@ -1,0 +1,52 @@
+"""What `bench` measures, on models of the library and on true architectures. Heavy imports happen inside."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from core.families.libraries import with_libraries
+from core.studio.library.choose import BUNDLED, family_of_base, find_base, find_offset
+from core.studio.library.load import load_base
+from core.studio.workspace import ASSETS, Workspace
+
+
+@with_libraries
+def measure_guidance(
+    workspace: Workspace, base: str | None, negative: str | None, *, rounds: int, images: int, cpu: bool
+) -> dict[str, Any]:
+    """`core.generation.bench.bench_guidance` on a base of the library."""
+    import torch
+
+    from core.families import get
+    from core.generation.bench import bench_guidance
+    from core.offsets.offset import load_low_rank
+
+    folder = find_base(workspace, base or BUNDLED)
+    file = find_offset(workspace, negative or "") or ASSETS / "offsets" / "sd15-mini-negative.safetensors"
+    family = get(family_of_base(folder))
+    device = "cuda" if torch.cuda.is_available() and not cpu else "cpu"
+    pipe = load_base(folder, device=device)
+    return bench_guidance(pipe, family, load_low_rank(file, family=family.name), rounds=rounds, images=images)
+
+
+@with_libraries
+def measure_full_size(name: str, *, precision: str, rows: int, rounds: int, cpu: bool) -> dict[str, Any]:
+    """Time and memory of the denoiser of a true architecture with random weights, in row-forwards at its own size.
+
+    Raises:
+        StudioError: no such architecture, or not enough memory.
+    """
+    import torch
+
+    from core.families import detect, get
+    from core.families.full_size import build_denoiser
+    from core.generation.bench import bench_rows
+
+    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]
+    device = "cuda" if torch.cuda.is_available() and not cpu else "cpu"
+    began = time.monotonic()
+    denoiser = build_denoiser(name, ASSETS / "configs", dtype=dtype, device=device)
+    built = time.monotonic() - began
+    told = bench_rows(denoiser, get(detect(ASSETS / "configs" / name)), rows=rows, rounds=rounds)
+    return {"model": name, "precision": precision, "build_seconds": round(built, 1), **told}

@@ -1,0 +1,1 @@
+"""Presets: settings of a comparison as data that people keep and share."""

@@ -1,0 +1,132 @@
+"""The presets there are: a person's own in the workspace, which no update touches, and the built-in ones."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.errors import StudioError
+from core.studio.presets.preset import Preset, read_preset
+from core.studio.workspace import ASSETS, Workspace, slug
+
+BUILT_IN = ASSETS.parent / "presets"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A preset of the list."""
+
+    name: str
+    path: Path
+    built_in: bool
+
+    @property
+    def key(self) -> str:
+        """What tells it from every other: the file's name, with the family's folder before it where it is built in."""
+        return f"{self.path.parent.name}/{self.path.stem}" if self.built_in else self.path.stem
+
+
+_ORDER = ("sd15", "sdxl", "cogvideox")
+
+
+def _place(path: Path) -> tuple[int, Path]:
+    """Built-in presets in the order in which the families came."""
+    family = path.parent.name
+    return (_ORDER.index(family) if family in _ORDER else len(_ORDER), path)
+
+
+def list_presets(workspace: Workspace) -> list[Kept]:
+    """The person's own, then the built-in ones; files that are no presets are passed over."""
+    found = []
+    for folder, built_in in ((workspace.presets, False), (BUILT_IN, True)):
+        for path in sorted(folder.glob("*.json" if not built_in else "*/*.json"), key=_place):
+            try:
+                preset = read_preset(path)
+            except StudioError:
+                continue
+            found.append(Kept(preset.name or path.stem, path, built_in))
+    return found
+
+
+def find_preset(workspace: Workspace, name: str) -> Kept:
+    """The preset of that name.
+
+    Raises:
+        StudioError: there is none.
+    """
+    for kept in list_presets(workspace):
+        if name in (kept.name, kept.key):
+            return kept
+    raise StudioError(f"There is no preset “{name[:80]}”.", "See the list of presets.")
+
+
+def save_preset(workspace: Workspace, preset: Preset, *, replace: bool = False) -> Path:
+    """Keeps a preset in the workspace, whole or not at all.
+
+    Raises:
+        StudioError: it has no name, or one of that name exists and `replace` is not set.
+    """
+    if not preset.name or not preset.name.strip():
+        raise StudioError("The preset has no name.", "Give it one.")
+    path = workspace.presets / f"{slug(preset.name)}.json"
+    if path.exists() and not replace:
+        raise StudioError(f"There is a preset “{preset.name}” already.", "Choose another name, or replace it.")
+    staged = path.with_suffix(".tmp")
+    try:
+        staged.write_text(preset.to_json(), encoding="utf-8")
+        os.replace(staged, path)
+    except OSError as error:
+        staged.unlink(missing_ok=True)
+        raise StudioError(f"“{preset.name}” could not be saved: {error.strerror}.", "Free disk space.") from error
+    return path
+
+
+def rename_preset(workspace: Workspace, name: str, new: str) -> Path:
+    """Gives one of the person's presets another name.
+
+    Raises:
+        StudioError: it is built in, there is none, or the new name is taken.
+    """
+    kept = _own(workspace, name)
+    preset = read_preset(kept.path).model_copy(update={"name": new.strip()})
+    path = save_preset(workspace, preset, replace=slug(new) == kept.path.stem)
+    if path != kept.path:
+        kept.path.unlink()
+    return path
+
+
+def delete_preset(workspace: Workspace, name: str) -> Path:
+    """Puts one of the person's presets away; where it went, so that it can be brought back.
+
+    Raises:
+        StudioError: it is built in, or there is none.
+    """
+    kept = _own(workspace, name)
+    away = workspace.presets / ".deleted"
+    away.mkdir(exist_ok=True)
+    gone = away / f"{time.time_ns()}-{kept.path.name}"
+    os.replace(kept.path, gone)
+    return gone
+
+
+def restore_preset(workspace: Workspace, gone: Path) -> Path:
+    """Brings back what `delete_preset` put away.
+
+    Raises:
+        StudioError: it is not there any more.
+    """
+    if gone.parent != workspace.presets / ".deleted" or not gone.is_file():
+        raise StudioError("There is nothing to bring back.", "Import the preset again.")
+    preset = read_preset(gone)
+    path = save_preset(workspace, preset)
+    gone.unlink()
+    return path
+
+
+def _own(workspace: Workspace, name: str) -> Kept:
+    kept = find_preset(workspace, name)
+    if kept.built_in:
+        raise StudioError(f"“{kept.name}” is built in.", "Save it under a name of your own first.")
+    return kept

@@ -1,0 +1,1 @@
+"""Trainings: folders that a detached process writes and everyone else reads."""

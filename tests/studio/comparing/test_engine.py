@@ -1,0 +1,182 @@
+"""The engine renders, keeps pictures with their settings, and says what is wrong."""
+
+import subprocess
+import sys
+import threading
+
+import pytest
+from PIL import Image
+
+from core.errors import StudioError
+from core.generation.media import read_png
+from core.method.guidance import GuidanceWeights
+from core.offsets.offset import save_offset
+from core.studio.comparing.compare import CompareSettings, InputSettings, Sampling, Saved, Waiting
+from core.studio.comparing.engine import Engine
+from core.studio.files import holding
+from core.studio.library.choose import find_base, find_offset, list_bases, list_controls, list_offsets
+from tests.offsets.test_row_gate import DELTA
+
+NPO = GuidanceWeights(omega=2, beta=1)
+
+
+@pytest.fixture
+def engine(workspace):
+    save_offset(workspace.offsets / "bad.safetensors", DELTA, family="sd15", provenance={})
+    return Engine(workspace, cpu=True)
+
+
+def settings(**changes):
+    told = {"base": "tiny", "prompt": "ab", "negative": "bad.safetensors", "steps": 3, "columns": (NPO.plain(), NPO)}
+    return CompareSettings(**{**told, **changes})
+
+
+def test_a_comparison_is_told_step_by_step_and_kept_with_its_settings(engine):
+    events = list(engine.compare(settings(seeds=(3, 4))))
+    assert [e.step for e in events if isinstance(e, Sampling)] == [1, 2, 3]
+    saved = [e for e in events if isinstance(e, Saved)]
+    assert [(s.column, s.seed) for s in saved] == [(0, 3), (0, 4), (1, 3), (1, 4)]
+    told = read_png(saved[3].path)
+    assert told == saved[3].settings
+    assert (told["seed"], told["beta"], told["guidance_scale"], told["negative"]) == (4, 1, 3, "bad.safetensors")
+    assert saved[3].path.parent == engine.workspace.outputs
+
+
+def test_stop_keeps_what_is_finished(engine):
+    stop = []
+    seen = []
+    wish = settings(columns=(NPO, GuidanceWeights(omega=5, beta=1)))
+    for event in engine.compare(wish, cancelled=lambda: bool(stop)):
+        seen.append(event)
+        if isinstance(event, Saved):
+            stop.append(1)
+    assert len([e for e in seen if isinstance(e, Saved)]) == 1
+    assert len(list(engine.compare(settings()))) > 2  # and it goes on serving
+
+
+def test_a_session_that_left_frees_the_engine(engine):
+    rendering = engine.compare(settings(steps=100))
+    next(rendering)
+    rendering.close()
+    assert [e for e in engine.compare(settings(steps=2)) if isinstance(e, Saved)]
+
+
+def test_two_studios_on_one_workspace_render_in_turn(engine):
+    with holding(engine.workspace.lock) as other:
+        assert other
+        rendering = engine.compare(settings(steps=2))
+        first = next(rendering)
+        assert isinstance(first, Waiting) and "another studio" in first.reason
+    assert len([e for e in rendering if isinstance(e, Saved)]) == 2
+
+
+def warmed(engine, wish):
+    engine.warm(wish)
+    for thread in threading.enumerate():
+        if thread.name == "warm":
+            thread.join(60)
+
+
+def test_a_warmed_engine_has_loaded_and_kept_nothing(engine):
+    warmed(engine, settings(seeds=(3, 4)))
+    assert engine._loaded is not None and engine._offsets
+    assert not list(engine.workspace.outputs.glob("*"))
+    assert not any(isinstance(event, Waiting) for event in engine.compare(settings(steps=2)))
+
+
+def test_what_cannot_be_warmed_is_told_when_it_is_asked_for(engine):
+    warmed(engine, settings(base="nothing"))
+    with pytest.raises(StudioError, match="no base model"):
+        list(engine.compare(settings(base="nothing")))
+    assert [e for e in engine.compare(settings(steps=2)) if isinstance(e, Saved)]
+
+
+def test_who_comes_while_the_model_loads_is_told_so(engine, monkeypatch):
+    begun, go = threading.Event(), threading.Event()
+    real = engine._sample
+    monkeypatch.setattr(engine, "_sample", lambda *named, **hooks: (begun.set(), go.wait(60), real(*named, **hooks)))
+    engine.warm(settings())
+    assert begun.wait(60)
+    rendering = engine.compare(settings(steps=2))
+    assert next(rendering) == Waiting("Loading {name}.", "tiny")
+    go.set()
+    assert [e for e in rendering if isinstance(e, Saved)]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"base": "nothing"}, "no base model “nothing”"),
+        ({"base": "/etc"}, "not a model folder"),
+        ({"negative": "/no/such/file"}, "no offset “file”"),
+        ({"prompt": "x" * 5000}, "longer than 4000"),
+        ({"seeds": tuple(range(99))}, "more than 64"),
+        ({"scheduler": "x"}, "no scheduler"),
+        ({"steps": 0}, "no number of steps"),
+    ],
+)
+def test_what_cannot_be_done_is_said_without_a_path(engine, wrong, said):
+    with pytest.raises(StudioError, match=said) as refused:
+        list(engine.compare(settings(**wrong)))
+    assert refused.value.remedy and str(engine.workspace.root) not in str(refused.value)
+
+
+def test_what_there_is_to_choose_from(workspace, engine):
+    assert "tiny" in [choice.name for choice in list_bases(workspace)]
+    assert "bad.safetensors" in [choice.name for choice in list_offsets(workspace)]
+    assert find_base(workspace, "tiny") == workspace.models / "tiny"
+    assert find_offset(workspace, "none") is None
+
+
+def test_the_studio_floor_loads_without_torch():
+    code = (
+        "import sys, core.studio.comparing.engine, core.studio.runs.run, core.studio.library.choose, core.training.config; "
+        "sys.exit(bool({'torch', 'diffusers', 'transformers', 'gradio'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_an_input_picture_is_rendered_and_its_hash_and_strength_are_kept(workspace, engine):
+    picture = Image.new("RGB", (40, 30), (200, 30, 30))
+    given = InputSettings(image=picture, strength=0.5)
+    saved = [e for e in engine.compare(settings(given=given)) if isinstance(e, Saved)]
+    told = read_png(saved[-1].path)
+    assert told["strength"] == 0.5 and len(told["input_sha256"]) == 64 and told["inpainted"] is False
+    rows = engine.estimate(settings(given=given, steps=20)).row_forwards
+    assert rows == 2 * 2 * 10 * len(settings().seeds)
+
+
+def test_a_control_network_is_found_by_its_configuration_and_follows_the_base(workspace, engine):
+    from diffusers import ControlNetModel
+
+    from core.families import get
+
+    for family in ("sd15", "sdxl"):
+        net = ControlNetModel.from_unet(get(family).tiny().unet, conditioning_embedding_out_channels=(4, 8))
+        net.save_pretrained(workspace.models / "edges" / family)
+    assert [c.path.name for c in list_controls(workspace, "sd15")] == ["sd15"]
+    assert "sd15" not in [choice.name for choice in list_bases(workspace)]
+    picture = Image.new("RGB", (32, 32), (250, 250, 250))
+    given = InputSettings(image=picture, control="sd15", control_scale=0.8)
+    saved = [e for e in engine.compare(settings(given=given)) if isinstance(e, Saved)]
+    assert saved and read_png(saved[0].path)["control"] == "sd15"
+    for name, said in (("sdxl", "is Stable Diffusion 1.5"), ("nothing", "no ControlNet or T2I-Adapter “nothing”")):
+        with pytest.raises(StudioError, match=said):
+            list(engine.compare(settings(given=InputSettings(image=picture, control=name))))
+
+
+def test_low_memory_slices_the_vae_and_the_batch_and_shows_the_same_pictures(workspace, engine):
+    low = Engine(workspace, cpu=True, memory="low")
+    told = settings(seeds=(1, 2, 3))
+    events = list(low.compare(told))
+    assert max(e.step for e in events if isinstance(e, Sampling)) == 3 * 3, "one seed of two columns at a time"
+    assert low._loaded[1].vae.use_slicing and low._loaded[1].vae.use_tiling
+    for one, other in zip(sorted_images(events), sorted_images(engine.compare(told)), strict=True):
+        assert abs(one - other).max() <= 1
+
+
+def sorted_images(events):
+    import numpy as np
+
+    saved = sorted((e for e in events if isinstance(e, Saved)), key=lambda e: (e.column, e.seed))
+    return [np.asarray(Image.open(e.picture), dtype=int) for e in saved]

@@ -1,0 +1,126 @@
+"""Grids: what stands where, in few forwards, kept when stopped."""
+
+import shutil
+
+import pytest
+from PIL import Image
+
+from core.errors import StudioError
+from core.generation.media import read_png
+from core.studio.comparing.compare import Sampling
+from core.studio.comparing.engine import Engine
+from core.studio.comparing.grid import Axis, Cell, Sheet, cells, parse_axis, render_grid
+from core.studio.workspace import ASSETS, Workspace
+
+NONE = Axis("", (None,))
+VALUES = {
+    "base": "miniature-sd15",
+    "negative": "sd15-mini-negative",
+    "prompt": "a red circle",
+    "steps": 2,
+    "omega": 2.0,
+}
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    return Engine(Workspace(tmp_path_factory.mktemp("space")), cpu=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "values"),
+    [
+        ("beta", "0, 0.5,1", (0.0, 0.5, 1.0)),
+        ("omega", "0:2:0.5", (0.0, 0.5, 1.0, 1.5, 2.0)),
+        ("steps", "10,20", (10, 20)),
+        ("seed", "1:3:1", (1, 2, 3)),
+        ("negative", "none, a", ("", "a")),
+        ("prompt", "a, b\nc", ("a, b", "c")),
+    ],
+)
+def test_values_as_a_person_writes_them(name, text, values):
+    assert parse_axis(name, text) == Axis(name, values)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("beta", "x", "no value of beta"),
+        ("beta", "", "has no values"),
+        ("steps", "1.5", "whole numbers"),
+        ("height", "64", "no axis"),
+        ("beta", "0:9:0", "no value"),
+        ("beta", "0:1e9:1e-9", "no value"),
+    ],
+)
+def test_values_that_are_none(name, text, said):
+    with pytest.raises(StudioError, match=said):
+        parse_axis(name, text)
+
+
+def test_faults_are_found_before_anything_is_rendered():
+    beta = Axis("beta", (0.0, 1.0))
+    for axes, said in (
+        ((NONE, NONE, NONE), "no axis"),
+        ((beta, beta, NONE), "same setting"),
+        ((Axis("omega", (1.0, 99.0)), beta, NONE), "omega|ω"),
+        ((Axis("seed", tuple(range(300))), NONE, NONE), "300 cells"),
+    ):
+        with pytest.raises(StudioError, match=said):
+            cells(VALUES, *axes)
+
+
+def test_cells_stand_where_they_belong_and_know_their_settings(engine):
+    x, y, pages = Axis("beta", (0.0, 1.0, 2.0)), Axis("omega", (1.0, 3.0)), Axis("seed", (4, 5))
+    events = list(render_grid(engine, VALUES, x, y, pages))
+    found = [event for event in events if isinstance(event, Cell)]
+    assert len(found) == 12 and len({cell.place for cell in found}) == 12
+    for cell in found:
+        told = read_png(cell.saved.path)
+        i, j, k = cell.place
+        assert (told["beta"], told["omega"], told["seed"]) == (x.values[i], y.values[j], pages.values[k])
+        assert cell.score is not None and 0 <= cell.score <= 1
+    # two omegas, two steps each, whatever the number of betas and seeds
+    assert len([event for event in events if isinstance(event, Sampling)]) == 4
+    sheet = events[-1]
+    assert isinstance(sheet, Sheet) and len(sheet.paths) == 2
+    assert read_png(sheet.paths[0])["grid"] == {"beta": [0.0, 1.0, 2.0], "omega": [1.0, 3.0], "seed": [4, 5]}
+    with Image.open(sheet.paths[0]) as picture:
+        assert picture.width >= 3 * 128 and picture.height >= 2 * 128
+
+
+def test_a_grid_over_other_settings_and_a_stop_that_keeps_what_is_done(engine):
+    steps = Axis("steps", (1, 2, 3))
+    seen = []
+
+    def enough():
+        return len(seen) >= 1
+
+    for event in render_grid(engine, VALUES, steps, NONE, NONE, cancelled=enough):
+        if isinstance(event, Cell):
+            seen.append(event)
+        last = event
+    assert [cell.place for cell in seen] == [(0, 0, 0)] and isinstance(last, Sheet)
+
+
+def test_outside_the_judges_world_there_is_no_score(engine):
+    values = {**VALUES, "prompt": "an astronaut on a horse"}
+    found = [e for e in render_grid(engine, values, Axis("steps", (1,)), NONE, NONE) if isinstance(e, Cell)]
+    assert found[0].score is None
+
+
+def test_checkpoints_of_a_run_are_an_axis(engine):
+    kept = engine.workspace.runs / "first-1" / "offsets"
+    kept.mkdir(parents=True)
+    for step in (50, 100):
+        shutil.copy(ASSETS / "offsets" / "sd15-mini-negative.safetensors", kept / f"step-{step}.safetensors")
+    values = {**VALUES, "negative": "run first-1"}
+    found = [
+        e for e in render_grid(engine, values, parse_axis("checkpoint", "50,100"), NONE, NONE) if isinstance(e, Cell)
+    ]
+    assert [cell.saved.settings["negative"] for cell in found] == ["run first-1 step 50", "run first-1 step 100"]
+    with pytest.raises(StudioError, match="no checkpoint at step 70") as refused:
+        list(render_grid(engine, values, parse_axis("checkpoint", "70"), NONE, NONE))
+    assert "50, 100" in refused.value.remedy
+    with pytest.raises(StudioError, match="one of the negative offset"):
+        cells(values, parse_axis("checkpoint", "50"), Axis("negative", ("a", "b")), NONE)

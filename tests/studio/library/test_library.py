@@ -1,0 +1,208 @@
+"""The library: what is found, what is not looked at, and what the file commands write."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from core.errors import StudioError
+from core.families import get
+from core.offsets.offset import save_offset
+from core.studio.library import entries as library
+from core.studio.library import hub, weights
+from core.studio.library.choose import family_of_base, find_base, list_offsets
+from core.studio.workspace import Workspace
+from tests.families.test_conformance import random_offset
+from tests.hub_stand_in import serving
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "mine"
+    get("sdxl").tiny().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    return Workspace(tmp_path / "space")
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A folder of a LoRA, whole weights, a pickle, and things that are none."""
+    family = get("sd15")
+    pipe, folder = family.tiny(), tmp_path / "files"
+    (folder / "deep").mkdir(parents=True)
+    save_offset(folder / "a.safetensors", random_offset(family, pipe), family="sd15", provenance={"steps": "5"})
+    state = {name: tensor + 0.05 * torch.randn_like(tensor) for name, tensor in pipe.unet.state_dict().items()}
+    save_file(state, folder / "deep" / "tuned.safetensors")
+    torch.save(state, folder / "tuned.ckpt")
+    (folder / "page.safetensors").write_text("<!doctype html>")
+    (folder / "notes.txt").write_text("hello")
+    pipe.save_pretrained(tmp_path / "tiny")
+    return folder
+
+
+def test_only_chosen_folders_are_looked_in_and_every_entry_is_known_by_its_header(workspace, files, model):
+    assert all(entry.source == "bundled" for entry in library.entries(workspace))
+    library.add_folder(workspace, files)
+    library.add_folder(workspace, model.parent)
+    found = {e.name: (e.kind, e.family) for e in library.entries(workspace) if e.source != "bundled"}
+    assert found == {
+        "files/a.safetensors": ("offset", "sd15"),
+        "files/deep/tuned.safetensors": ("weights", ""),
+        "files/tuned.ckpt": ("pickle", ""),
+        f"{model.parent.name}/mine": ("model", "sdxl"),
+    }
+    assert family_of_base(find_base(workspace, f"{model.parent.name}/mine")) == "sdxl"
+    names = [choice.name for choice in list_offsets(workspace, "sdxl")]
+    assert "files/a.safetensors" not in names and "files/deep/tuned.safetensors" in names
+    library.remove_folder(workspace, files.name)
+    assert not any(e.source == "files" for e in library.entries(workspace))
+    assert (files / "a.safetensors").exists()
+
+
+def test_folders_that_cannot_be_added(workspace, tmp_path):
+    for folder, said in ((tmp_path / "none", "no folder"), (Path("/"), "whole disk"), (Path.home(), "whole disk")):
+        with pytest.raises(StudioError, match=said):
+            library.add_folder(workspace, folder)
+    with pytest.raises(StudioError, match="not on the list"):
+        library.remove_folder(workspace, "x")
+
+
+def test_a_hash_is_computed_once_for_each_state(workspace, files):
+    path = files / "a.safetensors"
+    first = library.hash_of(workspace, path)
+    assert first == library.hash_of(workspace, path) and len(first) == 64
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    assert library.hash_of(workspace, path) != first
+
+
+def test_what_several_keep_at_once_is_all_kept(workspace, tmp_path):
+    """A folder added while another thread computes a hash was lost before: the hash wrote what it had read at its start."""
+    (tmp_path / "weights.safetensors").write_bytes(bytes(8))
+    made = [tmp_path / str(n) for n in range(8)]
+    for folder in made:
+        folder.mkdir()
+    with ThreadPoolExecutor(8) as pool:
+        kept = [pool.submit(library.add_folder, workspace, folder) for folder in made]
+        kept += [pool.submit(library.hash_of, workspace, tmp_path / "weights.safetensors") for _ in range(4)]
+        for each in kept:
+            each.result()
+    assert set(library.folders(workspace)) == set(made)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"folders": 5, "hashes": []}', '{"folders": [{}, 3]}'])
+def test_a_kept_file_that_is_none_of_ours_is_an_empty_one(workspace, tmp_path, text):
+    (workspace.root / "library.json").write_text(text)
+    assert library.folders(workspace) == []
+    library.add_folder(workspace, tmp_path)
+    assert library.folders(workspace) == [tmp_path]
+
+
+def test_a_dropped_pickle_becomes_safetensors_and_a_dropped_page_nothing(workspace, files):
+    told = weights.import_offset(workspace, files / "tuned.ckpt")
+    assert told["kind"] == "full" and Path(told["saved"]).parent == workspace.offsets
+    before = sorted(workspace.offsets.iterdir())
+    with pytest.raises(StudioError, match="web page"):
+        weights.import_offset(workspace, files / "page.safetensors")
+    assert sorted(workspace.offsets.iterdir()) == before
+    again = weights.import_offset(workspace, files / "tuned.ckpt")
+    assert again["saved"] != told["saved"], "nothing is overwritten"
+
+
+def test_extract_merge_and_convert_write_what_they_say(workspace, files, tmp_path):
+    base = str(tmp_path / "tiny")
+    tuned = str(files / "deep" / "tuned.safetensors")
+    dry = weights.extract(workspace, tuned, base=base, rank=4, dry_run=True)
+    assert not Path(dry["would_write"]).exists()
+    told = weights.extract(workspace, tuned, base=base, rank=4)
+    assert 0 < told["captured"] < 1 and 0 < told["prediction_error"] < 1.5 and len(told["captured_by_layer"]) > 10
+    assert weights.offset_info(workspace, told["saved"])["rank"] == "4"
+    kohya = weights.convert_offset(workspace, str(files / "a.safetensors"), to="kohya")
+    assert kohya["format"] == "kohya" and weights.offset_info(workspace, kohya["saved"])["steps"] == "5"
+    merged = weights.merge(workspace, str(files / "a.safetensors"), scale=-0.3, base=base)
+    assert set(load_file(merged["saved"])) == set(get("sd15").tiny().unet.state_dict())
+    with pytest.raises(StudioError, match="exists already"):
+        weights.convert_offset(workspace, str(files / "a.safetensors"), to="kohya", out=kohya["saved"])
+    with pytest.raises(StudioError, match="out of range"):
+        weights.merge(workspace, str(files / "a.safetensors"), scale=99, base=base)
+
+
+@pytest.fixture
+def stand_in(monkeypatch, tmp_path):
+    import huggingface_hub.constants as constants
+
+    with serving() as (hub_class, address):
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        monkeypatch.setenv("HF_TOKEN", "hf_secretsecretsecret")
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+        yield hub_class
+
+
+def test_a_model_is_fetched_pinned_by_commit_safetensors_alone(workspace, stand_in, model):
+    stand_in.files = {
+        str(path.relative_to(model)): path.read_bytes() for path in model.rglob("*") if path.is_file()
+    } | {"unet/evil.bin": b"pickle", "run.py": b"print()", "v1.safetensors": b"0" * 10}
+    steps = list(hub.fetch_model(workspace, "a/b"))
+    folder = steps[-1].folder
+    assert folder == workspace.models / f"a--b@{stand_in.sha[:12]}"
+    assert steps[0].done == 0 and steps[-1].done == steps[-1].total
+    assert (
+        not list(folder.rglob("*.bin")) and not list(folder.rglob("*.py")) and not (folder / "v1.safetensors").exists()
+    )
+    get("sdxl").load(folder)
+    assert any(entry.name == folder.name for entry in library.entries(workspace))
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(500, "answered 500.*Try again later"), (429, "answered 429"), (403, "asks for consent.*huggingface.co/a/b")],
+)
+def test_what_the_hub_refuses_is_said_without_the_token(workspace, stand_in, status, said):
+    stand_in.status = status
+    with pytest.raises(StudioError, match=said) as refused:
+        list(hub.fetch_model(workspace, "a/b"))
+    assert "secret" not in str(refused.value)
+
+
+def test_a_repository_that_reaches_outside_or_holds_no_weights_is_refused(workspace, stand_in):
+    stand_in.files = {"../../x.safetensors": b"0"}
+    with pytest.raises(StudioError, match="outside its folder"):
+        list(hub.fetch_model(workspace, "a/b"))
+    stand_in.files = {"model.bin": b"0"}
+    with pytest.raises(StudioError, match="no safetensors"):
+        list(hub.fetch_model(workspace, "a/b"))
+    assert not any(workspace.models.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a", "a/b/c", "../b", "a/..", "https://x/y", "$(touch x)/b"])
+def test_what_is_no_repository_is_refused_before_anything_is_asked(workspace, name):
+    with pytest.raises(StudioError, match="no repository"):
+        list(hub.fetch_model(workspace, name))
+
+
+def test_without_a_network_it_is_said(workspace, monkeypatch):
+    import huggingface_hub.constants as constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(StudioError, match="cannot be reached"):
+        list(hub.fetch_model(workspace, "a/b"))
+
+
+def test_a_preset_is_pushed_with_its_card_and_pulled_at_a_commit(stand_in):
+    assert hub.push_preset("a/b", '{"x": 1}', "# card") == stand_in.sha
+    assert any(b"preset.json" in body for body in stand_in.posted)
+    assert not any(b"secret" in body for body in stand_in.posted)
+    stand_in.files = {"preset.json": b'{"x": 1}'}
+    assert hub.pull_preset("a/b") == ('{"x": 1}', stand_in.sha)
+    stand_in.files = {"README.md": b""}
+    with pytest.raises(StudioError, match="no preset.json"):
+        hub.pull_preset("a/b")
