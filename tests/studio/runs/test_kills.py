@@ -11,7 +11,7 @@ import torch
 from core.events import CheckpointSaved, Notice, RunPaused, StepDone
 from core.offsets.offset import load_low_rank, read_offset
 from core.studio.runs.run import create_run, start_run
-from tests.studio.test_runs import config, ended, losses, wait
+from tests.studio.runs.test_runs import config, ended, losses, wait
 
 DIE_AT_FLUSH = """
 import os, signal, sys
