@@ -14,10 +14,10 @@ import gradio as gr
 from app.page import diagram, history
 from app.page.fields import Fields
 from app.page.form import make_form, make_results, painted
-from app.page.text import say, t
+from app.page.html import cost_line, fault, progress, sentences
+from app.page.text import label, sentence
 from app.page.views import flicker, players
 from app.page.wiring import QUICK, RENDERING
-from app.page.words import cost_line, fault, progress, sentences
 from core.errors import StudioError
 from core.studio.comparing.compare import Note, Sampling, Saved, Waiting, describe_settings
 from core.studio.comparing.engine import Engine
@@ -66,11 +66,11 @@ def _enlarged(image: Any, side: int = 320) -> Any:
     return image.resize((side, side * image.height // image.width))
 
 
-def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> CompareTab:
+def build(engine: Engine, opening: Mapping[str, Any], *, persistent: bool = True) -> CompareTab:
     """The tab, filled in and ready.
 
     Args:
-        keeps: show the pictures of the workspace; off where strangers share it.
+        persistent: show the pictures of the workspace; off where strangers share it.
     """
     values = opening_values(engine.workspace, opening)
     stops = Stops()
@@ -78,7 +78,7 @@ def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> 
         with gr.Column(scale=4, min_width=320):
             fields, other = make_form(engine, values)
         with gr.Column(scale=6, min_width=320):
-            parts = make_results(keeps)
+            parts = make_results(persistent)
     finished, chosen, away = gr.State([]), gr.State({}), gr.State("")
     remembered = gr.Textbox("", visible="hidden")
     controls = fields.controls
@@ -92,9 +92,9 @@ def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> 
 
     def names_of(comparison: Any) -> list[str]:
         return [
-            say("without NPO"),
+            sentence("without NPO"),
             *(
-                say("with NPO, β {beta:g}", beta=c.beta) if len(comparison.columns) > 2 else say("with NPO")
+                sentence("with NPO, β {beta:g}", beta=c.beta) if len(comparison.columns) > 2 else sentence("with NPO")
                 for c in comparison.columns[1:]
             ),
         ]
@@ -125,14 +125,14 @@ def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> 
             names = names_of(comparison)
             for event in engine.compare(comparison, cancelled=flag.is_set):
                 if isinstance(event, Waiting):
-                    yield (progress(say(event.reason, name=event.name), 0), *[keep] * 8)
+                    yield (progress(sentence(event.reason, name=event.name), 0), *[keep] * 8)
                 elif isinstance(event, Sampling):
                     places = [(column, s) for column in event.columns for s in comparison.seeds]
                     rough |= {place: _enlarged(image) for place, image in zip(places, event.images, strict=False)}
                     if event.step % 3 == 1 or event.step == event.steps:
-                        text = say("Step {step} of {steps}", step=event.step, steps=event.steps)
+                        text = sentence("Step {step} of {steps}", step=event.step, steps=event.steps)
                         if event.step > 1:
-                            text += say(
+                            text += sentence(
                                 ", {left:.0f} s left, {rate:.1f} steps/s", left=event.seconds_left, rate=event.rate
                             )
                         gallery = gr.Gallery(value=cells(), columns=min(4, len(names)))
@@ -145,17 +145,17 @@ def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> 
             yield (fault(error), *[keep] * 8)
             return
         if not saved:
-            yield (t("Stopped."), *[keep] * 8)
+            yield (label("Stopped."), *[keep] * 8)
             return
         groups = _groups(saved, comparison.seeds)
         records = [[(str(s.path), str(s.picture), names[s.column], s.settings) for s in group] for group in groups]
-        text = say(
+        text = sentence(
             "Done. {what} beside plain CFG at the same ω. {notes}",
             what=comparison.columns[1].label(),
             notes=sentences(*notes),
         )
         if flag.is_set():
-            text = say("Stopped; what was finished is kept.")
+            text = sentence("Stopped; what was finished is kept.")
         following = {"next": comparison.seeds[-1] + 1, "random": random.randrange(2**31)}.get(mode, keep)
         yield (
             text,
@@ -194,7 +194,7 @@ def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> 
             found = resolve(engine.workspace, read_preset(Path(path)))
         except StudioError as error:
             return [fault(error), None, *[gr.skip()] * len(controls)]
-        said = say("The settings of the file are in the form.") + " " + sentences(*found.missing)
+        said = sentence("The settings of the file are in the form.") + " " + sentences(*found.missing)
         return [said, None, *fields.fill(engine, found.values)]
 
     def base_changed(name: str) -> list[Any]:
@@ -229,8 +229,10 @@ def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> 
         image, mask = painted(picture)
         if image is None:
             return ""
-        told = say("Rendering begins from this picture, {width} x {height}.", width=image.width, height=image.height)
-        return told if mask is None else say("Only what is painted over is drawn anew.")
+        told = sentence(
+            "Rendering begins from this picture, {width} x {height}.", width=image.width, height=image.height
+        )
+        return told if mask is None else sentence("Only what is painted over is drawn anew.")
 
     seen = other["picture"]
     gr.on([seen.change, seen.input, seen.upload], arrived, seen, other["arrived"], **QUICK)
@@ -252,7 +254,7 @@ def build(engine: Engine, opening: Mapping[str, Any], *, keeps: bool = True) -> 
     emptied = [parts["status"], other["dropped"], *fields.all()]
     other["dropped"].upload(dropped, other["dropped"], emptied, **QUICK)
     controls["base"].input(base_changed, controls["base"], fields.all(), **QUICK)
-    past = history.connect(engine, parts, chosen, away) if keeps else None
+    past = history.connect(engine, parts, chosen, away) if persistent else None
 
     def refresh(kept: str, request: gr.Request) -> list[Any]:
         link = str(dict(request.query_params).get("preset", ""))
@@ -278,9 +280,9 @@ def opened_by_link(engine: Engine, fields: Fields, link: str) -> list[Any]:
         return [fault(error), *[gr.skip()] * len(fields.controls)]
     from html import escape
 
-    said = say(
+    said = sentence(
         "The link's preset “{name}” is in the form. Press Render to see it.",
-        name=escape(preset.name or say("without a name")),
+        name=escape(preset.name or sentence("without a name")),
     )
     return [f"{said} {sentences(*found.missing)}", *fields.fill(engine, found.values)]
 
@@ -304,7 +306,7 @@ def values_of(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _label(name: str, seed: int) -> str:
-    return say("{name} · seed {seed}", name=name, seed=seed)
+    return sentence("{name} · seed {seed}", name=name, seed=seed)
 
 
 def _groups(saved: list[Saved], seeds: tuple[int, ...]) -> list[list[Saved]]:

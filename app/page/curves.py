@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from app.page.text import say, told
-from app.page.words import duration, facts, fault, progress
+from app.page.html import duration, facts, fault, progress
+from app.page.text import sentence, translate
 from core.errors import StudioError
 from core.events import (
     Notice,
@@ -69,30 +69,37 @@ def status_line(run: Run, events: list[TrainEvent]) -> str:
     started = next((e for e in reversed(events) if isinstance(e, RunStarted)), None)
     drawn = next((e for e in reversed(events) if isinstance(e, PoolProgress)), None)
     step = done.step if done else 0
-    text = say("{run}: {status}, step {step} of {steps}", run=run.id, status=say(status), step=step, steps=config.steps)
+    text = sentence(
+        "{run}: {status}, step {step} of {steps}", run=run.id, status=sentence(status), step=step, steps=config.steps
+    )
     if status == "running" and not done:
-        text = say("{run}: loading", run=run.id)
+        text = sentence("{run}: loading", run=run.id)
         if drawn:
-            text = say("{run}: drawing own samples, {done} of {total}", run=run.id, done=drawn.done, total=drawn.total)
+            text = sentence(
+                "{run}: drawing own samples, {done} of {total}", run=run.id, done=drawn.done, total=drawn.total
+            )
     share = step / config.steps if done or not drawn else drawn.done / drawn.total
     pairs: list[tuple[str, str]] = []
     if done:
-        pairs = [(say("loss"), f"{done.loss:.4g}"), (say("pace"), say("{rate:.2f} steps/s", rate=done.rate))]
+        pairs = [
+            (sentence("loss"), f"{done.loss:.4g}"),
+            (sentence("pace"), sentence("{rate:.2f} steps/s", rate=done.rate)),
+        ]
         if status == "running" and done.rate:
-            pairs.append((say("left"), duration((config.steps - step) / done.rate)))
+            pairs.append((sentence("left"), duration((config.steps - step) / done.rate)))
         pairs += [
-            (say("memory"), f"{done.memory / 2**30:.2f} GiB"),
-            (say("learning rate"), f"{done.learning_rate:.2g}"),
+            (sentence("memory"), f"{done.memory / 2**30:.2f} GiB"),
+            (sentence("learning rate"), f"{done.learning_rate:.2g}"),
         ]
     if started:
-        pairs.append((say("row-forwards a sample"), f"{started.row_forwards_per_sample:g}"))
+        pairs.append((sentence("row-forwards a sample"), f"{started.row_forwards_per_sample:g}"))
     parts = [progress(text, share), facts(pairs)]
     failed = next((e for e in reversed(events) if isinstance(e, RunFailed)), None)
     if failed and status == "failed":
         parts.append(fault(StudioError(failed.message, failed.remedy)))
     notice = next((e for e in reversed(events) if isinstance(e, Notice)), None)
     if notice:
-        parts.append(facts([(say("note"), told(notice.message))]))
+        parts.append(facts([(sentence("note"), translate(notice.message))]))
     return "".join(parts)
 
 
@@ -103,7 +110,7 @@ def preview_pictures(run: Run, events: list[TrainEvent]) -> list[tuple[Any, str]
         return []
     shown = []
     for plain, guided in zip(newest.plain, newest.guided, strict=True):
-        for name, label in ((plain, say("without")), (guided, say("with, step {step}", step=newest.step))):
+        for name, caption in ((plain, sentence("without")), (guided, sentence("with, step {step}", step=newest.step))):
             if (run.folder / name).is_file():
-                shown.append((str(run.folder / name), label))
+                shown.append((str(run.folder / name), caption))
     return shown

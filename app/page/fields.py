@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.page.text import here, t
+from app.page.text import label, word
 from core.errors import StudioError
 from core.studio.comparing.engine import Engine
 from core.studio.comparing.values import DEFAULTS
@@ -52,12 +52,12 @@ SYMBOLS = {"omega": "ω", "alpha": "α", "beta": "β"}
 
 def short(name: str) -> str:
     """What a value, or an axis of the grid, is called where there is little room."""
-    return SYMBOLS.get(name) or here(LABELS.get(name, name))
+    return SYMBOLS.get(name) or word(LABELS.get(name, name))
 
 
 def options(names: Sequence[str]) -> list[tuple[Any, str]]:
     """Names as a list to choose from; "none" and "auto" in the page's language."""
-    return [(t(name) if name in _NOTHING else name, name) for name in names]
+    return [(label(name) if name in _NOTHING else name, name) for name in names]
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import gradio as gr
 
 from app.page.compare import CompareTab, Stops
 from app.page.fields import LABELS, SYMBOLS, short
-from app.page.text import here, say, t
+from app.page.html import fault, progress
+from app.page.text import label, sentence, word
 from app.page.wiring import QUICK, RENDERING
-from app.page.words import fault, progress
 from core.errors import StudioError
 from core.studio.comparing.compare import Sampling, Waiting
 from core.studio.comparing.engine import Engine
@@ -43,33 +43,33 @@ def heat_map(done: list[Cell], x: Axis, y: Axis, page: int) -> str:
         f"<tr><th>{escape(_value(value) if y.name else '')}</th>{''.join(cell(i, j) for i in range(len(x.values)))}</tr>"
         for j, value in enumerate(y.values)
     )
-    title = say("preference by the bundled judge, 0 to 1 · across: {axis}", axis=escape(short(x.name)))
-    title += say(" · down: {axis}", axis=escape(short(y.name))) if y.name else ""
+    title = sentence("preference by the bundled judge, 0 to 1 · across: {axis}", axis=escape(short(x.name)))
+    title += sentence(" · down: {axis}", axis=escape(short(y.name))) if y.name else ""
     return f'<table class="heat"><caption>{title}</caption><tr><th></th>{head}</tr>{rows}</table>'
 
 
 def build(engine: Engine, compare: CompareTab) -> dict[str, Any]:
     """The tab; what other tabs may touch."""
     stops = Stops()
-    axes = [(t("none"), "none"), *((SYMBOLS.get(name) or t(LABELS.get(name, name)), name) for name in AXES)]
+    axes = [(label("none"), "none"), *((SYMBOLS.get(name) or label(LABELS.get(name, name)), name) for name in AXES)]
     starts = (("beta", "0, 1, 2"), ("omega", "1, 3, 6"), ("none", ""))
     boxes: list[Any] = []
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=320):
-            gr.HTML(t(HELP), elem_classes="scale-note", padding=False)
-            for label, (name, text) in zip((t("Across"), t("Down"), t("Pages")), starts, strict=True):
+            gr.HTML(label(HELP), elem_classes="scale-note", padding=False)
+            for title, (name, text) in zip((label("Across"), label("Down"), label("Pages")), starts, strict=True):
                 with gr.Row():
-                    boxes.append(gr.Dropdown(axes, value=name, label=label, min_width=150, scale=3))
-                    boxes.append(gr.Textbox(text, label=t("Values"), min_width=150, scale=3, lines=1, max_lines=6))
+                    boxes.append(gr.Dropdown(axes, value=name, label=title, min_width=150, scale=3))
+                    boxes.append(gr.Textbox(text, label=label("Values"), min_width=150, scale=3, lines=1, max_lines=6))
             with gr.Row():
-                go = gr.Button(t("Render the grid"), variant="primary", scale=3, elem_id="render-grid")
-                stop = gr.Button(t("Stop"), scale=1, min_width=80)
+                go = gr.Button(label("Render the grid"), variant="primary", scale=3, elem_id="render-grid")
+                stop = gr.Button(label("Stop"), scale=1, min_width=80)
             heat = gr.HTML("", elem_id="heat")
             with gr.Row():
-                to_compare = gr.Button(t("Use the cell in Compare"), size="sm", min_width=160)
-                to_presets = gr.Button(t("Make a preset"), size="sm", min_width=120)
+                to_compare = gr.Button(label("Use the cell in Compare"), size="sm", min_width=160)
+                to_presets = gr.Button(label("Make a preset"), size="sm", min_width=120)
         with gr.Column(scale=6, min_width=320):
-            status = gr.HTML(t("Cells appear as they are finished."), elem_classes="status", padding=False)
+            status = gr.HTML(label("Cells appear as they are finished."), elem_classes="status", padding=False)
             shown = gr.Gallery(
                 columns=3,
                 object_fit="contain",
@@ -79,7 +79,7 @@ def build(engine: Engine, compare: CompareTab) -> dict[str, Any]:
                 preview=False,
             )
             sheets = gr.Gallery(
-                label=t("The whole grid as one picture"),
+                label=label("The whole grid as one picture"),
                 columns=2,
                 height=260,
                 object_fit="contain",
@@ -100,7 +100,7 @@ def build(engine: Engine, compare: CompareTab) -> dict[str, Any]:
             total = len(x.values) * len(y.values) * len(pages.values)
 
             def so_far(share: float) -> str:
-                return progress(say("{done} of {total} cells", done=len(done), total=total), share)
+                return progress(sentence("{done} of {total} cells", done=len(done), total=total), share)
 
             def shown_now(sheets: Any) -> tuple[Any, ...]:
                 order = sorted(done, key=lambda c: (c.place[2], c.place[1], c.place[0]))
@@ -111,7 +111,7 @@ def build(engine: Engine, compare: CompareTab) -> dict[str, Any]:
 
             for event in render_grid(engine, values, x, y, pages, cancelled=flag.is_set):
                 if isinstance(event, Waiting):
-                    yield progress(say(event.reason, name=event.name), 0), *keep
+                    yield progress(sentence(event.reason, name=event.name), 0), *keep
                 elif isinstance(event, Sampling) and event.step % 5 == 0:
                     yield so_far(min(1.0, (len(done) + event.step / event.steps) / max(1, total))), *keep
                 elif isinstance(event, Cell):
@@ -119,7 +119,7 @@ def build(engine: Engine, compare: CompareTab) -> dict[str, Any]:
                     if len(done) % max(1, len(x.values)) == 0:
                         yield so_far(len(done) / total), *shown_now(gr.skip())
                 elif isinstance(event, Sheet):
-                    said = say(
+                    said = sentence(
                         "Done: {done} of {total} cells, kept in the outputs folder.", done=len(done), total=total
                     )
                     yield said, *shown_now([str(path) for path in event.paths])
@@ -155,7 +155,7 @@ def _with_request(render: Any) -> Any:
 
 
 def _value(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value) if value not in (None, "") else here("none")
+    return f"{value:g}" if isinstance(value, float) else str(value) if value not in (None, "") else word("none")
 
 
 def _label(cell: Cell, x: Axis, y: Axis, pages: Axis) -> str:

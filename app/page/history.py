@@ -8,8 +8,8 @@ from typing import Any
 
 import gradio as gr
 
+from app.page.html import fault
 from app.page.wiring import QUICK
-from app.page.words import fault
 from core.errors import StudioError
 from core.studio.comparing.compare import describe_settings
 from core.studio.comparing.engine import Engine

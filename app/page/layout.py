@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from app.page import compare, grid, library, presets, runs, settings, train
-from app.page.text import t
+from app.page.text import label
 from app.page.wiring import QUEUED, QUICK
 from core.studio.comparing.engine import Engine
 
@@ -29,25 +29,25 @@ def build(engine: Engine, opening: dict[str, Any], *, space: bool = False) -> gr
     with gr.Blocks(title="Self-NPO Studio", delete_cache=(3_600, 3_600), analytics_enabled=False) as page:
         with gr.Row(elem_id="brand"):
             gr.HTML("<h1>Self-NPO Studio</h1>", padding=False)
-            gr.HTML(t(TAGLINE), padding=False)
+            gr.HTML(label(TAGLINE), padding=False)
         if space:
-            gr.HTML(t(IN_A_SPACE), elem_classes="scale-note", padding=False, elem_id="space")
+            gr.HTML(label(IN_A_SPACE), elem_classes="scale-note", padding=False, elem_id="space")
         with gr.Tabs() as tabs:
-            with gr.Tab(t("Compare"), id="compare"):
-                compare_tab = compare.build(engine, opening, keeps=not space)
-            with gr.Tab(t("Grid"), id="grid"):
+            with gr.Tab(label("Compare"), id="compare"):
+                compare_tab = compare.build(engine, opening, persistent=not space)
+            with gr.Tab(label("Grid"), id="grid"):
                 grid_tab = grid.build(engine, compare_tab)
             if not space:
-                with gr.Tab(t("Train"), id="train"):
+                with gr.Tab(label("Train"), id="train"):
                     train_tab = train.build(engine)
-                with gr.Tab(t("Library"), id="library") as library_here:
+                with gr.Tab(label("Library"), id="library") as library_here:
                     library_tab = library.build(engine)
-            with gr.Tab(t("Presets"), id="presets") as presets_here:
-                presets_tab = presets.build(engine, compare_tab, keeps=not space)
+            with gr.Tab(label("Presets"), id="presets") as presets_here:
+                presets_tab = presets.build(engine, compare_tab, persistent=not space)
             if not space:
-                with gr.Tab(t("Runs"), id="runs") as runs_here:
+                with gr.Tab(label("Runs"), id="runs") as runs_here:
                     runs_tab = runs.build(engine)
-                with gr.Tab(t("Settings"), id="settings") as settings_here:
+                with gr.Tab(label("Settings"), id="settings") as settings_here:
                     tell = settings.build(engine)
 
         fields = compare_tab.fields
@@ -56,7 +56,7 @@ def build(engine: Engine, opening: dict[str, Any], *, space: bool = False) -> gr
             def send(told: dict[str, Any]) -> list[Any]:
                 values = compare.values_of(told)
                 if not values:
-                    return [t("Choose a cell first."), *[gr.skip()] * (1 + len(fields.controls))]
+                    return [label("Choose a cell first."), *[gr.skip()] * (1 + len(fields.controls))]
                 return [gr.skip(), gr.Tabs(selected=place), *fields.fill(engine, values)]
 
             return send

@@ -8,9 +8,9 @@ from typing import Any
 
 import gradio as gr
 
-from app.page.text import here, say, t, told
+from app.page.html import facts, fault, progress
+from app.page.text import label, sentence, translate, word
 from app.page.wiring import QUEUED, QUICK
-from app.page.words import facts, fault, progress
 from core.errors import StudioError
 from core.studio.comparing.engine import Engine
 from core.studio.library import entries as library
@@ -34,11 +34,11 @@ def build(engine: Engine) -> dict[str, Any]:
     def listed(hashed: bool = False) -> dict[str, Any]:
         """Rows and headers of the table; hashes only where they are asked for, since they take their time."""
         rows = [
-            [e.name, told(KINDS[e.kind]), e.family or "?", round(e.size / 1e6, 1), told(e.source)]
+            [e.name, translate(KINDS[e.kind]), e.family or "?", round(e.size / 1e6, 1), translate(e.source)]
             + ([library.hash_of(workspace, e.path)[:10]] if hashed else [])
             for e in library.entries(workspace)
         ]
-        return {"value": rows, "headers": [here(name) for name in (*COLUMNS, *(["sha256"] if hashed else []))]}
+        return {"value": rows, "headers": [word(name) for name in (*COLUMNS, *(["sha256"] if hashed else []))]}
 
     def table_now(hashed: bool = False) -> Any:
         return gr.Dataframe(**listed(hashed))
@@ -52,48 +52,50 @@ def build(engine: Engine) -> dict[str, Any]:
             status = gr.HTML("", elem_classes="status", padding=False)
             table = gr.Dataframe(**listed(), interactive=False, wrap=True, elem_id="library", buttons=["copy"])
             with gr.Row():
-                again = gr.Button(t("Look again"), size="sm")
-                hashes = gr.Button(t("Compute hashes"), size="sm")
+                again = gr.Button(label("Look again"), size="sm")
+                hashes = gr.Button(label("Compute hashes"), size="sm")
         with gr.Column(scale=4, min_width=320):
             dropped = gr.File(
-                label=t("Drop a LoRA, weights, or a .ckpt here: it is checked, converted and copied to your offsets"),
+                label=label(
+                    "Drop a LoRA, weights, or a .ckpt here: it is checked, converted and copied to your offsets"
+                ),
                 file_types=[".safetensors", ".ckpt", ".pt", ".pth", ".bin"],
                 type="filepath",
                 height=90,
                 elem_classes="drop-file",
             )
-            with gr.Accordion(t("Folders to look in"), open=False):
+            with gr.Accordion(label("Folders to look in"), open=False):
                 gr.HTML(
-                    t("Nothing outside the workspace and these folders is ever looked at."),
+                    label("Nothing outside the workspace and these folders is ever looked at."),
                     elem_classes="scale-note",
                     padding=False,
                 )
-                folder = gr.Textbox("", label=t("Folder"), placeholder="/path/to/models")
+                folder = gr.Textbox("", label=label("Folder"), placeholder="/path/to/models")
                 with gr.Row():
-                    add = gr.Button(t("Add"), size="sm")
-                    remove = gr.Button(t("Remove"), size="sm")
-            with gr.Accordion(t("From the Hugging Face Hub"), open=False):
-                repo = gr.Textbox("", label=t("Repository"), placeholder="owner/name")
-                revision = gr.Textbox("", label=t("Revision (empty: the newest; it is pinned by commit)"))
-                fetch = gr.Button(t("Fetch, safetensors alone"), size="sm")
-            with gr.Accordion(t("A weights file"), open=True):
+                    add = gr.Button(label("Add"), size="sm")
+                    remove = gr.Button(label("Remove"), size="sm")
+            with gr.Accordion(label("From the Hugging Face Hub"), open=False):
+                repo = gr.Textbox("", label=label("Repository"), placeholder="owner/name")
+                revision = gr.Textbox("", label=label("Revision (empty: the newest; it is pinned by commit)"))
+                fetch = gr.Button(label("Fetch, safetensors alone"), size="sm")
+            with gr.Accordion(label("A weights file"), open=True):
                 chosen = gr.Dropdown(
-                    [e.name for e in library.entries(workspace) if e.kind != "model"], label=t("File"), value=None
+                    [e.name for e in library.entries(workspace) if e.kind != "model"], label=label("File"), value=None
                 )
                 base = gr.Dropdown(
-                    [c.name for c in list_bases(workspace)], value=BUNDLED, label=t("Base it belongs to")
+                    [c.name for c in list_bases(workspace)], value=BUNDLED, label=label("Base it belongs to")
                 )
                 with gr.Row():
-                    info = gr.Button(t("What is it?"), size="sm", min_width=100)
-                    kohya = gr.Button(t("Write as kohya"), size="sm", min_width=110)
+                    info = gr.Button(label("What is it?"), size="sm", min_width=100)
+                    kohya = gr.Button(label("Write as kohya"), size="sm", min_width=110)
                 with gr.Row(elem_classes="beside"):
-                    rank = gr.Number(32, label=t("Rank"), precision=0, minimum=1, min_width=90)
-                    extract = gr.Button(t("Extract a low-rank offset"), size="sm", min_width=150)
+                    rank = gr.Number(32, label=label("Rank"), precision=0, minimum=1, min_width=90)
+                    extract = gr.Button(label("Extract a low-rank offset"), size="sm", min_width=150)
                 with gr.Row(elem_classes="beside"):
-                    scale = gr.Number(-0.3, label=t("Scale"), min_width=90)
-                    merge = gr.Button(t("Merge into the base"), size="sm", min_width=150)
+                    scale = gr.Number(-0.3, label=label("Scale"), min_width=90)
+                    merge = gr.Button(label("Merge into the base"), size="sm", min_width=150)
                 gr.HTML(
-                    t(
+                    label(
                         "A low-rank form of whole weights is an approximation; its error is told. Whole weights can be "
                         "used as an offset as they are: exact, at twice the memory."
                     ),
@@ -108,7 +110,9 @@ def build(engine: Engine) -> dict[str, Any]:
             return fault(error)
         short = {key: value for key, value in found.items() if key not in ("captured_by_layer", "settings")}
         short = {key: (Path(value).name if key == "saved" else value) for key, value in short.items()}
-        return facts([(told(str(key).replace("_", " ")), told(str(value))[:160]) for key, value in short.items()])
+        return facts(
+            [(translate(str(key).replace("_", " ")), translate(str(value))[:160]) for key, value in short.items()]
+        )
 
     def bring(path: str | None) -> tuple[Any, Any, Any]:
         if not path:
@@ -123,16 +127,17 @@ def build(engine: Engine) -> dict[str, Any]:
                 library.remove_folder(workspace, (where or "").strip())
         except StudioError as error:
             return fault(error), gr.skip(), gr.skip()
-        return facts([(say("folder"), f.name) for f in library.folders(workspace)]), table_now(), offsets()
+        return facts([(sentence("folder"), f.name) for f in library.folders(workspace)]), table_now(), offsets()
 
     def get(repo_id: str, wanted: str) -> Iterator[tuple[Any, Any]]:
         try:
             for step in hub.fetch_model(workspace, (repo_id or "").strip(), (wanted or "").strip() or None):
                 text = (
-                    say("{done:.0f} of {total:.0f} MB", done=step.done / 1e6, total=step.total / 1e6) + f" {step.file}"
+                    sentence("{done:.0f} of {total:.0f} MB", done=step.done / 1e6, total=step.total / 1e6)
+                    + f" {step.file}"
                 )
                 yield progress(text, step.done / max(1, step.total)), gr.skip()
-            yield facts([(say("fetched"), step.folder.name if step.folder else "")]), table_now()
+            yield facts([(sentence("fetched"), step.folder.name if step.folder else "")]), table_now()
         except StudioError as error:
             yield fault(error), gr.skip()
 

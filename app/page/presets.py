@@ -13,9 +13,9 @@ import gradio as gr
 
 from app.page.compare import CompareTab
 from app.page.fields import LABELS
-from app.page.text import here, say, t
+from app.page.html import fault, sentences
+from app.page.text import label, sentence, word
 from app.page.wiring import QUEUED, QUICK
-from app.page.words import fault, sentences
 from core.errors import StudioError
 from core.studio.comparing.engine import Engine
 from core.studio.library import hub
@@ -45,24 +45,24 @@ def describe(preset: Preset, changes: list[tuple[str, str, str]], missing: tuple
     parts += [f'<p class="fault">{sentences(text)}</p>' for text in missing]
     if changes:
         rows = "".join(
-            f"<tr><td>{escape(here(LABELS[key]))}</td><td>{_shown(key, now)}</td><td><b>{_shown(key, then)}</b></td></tr>"
+            f"<tr><td>{escape(word(LABELS[key]))}</td><td>{_shown(key, now)}</td><td><b>{_shown(key, then)}</b></td></tr>"
             for key, now, then in changes
         )
-        head = "".join(f"<th>{say(text)}</th>" for text in ("would change", "now", "then"))
+        head = "".join(f"<th>{sentence(text)}</th>" for text in ("would change", "now", "then"))
         parts.append(f"<table class='changes'><tr>{head}</tr>{rows}</table>")
     else:
-        parts.append(f"<p>{say('Compare is set like this already.')}</p>")
+        parts.append(f"<p>{sentence('Compare is set like this already.')}</p>")
     for told in preset.evidence or []:
         source = f" <i>{escape(told.source)}</i>" if told.source else ""
-        parts.append(f"<p><b>{here(told.kind)}</b>: {escape(told.text)}{source}</p>")
+        parts.append(f"<p><b>{word(told.kind)}</b>: {escape(told.text)}{source}</p>")
     return "".join(parts)
 
 
-def build(engine: Engine, compare: CompareTab, *, keeps: bool = True) -> dict[str, Any]:
+def build(engine: Engine, compare: CompareTab, *, persistent: bool = True) -> dict[str, Any]:
     """The tab; what other tabs may touch.
 
     Args:
-        keeps: presets can be saved here; off where strangers share the workspace.
+        persistent: presets can be saved here; off where strangers share the workspace.
     """
     workspace = engine.workspace
 
@@ -71,44 +71,46 @@ def build(engine: Engine, compare: CompareTab, *, keeps: bool = True) -> dict[st
 
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=320):
-            listed = gr.Radio(names(), label=t("Presets: your own ✎, then the built-in ones"), elem_id="presets-list")
+            listed = gr.Radio(
+                names(), label=label("Presets: your own ✎, then the built-in ones"), elem_id="presets-list"
+            )
             dropped = gr.File(
-                label=t("Drop a preset here: a JSON file, a picture or a video"),
+                label=label("Drop a preset here: a JSON file, a picture or a video"),
                 file_types=[".json", ".png", ".mp4"],
                 type="filepath",
                 height=90,
                 elem_classes="drop-file",
             )
-            with gr.Accordion(t("From the Hugging Face Hub"), open=False, visible=keeps):
-                repo = gr.Textbox("", label=t("Repository"), placeholder="owner/name")
+            with gr.Accordion(label("From the Hugging Face Hub"), open=False, visible=persistent):
+                repo = gr.Textbox("", label=label("Repository"), placeholder="owner/name")
                 with gr.Row():
-                    pull = gr.Button(t("Pull"), size="sm")
-                    push = gr.Button(t("Push the chosen one"), size="sm")
+                    pull = gr.Button(label("Pull"), size="sm")
+                    push = gr.Button(label("Push the chosen one"), size="sm")
         with gr.Column(scale=6, min_width=320):
             status = gr.HTML("", elem_classes="status", padding=False)
             with gr.Row():
-                apply = gr.Button(t("Apply to Compare"), variant="primary", min_width=140)
-                link_button = gr.Button(t("Make a link"), min_width=110)
-                export = gr.DownloadButton(t("Download"), min_width=110)
+                apply = gr.Button(label("Apply to Compare"), variant="primary", min_width=140)
+                link_button = gr.Button(label("Make a link"), min_width=110)
+                export = gr.DownloadButton(label("Download"), min_width=110)
             link = gr.Textbox(
                 "",
-                label=t("Link: opens this preset in any studio at this address"),
+                label=label("Link: opens this preset in any studio at this address"),
                 visible=False,
                 buttons=["copy"],
                 elem_id="preset-link",
             )
-            shown = gr.HTML(t("Choose a preset, or save what Compare is set to."), elem_id="preset")
-            with gr.Group(visible=keeps):
-                name = gr.Textbox("", label=t("Name"))
-                about = gr.Textbox("", label=t("What it is good for"), lines=2)
+            shown = gr.HTML(label("Choose a preset, or save what Compare is set to."), elem_id="preset")
+            with gr.Group(visible=persistent):
+                name = gr.Textbox("", label=label("Name"))
+                about = gr.Textbox("", label=label("What it is good for"), lines=2)
                 with gr.Row():
-                    author = gr.Textbox("", label=t("Author"), min_width=120)
-                    replace = gr.Checkbox(False, label=t("Replace one of that name"), min_width=150)
-            with gr.Row(visible=keeps):
-                save = gr.Button(t("Save what Compare is set to"), variant="primary", min_width=200, size="sm")
-                rename = gr.Button(t("Rename the chosen one"), min_width=130, size="sm")
-                delete = gr.Button(t("Delete the chosen one"), min_width=130, size="sm")
-                undo = gr.Button(t("Undo delete"), visible=False, min_width=110, size="sm")
+                    author = gr.Textbox("", label=label("Author"), min_width=120)
+                    replace = gr.Checkbox(False, label=label("Replace one of that name"), min_width=150)
+            with gr.Row(visible=persistent):
+                save = gr.Button(label("Save what Compare is set to"), variant="primary", min_width=200, size="sm")
+                rename = gr.Button(label("Rename the chosen one"), min_width=130, size="sm")
+                delete = gr.Button(label("Delete the chosen one"), min_width=130, size="sm")
+                undo = gr.Button(label("Undo delete"), visible=False, min_width=110, size="sm")
     current, away, code = gr.State(""), gr.State(""), gr.Textbox("", visible="hidden")
     fields = compare.fields
 
@@ -129,7 +131,7 @@ def build(engine: Engine, compare: CompareTab, *, keeps: bool = True) -> dict[st
         try:
             preset = read_preset(Path(path))
             return (
-                t("This preset is not saved yet: apply it, or save it."),
+                label("This preset is not saved yet: apply it, or save it."),
                 view(preset, given),
                 preset.to_json(),
                 _file_of(preset),
@@ -143,8 +145,8 @@ def build(engine: Engine, compare: CompareTab, *, keeps: bool = True) -> dict[st
         except StudioError as error:
             return [fault(error), gr.skip(), gr.skip(), *fields.fill(engine, {})]
         if found is None:
-            return [t("Choose a preset first."), gr.skip(), gr.skip(), *[gr.skip()] * len(fields.controls)]
-        said = say("Applied. Press Render to see it.") + " " + sentences(*found.missing)
+            return [label("Choose a preset first."), gr.skip(), gr.skip(), *[gr.skip()] * len(fields.controls)]
+        said = sentence("Applied. Press Render to see it.") + " " + sentences(*found.missing)
         return [said, said, gr.Tabs(selected="compare"), *fields.fill(engine, found.values)]
 
     def keep(title: str, text: str, who: str, over: bool, *given: Any) -> tuple[Any, ...]:
@@ -156,28 +158,28 @@ def build(engine: Engine, compare: CompareTab, *, keeps: bool = True) -> dict[st
         except StudioError as error:
             return (fault(error), *[gr.skip()] * 4)
         listed_now = gr.Radio(choices=names(), value=path.stem)
-        return t("Saved."), view(preset, given), preset.to_json(), _file_of(preset), listed_now
+        return label("Saved."), view(preset, given), preset.to_json(), _file_of(preset), listed_now
 
     def give_name(stem: str | None, title: str) -> tuple[Any, Any]:
         try:
             path = rename_preset(workspace, stem or "", title)
         except StudioError as error:
             return fault(error), gr.skip()
-        return t("Renamed."), gr.Radio(choices=names(), value=path.stem)
+        return label("Renamed."), gr.Radio(choices=names(), value=path.stem)
 
     def remove(stem: str | None) -> tuple[Any, ...]:
         try:
             gone = delete_preset(workspace, stem or "")
         except StudioError as error:
             return fault(error), gr.skip(), gr.skip(), gr.skip()
-        return t("Deleted."), gr.Radio(choices=names(), value=None), str(gone), gr.Button(visible=True)
+        return label("Deleted."), gr.Radio(choices=names(), value=None), str(gone), gr.Button(visible=True)
 
     def bring_back(gone: str) -> tuple[Any, ...]:
         try:
             restore_preset(workspace, Path(gone))
         except StudioError as error:
             return fault(error), gr.skip(), gr.skip()
-        return t("It is back."), gr.Radio(choices=names()), gr.Button(visible=False)
+        return label("It is back."), gr.Radio(choices=names()), gr.Button(visible=False)
 
     def make_link(text: str) -> tuple[Any, Any]:
         try:
@@ -191,7 +193,7 @@ def build(engine: Engine, compare: CompareTab, *, keeps: bool = True) -> dict[st
             preset = parse_preset(text, repo_id)
         except StudioError as error:
             return fault(error), gr.skip(), gr.skip(), gr.skip()
-        said = say("Pulled at commit {commit}; not saved yet.", commit=commit[:12])
+        said = sentence("Pulled at commit {commit}; not saved yet.", commit=commit[:12])
         return said, view(preset, given), preset.to_json(), _file_of(preset)
 
     def publish(repo_id: str, text: str) -> Any:
@@ -200,7 +202,7 @@ def build(engine: Engine, compare: CompareTab, *, keeps: bool = True) -> dict[st
             commit = hub.push_preset(hub.check_repo_id((repo_id or "").strip()), preset.to_json(), card_of(preset))
         except StudioError as error:
             return fault(error)
-        return say("Pushed: commit {commit}.", commit=commit[:12])
+        return sentence("Pushed: commit {commit}.", commit=commit[:12])
 
     seen = [status, shown, current, export]
     listed.input(choose, [listed, *fields.all()], seen, **QUICK)
@@ -208,7 +210,7 @@ def build(engine: Engine, compare: CompareTab, *, keeps: bool = True) -> dict[st
     link_button.click(make_link, current, [status, code], **QUICK).then(
         None, code, link, js=LINK, api_visibility="private"
     ).then(lambda: gr.Textbox(visible=True), None, link, **QUICK)
-    if keeps:
+    if persistent:
         save.click(keep, [name, about, author, replace, *fields.all()], [*seen, listed], **QUICK)
         rename.click(give_name, [listed, name], [status, listed], **QUICK)
         delete.click(remove, listed, [status, listed, away, undo], **QUICK)
@@ -234,8 +236,8 @@ def _file_of(preset: Preset) -> Any:
 
 
 def _shown(key: str, value: str) -> str:
-    word = "auto" if (key, value) == ("scheduler", "none") else WORDS.get(value)
-    return here(word) if word else escape(value[:80])
+    shown = "auto" if (key, value) == ("scheduler", "none") else WORDS.get(value)
+    return word(shown) if shown else escape(value[:80])
 
 
 CSS = """

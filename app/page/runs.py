@@ -11,9 +11,9 @@ import gradio as gr
 import pandas as pd
 
 from app.page.curves import loss_table, preview_pictures, status_line
-from app.page.text import say, t
+from app.page.html import fault
+from app.page.text import label, sentence
 from app.page.wiring import QUICK
-from app.page.words import fault
 from core.errors import StudioError
 from core.studio.comparing.engine import Engine
 from core.studio.runs.run import Summary, get_run, list_runs
@@ -23,9 +23,9 @@ def run_choices(engine: Engine) -> list[tuple[str, str]]:
     """Each run as a line to read and its id."""
 
     def line(run: Summary) -> str:
-        told = {"run": run.id, "status": say(run.status), "step": run.step, "steps": run.steps}
-        loss = "" if run.loss is None else say(", loss {loss:.4g}", loss=run.loss)
-        return say("{run} · {status} · step {step}/{steps}", **told) + f"{loss} · {run.base}"
+        told = {"run": run.id, "status": sentence(run.status), "step": run.step, "steps": run.steps}
+        loss = "" if run.loss is None else sentence(", loss {loss:.4g}", loss=run.loss)
+        return sentence("{run} · {status} · step {step}/{steps}", **told) + f"{loss} · {run.base}"
 
     return [(line(run), run.id) for run in list_runs(engine.workspace)]
 
@@ -47,24 +47,24 @@ def build(engine: Engine) -> RunsTab:
 
     with gr.Row():
         gr.HTML(
-            t("Runs started from the command line stand here too."),
+            label("Runs started from the command line stand here too."),
             elem_classes="scale-note",
             padding=False,
         )
-        again = gr.Button(t("Refresh"), size="sm", min_width=90, scale=0)
-    run_id = gr.Radio(run_choices(engine), label=t("Runs, newest first"), elem_id="runs-list")
+        again = gr.Button(label("Refresh"), size="sm", min_width=90, scale=0)
+    run_id = gr.Radio(run_choices(engine), label=label("Runs, newest first"), elem_id="runs-list")
     with gr.Row():
-        watch = gr.Button(t("Watch in Train"), size="sm", min_width=120)
-        use = gr.Button(t("Use in Compare"), size="sm", variant="primary", min_width=120)
-        preset = gr.Button(t("Make a preset"), size="sm", min_width=110)
-        download = gr.DownloadButton(t("Download offset"), size="sm", interactive=False, min_width=120)
+        watch = gr.Button(label("Watch in Train"), size="sm", min_width=120)
+        use = gr.Button(label("Use in Compare"), size="sm", variant="primary", min_width=120)
+        preset = gr.Button(label("Make a preset"), size="sm", min_width=110)
+        download = gr.DownloadButton(label("Download offset"), size="sm", interactive=False, min_width=120)
     status = gr.HTML(elem_classes="status", padding=False)
     with gr.Row():
         curve = gr.LinePlot(
             x="step", y="loss", height=230, x_title="step", y_title="loss", show_label=False, min_width=320
         )
         previews = gr.Gallery(
-            label=t("Newest previews"),
+            label=label("Newest previews"),
             columns=4,
             height=240,
             min_width=320,
@@ -73,14 +73,14 @@ def build(engine: Engine) -> RunsTab:
             interactive=False,
             preview=False,
         )
-    beside = gr.Dropdown([], multiselect=True, label=t("Compare the losses of"))
+    beside = gr.Dropdown([], multiselect=True, label=label("Compare the losses of"))
     both = gr.LinePlot(x="step", y="loss", color="run", height=230, show_label=False, visible=False)
-    with gr.Accordion(t("Settings of the run"), open=False):
+    with gr.Accordion(label("Settings of the run"), open=False):
         settings = gr.Code(show_label=False, show_line_numbers=False, lines=8)
 
     def show(chosen: str | None) -> tuple[Any, ...]:
         if not chosen:
-            return say("No run yet: Train starts one."), gr.skip(), gr.skip(), gr.skip(), gr.skip()
+            return sentence("No run yet: Train starts one."), gr.skip(), gr.skip(), gr.skip(), gr.skip()
         try:
             run = get_run(engine.workspace, chosen)
             events, _ = run.events()

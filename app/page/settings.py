@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.page.text import t
+from app.page.text import label
 from app.page.wiring import QUEUED
 from core.studio import doctor
 from core.studio.comparing.engine import Engine
@@ -22,20 +22,22 @@ def build(engine: Engine) -> tuple[Callable[[str], str], gr.Code, gr.Code]:
     """The tab; what tells of this machine when the tab is opened, as the arguments of an event."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
-            gr.HTML(t("For a bug report: no path, name or token is in it."), elem_classes="scale-note", padding=False)
-            test = gr.Button(t("Self-test, under two minutes"), size="sm")
-            report = gr.Code("", label=t("To copy into a bug report"), show_line_numbers=False, lines=18)
+            gr.HTML(
+                label("For a bug report: no path, name or token is in it."), elem_classes="scale-note", padding=False
+            )
+            test = gr.Button(label("Self-test, under two minutes"), size="sm")
+            report = gr.Code("", label=label("To copy into a bug report"), show_line_numbers=False, lines=18)
         with gr.Column(scale=4, min_width=320):
             gr.HTML(
-                t(
+                label(
                     "The language is the browser's: English or Chinese. Compare's settings are remembered by this browser."
                 ),
                 elem_classes="scale-note",
                 padding=False,
             )
             with gr.Row():
-                dark = gr.Button(t("Light or dark"), size="sm")
-                forget = gr.Button(t("Forget what this browser remembers"), size="sm")
+                dark = gr.Button(label("Light or dark"), size="sm")
+                forget = gr.Button(label("Forget what this browser remembers"), size="sm")
             gr.HTML(_where(engine), elem_id="where")
 
     def tell(already: str) -> str:

@@ -22,7 +22,7 @@ CHINESE, SAID, TOLD, PARTS = (_READ[part] for part in ("texts", "said", "told", 
 TRANSLATIONS = gr.I18n(en={text: text for text in CHINESE}, zh=CHINESE)
 
 
-def t(text: str) -> Any:
+def label(text: str) -> Any:
     """The text as a component takes it, shown in the browser's language.
 
     Raises:
@@ -33,7 +33,7 @@ def t(text: str) -> Any:
     return TRANSLATIONS(text)
 
 
-def say(text: str, **values: Any) -> str:
+def sentence(text: str, **values: Any) -> str:
     """A sentence of `SAID` with its values, in the language of the browser whose request is being answered.
 
     Raises:
@@ -42,7 +42,7 @@ def say(text: str, **values: Any) -> str:
     return (SAID[text] if _chinese_wanted() else text).format(**values)
 
 
-def here(text: str) -> str:
+def word(text: str) -> str:
     """A text of `CHINESE` inside what the server makes, in the language of the browser whose request is answered.
 
     Raises:
@@ -52,7 +52,7 @@ def here(text: str) -> str:
     return chinese if _chinese_wanted() else text
 
 
-def told(text: str) -> str:
+def translate(text: str) -> str:
     """A sentence of `core`, which speaks English alone, in that language too; one that is not in `TOLD` as it is."""
     return _in_chinese(text) if _chinese_wanted() else text
 

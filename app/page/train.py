@@ -9,9 +9,9 @@ from typing import Any
 import gradio as gr
 
 from app.page.curves import Shown, loss_table, preview_pictures, shown_of, status_line
-from app.page.text import say, t
+from app.page.html import duration, facts, fault
+from app.page.text import label, sentence
 from app.page.wiring import QUEUED, QUICK
-from app.page.words import duration, facts, fault
 from core.errors import StudioError
 from core.studio.comparing.engine import Engine
 from core.studio.library.choose import find_base, list_bases
@@ -57,15 +57,15 @@ def recipe_values(name: str) -> dict[str, Any]:
 
 def _control(name: str, value: Any) -> Any:
     field = FIELDS[name]
-    label, info = t(name.replace("_", " ")), t(field.metadata["help"])
+    title, info = label(name.replace("_", " ")), label(field.metadata["help"])
     if field.metadata["one_of"]:
-        return gr.Dropdown(list(field.metadata["one_of"]), value=value, label=label, info=info, min_width=180)
+        return gr.Dropdown(list(field.metadata["one_of"]), value=value, label=title, info=info, min_width=180)
     if field.type == "bool":
-        return gr.Checkbox(value, label=label, info=info, min_width=180)
+        return gr.Checkbox(value, label=title, info=info, min_width=180)
     if field.type in ("int", "float"):
         whole = 0 if field.type == "int" else None
-        return gr.Number(value, label=label, info=info, precision=whole, min_width=180)
-    return gr.Textbox(value, label=label, info=info, min_width=180)
+        return gr.Number(value, label=title, info=info, precision=whole, min_width=180)
+    return gr.Textbox(value, label=title, info=info, min_width=180)
 
 
 def build(engine: Engine) -> TrainTab:
@@ -75,40 +75,40 @@ def build(engine: Engine) -> TrainTab:
     controls: dict[str, Any] = {}
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=320):
-            base = gr.Dropdown(bases, value=bases[0] if bases else None, label=t("Base model"))
+            base = gr.Dropdown(bases, value=bases[0] if bases else None, label=label("Base model"))
             with gr.Row():
-                recipe = gr.Dropdown(list(RECIPE_HELP), value="studio", label=t("Recipe"), min_width=150)
+                recipe = gr.Dropdown(list(RECIPE_HELP), value="studio", label=label("Recipe"), min_width=150)
                 fit = gr.Dropdown(
-                    [(t("the recipe's own"), ""), *((t(label), key) for key, label in PROFILES.items())],
+                    [(label("the recipe's own"), ""), *((label(title), key) for key, title in PROFILES.items())],
                     value="",
-                    label=t("Memory profile"),
+                    label=label("Memory profile"),
                     min_width=150,
                 )
-            meaning = gr.HTML(t(RECIPE_HELP["studio"]), elem_classes="scale-note", padding=False)
+            meaning = gr.HTML(label(RECIPE_HELP["studio"]), elem_classes="scale-note", padding=False)
             with gr.Row():
-                start = gr.Button(t("Start training"), variant="primary", scale=3, min_width=160)
-                queue = gr.Button(t("Add to the queue"), scale=2, min_width=170)
+                start = gr.Button(label("Start training"), variant="primary", scale=3, min_width=160)
+                queue = gr.Button(label("Add to the queue"), scale=2, min_width=170)
             plan = gr.HTML(elem_classes="status", padding=False)
             with gr.Group(), gr.Row(elem_classes="even"):
                 for name in FRONT:
                     controls[name] = _control(name, start_with[name])
             with (
-                gr.Accordion(t("Advanced: every other setting, with its meaning"), open=False),
+                gr.Accordion(label("Advanced: every other setting, with its meaning"), open=False),
                 gr.Row(elem_classes="even"),
             ):
                 for name in FIELDS:
                     if name not in FRONT and name not in HIDDEN:
                         controls[name] = _control(name, start_with[name])
         with gr.Column(scale=6, min_width=320):
-            status = gr.HTML(t("No run chosen yet."), elem_classes="status", padding=False)
+            status = gr.HTML(label("No run chosen yet."), elem_classes="status", padding=False)
             with gr.Row():
-                pause = gr.Button(t("Pause"), size="sm", min_width=80)
-                resume = gr.Button(t("Resume"), size="sm", min_width=80)
-                stop = gr.Button(t("Stop and keep"), size="sm", min_width=100)
-                use = gr.Button(t("Use in Compare"), size="sm", variant="primary", min_width=120)
+                pause = gr.Button(label("Pause"), size="sm", min_width=80)
+                resume = gr.Button(label("Resume"), size="sm", min_width=80)
+                stop = gr.Button(label("Stop and keep"), size="sm", min_width=100)
+                use = gr.Button(label("Use in Compare"), size="sm", variant="primary", min_width=120)
             curve = gr.LinePlot(x="step", y="loss", height=230, x_title="step", y_title="loss", show_label=False)
             previews = gr.Gallery(
-                label=t("Same seeds, without and with the growing offset"),
+                label=label("Same seeds, without and with the growing offset"),
                 columns=4,
                 height=300,
                 object_fit="contain",
@@ -134,25 +134,28 @@ def build(engine: Engine) -> TrainTab:
         except StudioError as error:
             return fault(error)
         told = plan_of(engine.workspace, config)
-        pairs = [(say("row-forwards"), f"{told.row_forwards:,.0f}")]
+        pairs = [(sentence("row-forwards"), f"{told.row_forwards:,.0f}")]
         if told.seconds is not None and told.memory is not None and told.disk is not None:
             pairs += [
-                (say("about"), duration(told.seconds)),
-                (say("memory"), f"{told.memory / 2**30:.2f} GiB"),
-                (say("disk"), f"{told.disk / 2**20:.0f} MiB"),
-                (say("measured in"), told.like),
+                (sentence("about"), duration(told.seconds)),
+                (sentence("memory"), f"{told.memory / 2**30:.2f} GiB"),
+                (sentence("disk"), f"{told.disk / 2**20:.0f} MiB"),
+                (sentence("measured in"), told.like),
             ]
         else:
-            pairs.append((say("time"), say("known after the first run on this base")))
+            pairs.append((sentence("time"), sentence("known after the first run on this base")))
             if told.memory is not None:
                 pairs.append(
-                    (say("memory"), say("{memory:.1f} GiB and the card's own, computed", memory=told.memory / 2**30))
+                    (
+                        sentence("memory"),
+                        sentence("{memory:.1f} GiB and the card's own, computed", memory=told.memory / 2**30),
+                    )
                 )
         return facts(pairs)
 
     def choose_recipe(name: str) -> tuple[Any, ...]:
         values = recipe_values(name)
-        return ("", t(RECIPE_HELP.get(name, "")), *(values[control] for control in controls))
+        return ("", label(RECIPE_HELP.get(name, "")), *(values[control] for control in controls))
 
     def choose_profile(base_name: str | None, name: str) -> tuple[Any, ...]:
         changes: dict[str, Any] = {}
@@ -161,7 +164,7 @@ def build(engine: Engine) -> TrainTab:
             try:
                 changes = profile(find_base(engine.workspace, base_name or ""), name)
                 if not changes:
-                    note = t("This base is small: the recipe's own settings fit every card.")
+                    note = label("This base is small: the recipe's own settings fit every card.")
             except StudioError as error:
                 note = fault(error)
         return (note, *(changes.get(control, gr.skip()) for control in controls))
@@ -176,7 +179,7 @@ def build(engine: Engine) -> TrainTab:
             run = start_run(create_run(engine.workspace, config), cpu=engine.cpu)
         except StudioError as error:
             return gr.skip(), gr.skip(), fault(error)
-        return run.id, gr.Timer(active=True), facts([(say("started"), run.id)])
+        return run.id, gr.Timer(active=True), facts([(sentence("started"), run.id)])
 
     def wait_in_line(base_name: str | None, recipe_name: str, *given: Any) -> tuple[Any, ...]:
         try:
@@ -185,11 +188,11 @@ def build(engine: Engine) -> TrainTab:
         except StudioError as error:
             return gr.skip(), gr.skip(), fault(error)
         running = [summary.id for summary in list_runs(engine.workspace) if summary.status == "running"]
-        return running[0] if running else run.id, gr.Timer(active=True), facts([(say("in the queue"), run.id)])
+        return running[0] if running else run.id, gr.Timer(active=True), facts([(sentence("in the queue"), run.id)])
 
     def tick(current: str, last: Shown) -> tuple[Any, ...]:
         if not current:
-            return t("No run chosen yet."), gr.skip(), gr.skip(), gr.Timer(active=False), Shown()
+            return label("No run chosen yet."), gr.skip(), gr.skip(), gr.Timer(active=False), Shown()
         reap()
         try:
             run = get_run(engine.workspace, current)
@@ -256,4 +259,4 @@ def build(engine: Engine) -> TrainTab:
 
 
 def _already(run_id: str) -> str:
-    return facts([(say("already training"), say("{run}; shown here. Stop it to start another.", run=run_id))])
+    return facts([(sentence("already training"), sentence("{run}; shown here. Stop it to start another.", run=run_id))])

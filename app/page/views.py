@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from app.page.text import say
+from app.page.text import sentence
 
 
 def address(path: str | Path) -> str:
@@ -17,8 +17,8 @@ def address(path: str | Path) -> str:
 def flicker(without: str | Path, with_npo: str | Path) -> str:
     """Both pictures in one place, in turn, twice a second; it rests while the pointer is on it."""
     cells = "".join(
-        f'<img class="{kind}" src="{escape(address(path))}" alt="{label}"><span class="{kind}">{label}</span>'
-        for kind, label, path in (("one", say("without NPO"), without), ("two", say("with NPO"), with_npo))
+        f'<img class="{kind}" src="{escape(address(path))}" alt="{name}"><span class="{kind}">{name}</span>'
+        for kind, name, path in (("one", sentence("without NPO"), without), ("two", sentence("with NPO"), with_npo))
     )
     return f'<div class="flicker">{cells}</div>'
 
@@ -34,8 +34,8 @@ def players(pair: list[tuple[str, str | Path]]) -> str:
     )
     cells = "".join(
         f'<figure><video src="{escape(address(path))}" controls loop muted playsinline autoplay '
-        f'onplay="{play}" onpause="{pause}" onseeked="{seek}"></video><figcaption>{escape(label)}</figcaption></figure>'
-        for label, path in pair
+        f'onplay="{play}" onpause="{pause}" onseeked="{seek}"></video><figcaption>{escape(caption)}</figcaption></figure>'
+        for caption, path in pair
     )
     return f'<div class="players">{cells}</div>'
 

@@ -20,7 +20,7 @@ TELLERS = ("StudioError", "DiskFull", "Note", "Notice", "RunFailed", "on_note", 
 
 
 def texts(called):
-    """What stands in t(…), or in say(…), in the page's code: texts, and names of texts above it."""
+    """What is in label(…), or in sentence(…), in the page's code: texts, and names of texts above it."""
     for path in sorted(PAGE.glob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         constants = {
@@ -40,13 +40,13 @@ def texts(called):
 
 
 def test_every_text_of_the_page_has_its_chinese():
-    found = list(texts("t"))
+    found = list(texts("label"))
     assert len(found) > 120
     assert not [(name, text) for name, text in found if text not in CHINESE]
 
 
 def test_every_sentence_with_figures_has_its_chinese_with_the_same_figures():
-    found = list(texts("say"))
+    found = list(texts("sentence"))
     assert len(found) > 50
     assert not [(name, text) for name, text in found if text not in SAID]
     fields = re.compile(r"{[^}]*}")

@@ -15,7 +15,7 @@ BUILT_IN = ASSETS.parent / "presets"
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredPreset:
     """A preset of the list."""
 
     name: str
@@ -37,7 +37,7 @@ def _place(path: Path) -> tuple[int, Path]:
     return (_ORDER.index(family) if family in _ORDER else len(_ORDER), path)
 
 
-def list_presets(workspace: Workspace) -> list[Kept]:
+def list_presets(workspace: Workspace) -> list[StoredPreset]:
     """The person's own, then the built-in ones; files that are no presets are passed over."""
     found = []
     for folder, built_in in ((workspace.presets, False), (BUILT_IN, True)):
@@ -46,11 +46,11 @@ def list_presets(workspace: Workspace) -> list[Kept]:
                 preset = read_preset(path)
             except StudioError:
                 continue
-            found.append(Kept(preset.name or path.stem, path, built_in))
+            found.append(StoredPreset(preset.name or path.stem, path, built_in))
     return found
 
 
-def find_preset(workspace: Workspace, name: str) -> Kept:
+def find_preset(workspace: Workspace, name: str) -> StoredPreset:
     """The preset of that name.
 
     Raises:
@@ -125,7 +125,7 @@ def restore_preset(workspace: Workspace, gone: Path) -> Path:
     return path
 
 
-def _own(workspace: Workspace, name: str) -> Kept:
+def _own(workspace: Workspace, name: str) -> StoredPreset:
     kept = find_preset(workspace, name)
     if kept.built_in:
         raise StudioError(f"“{kept.name}” is built in.", "Save it under a name of your own first.")

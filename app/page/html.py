@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from html import escape
 
-from app.page.text import say, told
+from app.page.text import sentence, translate
 from core.errors import StudioError
 from core.studio.comparing.compare import Estimate
 
 
 def fault(error: StudioError) -> str:
     """A fault as its message and its remedy."""
-    message, remedy = escape(told(error.message)), escape(told(error.remedy))
+    message, remedy = escape(translate(error.message)), escape(translate(error.remedy))
     return f'<div class="fault" role="alert"><b>{message}</b>{remedy}</div>'
 
 
 def sentences(*texts: str) -> str:
     """Sentences of the engine one after another."""
-    return " ".join(escape(told(text)) for text in texts)
+    return " ".join(escape(translate(text)) for text in texts)
 
 
 def progress(text: str, share: float) -> str:
@@ -34,14 +34,14 @@ def facts(pairs: list[tuple[str, str]]) -> str:
 
 def cost_line(cost: Estimate) -> str:
     """What a rendering will cost, in a line."""
-    time = say("the time is known after the first rendering of this size")
+    time = sentence("the time is known after the first rendering of this size")
     if cost.seconds is not None:
-        time = say("about {seconds:.1f} s", seconds=cost.seconds)
+        time = sentence("about {seconds:.1f} s", seconds=cost.seconds)
     parts = (
-        say("{rows:,} row-forwards", rows=cost.row_forwards),
+        sentence("{rows:,} row-forwards", rows=cost.row_forwards),
         time,
-        *([say("takes about {needed:.1f} GiB", needed=cost.needed / 2**30)] if cost.needed else []),
-        say("memory {used:.1f} GiB in use, {free:.1f} GiB free", used=cost.used / 2**30, free=cost.free / 2**30),
+        *([sentence("takes about {needed:.1f} GiB", needed=cost.needed / 2**30)] if cost.needed else []),
+        sentence("memory {used:.1f} GiB in use, {free:.1f} GiB free", used=cost.used / 2**30, free=cost.free / 2**30),
     )
     return " · ".join(parts)
 
