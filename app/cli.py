@@ -171,7 +171,7 @@ def _train(options: argparse.Namespace) -> int:
         changes["base"] = options.base
     workspace = _workspace(options)
     if options.memory_profile:
-        from core.studio.memory import profile
+        from core.studio.runs.memory import profile
 
         base = find_base(workspace, changes.get("base", FIELDS["base"].default))
         changes = {**profile(base, options.memory_profile), **changes}

@@ -15,9 +15,9 @@ from app.page.wiring import QUEUED, QUICK
 from core.errors import StudioError
 from core.studio.comparing.engine import Engine
 from core.studio.library.choose import find_base, list_bases
-from core.studio.memory import PROFILES, profile
 from core.studio.runs.forecast import plan as plan_of
 from core.studio.runs.journal import following
+from core.studio.runs.memory import PROFILES, profile
 from core.studio.runs.run import create_run, enqueue, get_run, list_runs, reap, start_run
 from core.training.config import FIELDS, RECIPE_HELP, RECIPES, TrainConfig
 

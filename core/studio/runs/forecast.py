@@ -12,8 +12,8 @@ from pathlib import Path
 from core.errors import StudioError
 from core.events import PoolProgress, PreviewDue, PreviewSaved, RunStarted, StepDone, TrainEvent
 from core.studio.library.choose import find_base
-from core.studio.memory import needed
 from core.studio.runs.journal import following
+from core.studio.runs.memory import needed
 from core.studio.runs.run import Run, list_runs
 from core.studio.workspace import Workspace
 from core.training.config import (
