@@ -10,7 +10,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from core.errors import StudioError
+from core.errors import Sentence, StudioError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,24 +132,73 @@ EVENT_KINDS: dict[str, type[TrainEvent]] = {kind.__name__: kind for kind in _ALL
 
 
 def to_json(event: TrainEvent) -> dict[str, Any]:
-    """An event as plain data: its fields, and its class name under `event`."""
-    return {"event": type(event).__name__, **dataclasses.asdict(event)}
+    """An event as plain data: its fields, its class name under `event`, and under `templates` what its sentences are
+    made of, so that a reader can say them in another language."""
+    fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
+    templates = {
+        name: _made_of(value) for name, value in fields.items() if isinstance(value, Sentence) and value.values
+    }
+    return {"event": type(event).__name__, **fields, **({"templates": templates} if templates else {})}
 
 
-def from_json(data: dict[str, Any]) -> TrainEvent:
+def from_json(data: Any) -> TrainEvent:
     """The event that `to_json` wrote.
 
     Raises:
-        StudioError: the data is not an event this version knows.
+        StudioError: the data is not an event that this version knows.
     """
-    kind = EVENT_KINDS.get(str(data.get("event")))
+    kind = EVENT_KINDS.get(str(data.get("event"))) if isinstance(data, dict) else None
     if kind is None:
-        raise StudioError(f"The journal has an event of unknown kind {data.get('event')!r}.", "Update the studio.")
-    known = {f.name for f in dataclasses.fields(kind)}
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in data.items() if key in known
-    }
+        raise StudioError("The journal has an event of an unknown kind.", "Update the studio.")
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):
+        if field.name in data:
+            value = data[field.name]
+            values[field.name] = value = tuple(value) if isinstance(value, list) else value
+            if not _fits(value, str(field.type)):
+                raise StudioError("The journal has a damaged {kind} event.", kind=kind.__name__)
+    for name, parts in _dict(data.get("templates")).items():
+        if isinstance(values.get(name), str):
+            values[name] = _sentence(values[name], parts)
     try:
         return kind(**values)
     except TypeError as error:
-        raise StudioError(f"The journal has an incomplete {kind.__name__} event.") from error
+        raise StudioError("The journal has an incomplete {kind} event.", kind=kind.__name__) from error
+
+
+def _fits(value: Any, kind: str) -> bool:
+    if kind.startswith("tuple"):
+        return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
+    if kind == "float":
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    wanted: type = {"int": int, "bool": bool, "str": str}[kind]
+    return isinstance(value, wanted) and isinstance(value, bool) == (kind == "bool")
+
+
+def _made_of(sentence: Sentence) -> dict[str, Any]:
+    """A sentence's template and values, those that are sentences as theirs beside their text."""
+    values = {
+        name: {"text": str(value), **_made_of(value)}
+        if isinstance(value, Sentence)
+        else value
+        if isinstance(value, int | float | str)
+        else str(value)
+        for name, value in sentence.values.items()
+    }
+    return {"template": sentence.template, "values": values}
+
+
+def _sentence(text: str, parts: Any, depth: int = 4) -> Sentence:
+    """What `_made_of` took apart. Nothing is formatted: a journal is only a file."""
+    values = {
+        str(name): _sentence(str(value.get("text", "")), value, depth - 1)
+        if isinstance(value, dict) and depth
+        else value
+        for name, value in _dict(_dict(parts).get("values")).items()
+        if isinstance(value, int | float | str | dict)
+    }
+    return Sentence.restored(text, str(_dict(parts).get("template", text)), values)
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -26,7 +26,7 @@ BELOW = {
 }
 """What each floor may import beside itself. Floors side by side do not name each other."""
 
-SHARED = {"core", "core.errors", "core.events"}
+SHARED = {"core", "core.errors", "core.events", "core.files"}
 HEAVY = ("torch", "diffusers", "transformers", "peft", "accelerate")
 WORKER = "core.studio.runs.worker"  # the training process itself: nothing else imports it
 FILES = sorted(path for top in ("app", "core") for path in (ROOT / top).rglob("*.py"))
@@ -120,7 +120,7 @@ def test_the_studio_imports_torch_inside_functions(path):
         assert not {name for name in reached(module_of(path)) if within(name, *HEAVY)}
 
 
-@pytest.mark.parametrize("name", ["launch.py", "core/__init__.py", "core/errors.py", "core/events.py"])
+@pytest.mark.parametrize("name", ["launch.py", "core/__init__.py", "core/errors.py", "core/events.py", "core/files.py"])
 def test_what_all_may_import_needs_the_standard_library_alone(name):
     for imported in imports(ROOT / name):
         assert imported.split(".")[0] in sys.stdlib_module_names or imported in SHARED, f"{name} imports {imported}"

@@ -1,7 +1,7 @@
 """The page's language: English as it stands in the code, Chinese in `chinese.json`. The browser's language decides.
 
 `chinese.json` has four parts, each from English to Chinese: `texts` of the page; `said`, sentences that the page's server
-fills in; `told`, sentences of `core`, with {} for what is filled in; `parts`, phrases that are filled into those.
+fills in; `told`, sentences of `core`, each under its template; `parts`, phrases that are filled into those.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any
 
 import gradio as gr
 from gradio.context import LocalContext
+
+from core.errors import Sentence
 
 _READ: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("chinese.json").read_text(encoding="utf-8"))
 CHINESE, SAID, TOLD, PARTS = (_READ[part] for part in ("texts", "said", "told", "parts"))
@@ -63,8 +65,28 @@ def _chinese_wanted() -> bool:
     return wanted.lower().startswith("zh")
 
 
-@lru_cache(maxsize=512)
 def _in_chinese(text: str) -> str:
+    """A sentence by its template, with its values, those that are sentences or known phrases translated too."""
+    if not isinstance(text, Sentence):
+        return TOLD.get(text) or CHINESE.get(text) or _by_pattern(text)
+    chinese = next((part[text.template] for part in (TOLD, PARTS, CHINESE) if text.template in part), None)
+    if chinese is None or text.template == text:
+        return chinese or _by_pattern(str(text))
+    try:
+        return chinese.format(**{name: _value_in_chinese(value) for name, value in text.values.items()})
+    except (KeyError, ValueError):  # a journal that another program wrote may name a template and bring other values
+        return str(text)
+
+
+def _value_in_chinese(value: object) -> object:
+    if isinstance(value, Sentence):
+        return _in_chinese(value)
+    return PARTS.get(value, value) if isinstance(value, str) else value
+
+
+@lru_cache(maxsize=512)
+def _by_pattern(text: str) -> str:
+    """Sentences whose room does not keep templates yet, found by their words."""
     for end in re.finditer(r"(?<=\.) ", text):  # a message and its remedy
         first, second = _found(text[: end.start()], "told"), _found(text[end.end() :], "told")
         if first and second:

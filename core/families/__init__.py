@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from core.errors import StudioError
 from core.families.libraries import load_libraries
+from core.files import read_json
 
 if TYPE_CHECKING:
     from core.families.base import FamilySpec
@@ -47,7 +47,9 @@ def get(name: str) -> FamilySpec:
         StudioError: there is no such family.
     """
     if name not in CARDS:
-        raise StudioError(f"There is no model family “{name[:40]}”.", f"This studio knows {', '.join(NAMES)}.")
+        raise StudioError(
+            "There is no model family “{name}”.", "This studio knows {NAMES}.", name=name[:40], NAMES=", ".join(NAMES)
+        )
     load_libraries()
     return import_module(f"core.families.{name}").SPEC
 
@@ -59,16 +61,20 @@ def detect(folder: Path) -> str:
         StudioError: no model folder, or of a family this studio does not know.
     """
     try:
-        kind = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))["_class_name"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        kind = read_json(folder / "model_index.json", dict)["_class_name"]
+    except (StudioError, KeyError) as error:
         raise StudioError(
-            f"“{folder.name}” is not a model folder: it has no readable model_index.json.",
+            "“{name}” is not a model folder: it has no readable model_index.json.",
             "Choose a folder in the diffusers layout.",
+            name=folder.name,
         ) from error
     for card in CARDS.values():
         if card.pipeline == kind:
             return card.name
     raise StudioError(
-        f"“{folder.name}” is a {str(kind)[:60]}, which this studio does not know.",
-        f"Choose a folder of {', '.join(card.pipeline for card in CARDS.values())}.",
+        "“{name}” is a {kind}, which this studio does not know.",
+        "Choose a folder of {values}.",
+        name=folder.name,
+        kind=str(kind)[:60],
+        values=", ".join(card.pipeline for card in CARDS.values()),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -10,14 +11,15 @@ from pathlib import Path
 
 import platformdirs
 
-from core.errors import StudioError
+from core.errors import Sentence, StudioError
+from core.files import cannot_read, sweep
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 _RESERVED = {"con", "prn", "aux", "nul", *(f"com{n}" for n in range(10)), *(f"lpt{n}" for n in range(10))}
 
 
 class Workspace:
-    """The folders of one person's work; made when first asked for.
+    """The folders of one person's work; made when first asked for, and swept of what killed writers left.
 
     Args:
         root: the workspace; None is `SELF_NPO_WORKSPACE`, else the user's data folder.
@@ -37,9 +39,19 @@ class Workspace:
             probe.unlink()
         except OSError as error:
             raise StudioError(
-                f"The workspace “{self.root.name}” cannot be written: {error.strerror}.",
+                "The workspace “{name}” cannot be written: {reason}.",
                 "Choose another folder with --workspace.",
+                name=self.root.name,
+                reason=Sentence(
+                    "the disk is full"
+                    if error.errno in (errno.ENOSPC, errno.EDQUOT)
+                    else "something else has the name of one of its folders"
+                    if isinstance(error, FileExistsError | NotADirectoryError)
+                    else "its folder is read-only or the disk reports a fault"
+                ),
             ) from error
+        for folder in (self.root, self.outputs, self.presets, self.offsets):
+            sweep(folder)
 
     @property
     def runs(self) -> Path:
@@ -67,8 +79,15 @@ class Workspace:
         return self.root / "render.lock"
 
     def free_bytes(self) -> int:
-        """Free disk space of the workspace."""
-        return shutil.disk_usage(self.root).free
+        """Free disk space of the workspace.
+
+        Raises:
+            StudioError: the disk does not tell.
+        """
+        try:
+            return shutil.disk_usage(self.root).free
+        except OSError as error:
+            raise cannot_read(self.root.name, error) from error
 
 
 def slug(name: str) -> str:

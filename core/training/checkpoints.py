@@ -18,13 +18,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from core.errors import StudioError
+from core.errors import DiskFull, StudioError
 
 STATE, MANIFEST = "state.safetensors", "manifest.json"
-
-
-class DiskFull(StudioError):
-    """No room for a checkpoint; those before it are kept, and the run can be resumed."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """Every text of the page has its Chinese."""
 
 import ast
+import json
 import re
+import string
 from pathlib import Path
 
 import pytest
@@ -10,13 +12,15 @@ from app.page.fields import LABELS
 from app.page.library import COLUMNS, KINDS
 from app.page.presets import WORDS
 from app.page.text import CHINESE, PARTS, SAID, TOLD, _in_chinese
+from core.errors import Sentence, StudioError
+from core.events import RunFailed, from_json, to_json
 from core.studio.comparing.grid import AXES
 from core.studio.comparing.values import DEFAULTS
 from core.training.config import FIELDS, RECIPE_HELP
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "app" / "page"
-TELLERS = ("StudioError", "DiskFull", "Note", "Notice", "RunFailed", "on_note", "out_of_room")
+TELLERS = ("StudioError", "DiskFull", "Sentence", "Note", "Notice", "RunFailed", "on_note", "out_of_room")
 
 
 def texts(called):
@@ -106,8 +110,13 @@ def test_every_sentence_of_the_engine_has_its_chinese_and_no_other_is_kept():
     assert not [(name, text) for text, name in found.items() if text not in TOLD and text not in CHINESE]
     assert not [text for text in TOLD if text not in found]
     for english, chinese in {**TOLD, **PARTS}.items():
-        slots = [chinese.format(*(f"<{n}>" for n in range(9))).count(f"<{n}>") for n in range(english.count("{}") + 1)]
-        assert slots == [1] * english.count("{}") + [0], english
+        assert slots(english) == slots(chinese), english
+
+
+def slots(text):
+    """What is filled into a template: the names, or the numbers of places without names."""
+    names = [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
+    return sorted(name or str(place) for place, name in enumerate(names))
 
 
 @pytest.mark.parametrize(
@@ -130,3 +139,23 @@ def test_every_sentence_of_the_engine_has_its_chinese_and_no_other_is_kept():
 )
 def test_sentences_are_told_in_chinese(english, chinese):
     assert _in_chinese(english) == chinese
+
+
+def test_a_sentence_is_translated_by_its_template_whatever_was_filled_in():
+    name = "x. y” could not be written: the disk is full."
+    error = StudioError("“{name}” could not be written: the disk is full.", "Free disk space.", name=name)
+    assert _in_chinese(error.message) == f"“{name}”无法写入：磁盘已满。"
+    assert _in_chinese(error.remedy) == "请释放磁盘空间。"
+    reason = Sentence("it does not hold a JSON {kind}", kind=Sentence("list"))
+    damaged = StudioError("“{name}” is damaged: {reason}.", name="a", reason=reason)
+    assert _in_chinese(damaged.message) == "“a”已损坏：其内容不是 JSON 列表。"
+
+
+def test_a_sentence_survives_a_journal_and_a_hostile_template_is_never_formatted():
+    event = RunFailed(message=Sentence("“{name}” does not exist.", name="a"), remedy="Choose another.")
+    read = from_json(json.loads(json.dumps(to_json(event))))
+    assert read == event and _in_chinese(read.message) == "“a”不存在。"
+    evil = {**to_json(event), "templates": {"message": {"template": "{name:999999999}", "values": {"name": "a"}}}}
+    assert _in_chinese(from_json(evil).message) == event.message
+    mismatched = {**to_json(event), "templates": {"message": {"template": "“{name}” does not exist.", "values": {}}}}
+    assert _in_chinese(from_json(mismatched).message) == event.message

@@ -32,8 +32,8 @@ from core.studio.comparing.compare import (
     Waiting,
 )
 from core.studio.comparing.memory import RenderingNeeds, card_room, rendering
-from core.studio.files import waiting_for
 from core.studio.library.choose import family_of_base, find_base, find_control, find_offset
+from core.studio.locks import waiting_for
 from core.studio.workspace import ASSETS, Workspace
 
 

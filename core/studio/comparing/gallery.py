@@ -3,15 +3,16 @@ back. Their settings are in the files themselves."""
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from core.errors import StudioError
+from core.files import newest_first, read_json, write_json
+from core.studio.locks import waiting_for
 from core.studio.workspace import Workspace
 
 
@@ -27,12 +28,19 @@ class Picture:
     @property
     def caption(self) -> str:
         """A line to read under it."""
-        told = self.settings
+        facts = self.settings
         star = "★ " if self.favourite else ""
-        if "grid" in told:
-            return f"{star}grid of {', '.join(told['grid'])}"
-        beta = told.get("beta", 0)
-        return f"{star}ω {told.get('omega', 0):g} · β {beta:g} · seed {told.get('seed', 0)}"
+        if isinstance(facts.get("grid"), dict):
+            return f"{star}grid of {', '.join(map(str, facts['grid']))}"
+        return f"{star}ω {_figure(facts, 'omega')} · β {_figure(facts, 'beta')} · seed {_figure(facts, 'seed')}"
+
+
+def _figure(facts: dict[str, Any], name: str) -> str:
+    """A setting as a short figure; a picture's own settings are only what its file says."""
+    value = facts.get(name, 0)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "?"
+    return str(value)[:20] if isinstance(value, int) else f"{value:g}"
 
 
 def _marks(workspace: Workspace) -> Path:
@@ -41,11 +49,12 @@ def _marks(workspace: Workspace) -> Path:
 
 def favourites(workspace: Workspace) -> set[str]:
     """Names of the files marked."""
-    try:
-        told = json.loads(_marks(workspace).read_text(encoding="utf-8"))
-        return {name for name in told if isinstance(name, str)}
-    except (OSError, ValueError, TypeError):
+    if not _marks(workspace).exists():
         return set()
+    try:
+        return {name for name in read_json(_marks(workspace), list) if isinstance(name, str)}
+    except StudioError:
+        return set()  # marks are lost with their file; the pictures are not
 
 
 def toggle_favourite(workspace: Workspace, name: str) -> bool:
@@ -55,36 +64,44 @@ def toggle_favourite(workspace: Workspace, name: str) -> bool:
         StudioError: there is no such picture.
     """
     path = _inside(workspace, name)
-    marked = favourites(workspace) ^ {path.name}
-    staged = _marks(workspace).with_suffix(".tmp")
-    staged.write_text(json.dumps(sorted(marked)), encoding="utf-8")
-    os.replace(staged, _marks(workspace))
+    with waiting_for(_marks(workspace).with_suffix(".lock")):
+        marked = favourites(workspace) ^ {path.name}
+        write_json(_marks(workspace), sorted(marked), indent=None)
     return path.name in marked
 
 
 def pictures(
-    workspace: Workspace, search: str = "", *, only_favourites: bool = False, limit: int = 120
+    workspace: Workspace,
+    search: str = "",
+    *,
+    only_favourites: bool = False,
+    limit: int = 120,
+    on_fault: Callable[[StudioError], None] = lambda fault: None,
 ) -> list[Picture]:
-    """The newest pictures whose settings hold every word of the search."""
+    """The newest pictures whose settings hold every word of the search.
+
+    Args:
+        on_fault: told of each file that is left out because it is not a picture with settings of this studio.
+    """
     from core.generation.media import read_png
 
-    marked, words, found = favourites(workspace), search.lower().split(), []
-    with suppress(OSError):
-        files = sorted(workspace.outputs.glob("*.png"), key=lambda path: path.stat().st_mtime, reverse=True)
-        for file in files:
-            if only_favourites and file.name not in marked:
-                continue
-            try:
-                settings = read_png(file)
-            except StudioError:
-                continue
-            text = " ".join(str(value) for value in settings.values()).lower()
-            if all(word in text for word in words):
-                video = file.with_suffix(".mp4")
-                found.append(Picture(video if video.exists() else file, file, settings, file.name in marked))
-            if len(found) >= limit:
-                break
-    return found
+    marked, words = favourites(workspace), search.lower().split()
+    matches: list[Picture] = []
+    for file in newest_first(workspace.outputs.glob("*.png")):
+        if only_favourites and file.name not in marked:
+            continue
+        try:
+            settings = read_png(file)
+        except StudioError as error:
+            on_fault(error)
+            continue
+        text = " ".join(str(value) for value in settings.values()).lower()
+        if all(word in text for word in words):
+            video = file.with_suffix(".mp4")
+            matches.append(Picture(video if video.exists() else file, file, settings, file.name in marked))
+        if len(matches) >= limit:
+            break
+    return matches
 
 
 def _inside(workspace: Workspace, name: str) -> Path:
@@ -98,14 +115,22 @@ def put_away(workspace: Workspace, name: str) -> Path:
     """Takes a picture, and the video that belongs to it, out of the gallery; where it went.
 
     Raises:
-        StudioError: there is no such picture.
+        StudioError: there is no such picture, or the disk refuses; nothing is moved then.
     """
     path = _inside(workspace, name)
     away = workspace.outputs / ".deleted" / str(time.time_ns())
-    away.mkdir(parents=True)
-    for file in (path, path.with_suffix(".mp4"), path.with_suffix(".json")):
-        if file.is_file():
+    files = [file for file in (path, path.with_suffix(".mp4"), path.with_suffix(".json")) if file.is_file()]
+    try:
+        away.mkdir(parents=True)
+        for file in files:
             os.replace(file, away / file.name)
+    except OSError as error:
+        _move_back(away, workspace.outputs)
+        raise StudioError(
+            "“{name}” could not be deleted: its folder is read-only or the disk reports a fault.",
+            "Check that the workspace can be written.",
+            name=path.name,
+        ) from error
     return away
 
 
@@ -113,10 +138,20 @@ def bring_back(workspace: Workspace, away: Path) -> None:
     """Puts back what `put_away` took.
 
     Raises:
-        StudioError: it is not there any more.
+        StudioError: it is not there any more, or the disk refuses.
     """
     if away.parent != workspace.outputs / ".deleted" or not away.is_dir():
         raise StudioError("There is nothing to bring back.", "Render it again: its settings are in the presets.")
-    for file in away.iterdir():
-        os.replace(file, workspace.outputs / file.name)
-    away.rmdir()
+    if not _move_back(away, workspace.outputs):
+        raise StudioError("The picture could not be brought back.", "Check that the workspace can be written.")
+
+
+def _move_back(away: Path, outputs: Path) -> bool:
+    """Whether all that was put away is back in the outputs; what could not be moved stays where it is."""
+    try:
+        for file in away.iterdir():
+            os.replace(file, outputs / file.name)
+        away.rmdir()
+    except OSError:
+        return False
+    return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from core.errors import StudioError
 from core.families import CARDS
+from core.files import read_json, read_text
 from core.studio.library.entries import Entry, entries, kind_of
 from core.studio.workspace import ASSETS, Workspace
 
@@ -24,15 +24,15 @@ class Choice:
     path: Path
 
 
-def list_bases(workspace: Workspace, found: list[Entry] | None = None) -> list[Choice]:
+def list_bases(workspace: Workspace, known: list[Entry] | None = None) -> list[Choice]:
     """The bundled miniatures, the models of the workspace, and those of the library's folders.
 
     Args:
-        found: `entries(workspace)`, where they are known already; here and in the other lists.
+        known: `entries(workspace)`, where they were read already; here and in the other lists.
     """
     bundled = [Choice(folder.name, folder) for folder in sorted(ASSETS.glob("miniature-*"), key=_newcomers_first)]
-    found = entries(workspace) if found is None else found
-    added = [entry for entry in found if entry.kind == "model" and entry.source != "bundled"]
+    known = entries(workspace) if known is None else known
+    added = [entry for entry in known if entry.kind == "model" and entry.source != "bundled"]
     return [*bundled, *(Choice(entry.name, entry.path) for entry in added)]
 
 
@@ -44,11 +44,13 @@ def family_of_base(base: Path) -> str:
     """Name of the family of a base, a folder or a single file.
 
     Raises:
-        StudioError: it is no model of a known family.
+        StudioError: it is not a model of a known family.
     """
     kind, family = kind_of(base)
     if kind != "model" or not family:
-        raise StudioError(f"“{base.name}” is no whole model of a known family.", "Choose a model folder or checkpoint.")
+        raise StudioError(
+            "“{name}” is not a whole model of a known family.", "Choose a model folder or checkpoint.", name=base.name
+        )
     return family
 
 
@@ -61,7 +63,7 @@ def find_base(workspace: Workspace, name: str) -> Path:
     """The folder or file of a base: a name of `list_bases`, or a path.
 
     Raises:
-        StudioError: there is none, or it is no model of a known family.
+        StudioError: there is none, or it is not a model of a known family.
     """
     bundled = ASSETS / name if re.fullmatch(r"miniature-[\w-]+", name) else None
     if bundled and bundled.is_dir():
@@ -70,19 +72,22 @@ def find_base(workspace: Workspace, name: str) -> Path:
     path = known.get(name) or Path(name).expanduser()
     if not name or not path.exists():
         raise StudioError(
-            f"There is no base model “{Path(name).name[:60]}”.", f"Choose one of {', '.join(known) or 'your folders'}."
+            "There is no base model “{name}”.",
+            "Choose one of {known}.",
+            name=Path(name).name[:60],
+            known=", ".join(known) or "your folders",
         )
     family_of_base(path)
     return path
 
 
-def list_offsets(workspace: Workspace, family: str = "", found: list[Entry] | None = None) -> list[Choice]:
+def list_offsets(workspace: Workspace, family: str = "", known: list[Entry] | None = None) -> list[Choice]:
     """Bundled offsets, those of runs newest first, then files; of one family and of unknown ones where it is given."""
-    found = entries(workspace) if found is None else found
-    found = [entry for entry in found if entry.kind in ("offset", "weights")]
+    known = entries(workspace) if known is None else known
+    offsets = [entry for entry in known if entry.kind in ("offset", "weights")]
     order = {"bundled": 0, "run": 1, "workspace": 2}
-    found.sort(key=lambda entry: order.get(entry.source, 3))
-    return [Choice(e.name, e.path) for e in found if not family or e.family in ("", family)]
+    offsets.sort(key=lambda entry: order.get(entry.source, 3))
+    return [Choice(e.name, e.path) for e in offsets if not family or e.family in ("", family)]
 
 
 def find_offset(workspace: Workspace, name: str) -> Path | None:
@@ -96,26 +101,31 @@ def find_offset(workspace: Workspace, name: str) -> Path | None:
     for choice in list_offsets(workspace):
         if name in (choice.name, choice.name.removeprefix("run ")):
             return choice.path
-    if found := re.fullmatch(r"(?:run )?([\w.-]+) step (\d+)", name):
-        kept = workspace.runs / found[1] / "offsets"
-        if not (kept / f"step-{found[2]}.safetensors").is_file():
+    if match := re.fullmatch(r"(?:run )?([\w.-]+) step (\d+)", name):
+        kept = workspace.runs / match[1] / "offsets"
+        if not (kept / f"step-{match[2]}.safetensors").is_file():
             steps = sorted(int(file.stem.removeprefix("step-")) for file in kept.glob("step-*.safetensors"))
             raise StudioError(
-                f"The run “{found[1][:60]}” has no checkpoint at step {found[2]}.",
-                f"It has {', '.join(map(str, steps))}." if steps else "It kept none: only LoRA training keeps them.",
+                "The run “{run}” has no checkpoint at step {step}.",
+                "It has {steps}." if steps else "It kept none: only LoRA training keeps them.",
+                run=match[1][:60],
+                step=match[2],
+                steps=", ".join(map(str, steps)),
             )
-        return kept / f"step-{found[2]}.safetensors"
+        return kept / f"step-{match[2]}.safetensors"
     path = Path(name).expanduser()
     if not path.exists():
-        raise StudioError(f"There is no offset “{path.name[:80]}”.", "Choose one of the list, or name a file.")
+        raise StudioError(
+            "There is no offset “{name}”.", "Choose one of the list, or name a file.", name=path.name[:80]
+        )
     return path
 
 
-def list_controls(workspace: Workspace, family: str = "", found: list[Entry] | None = None) -> list[Choice]:
+def list_controls(workspace: Workspace, family: str = "", known: list[Entry] | None = None) -> list[Choice]:
     """ControlNets and T2I-Adapters of the workspace and the library's folders."""
-    found = entries(workspace) if found is None else found
-    found = [entry for entry in found if entry.kind == "control"]
-    return [Choice(e.name, e.path) for e in found if not family or e.family in ("", family)]
+    known = entries(workspace) if known is None else known
+    controls = [entry for entry in known if entry.kind == "control"]
+    return [Choice(e.name, e.path) for e in controls if not family or e.family in ("", family)]
 
 
 def find_control(workspace: Workspace, name: str) -> Path | None:
@@ -130,8 +140,9 @@ def find_control(workspace: Workspace, name: str) -> Path | None:
     path = known.get(name) or Path(name).expanduser()
     if not path.is_dir() or kind_of(path)[0] != "control":
         raise StudioError(
-            f"There is no ControlNet or T2I-Adapter “{path.name[:80]}”.",
+            "There is no ControlNet or T2I-Adapter “{name}”.",
             "Choose one of the list, or name a folder in the diffusers layout.",
+            name=path.name[:80],
         )
     return path
 
@@ -143,12 +154,14 @@ def read_prompts(path: Path) -> list[str]:
         StudioError: no such file, or no prompt in it.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise StudioError(f"The prompts “{path.name}” cannot be read.", "Name a UTF-8 text file.") from error
+        lines = read_text(path, limit=2**26).splitlines()
+    except StudioError as error:
+        raise StudioError(
+            "The prompts cannot be read: {reason}", "Name a UTF-8 text file.", reason=error.message
+        ) from error
     prompts = [line.strip()[:2000] for line in lines if line.strip()]
     if not prompts:
-        raise StudioError(f"“{path.name}” holds no prompt.", "Write one prompt a line.")
+        raise StudioError("“{name}” has no prompts.", "Write one prompt per line.", name=path.name)
     return prompts
 
 
@@ -161,8 +174,9 @@ def prompts_of(base: Path, prompts_file: str = "") -> list[str]:
 
 def start_values(base: Path) -> dict[str, Any]:
     """What Compare opens with for a base: `studio.json` beside it, where the base brings one."""
-    try:
-        told = json.loads((base / "studio.json").read_text(encoding="utf-8"))
-        return {str(key): value for key, value in told.items()}
-    except (OSError, ValueError, AttributeError):
+    if not (base / "studio.json").is_file():
         return {}
+    try:
+        return read_json(base / "studio.json", dict)
+    except StudioError:
+        return {}  # a stranger's model with a damaged file renders as one without it

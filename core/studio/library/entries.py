@@ -1,24 +1,23 @@
 """The library: models and offsets in the workspace and in the folders a person pointed at. Nothing else is scanned.
 
-No torch: everything is told from headers and configuration files.
+No torch: headers and configuration files tell everything.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from core.errors import StudioError
 from core.families import detect
+from core.files import cannot_read, newest_first, read_json, write_json
 from core.offsets.formats import classify, family_of
 from core.offsets.header import is_pickle, read_header
-from core.studio.files import waiting_for
+from core.studio.locks import waiting_for
 from core.studio.workspace import ASSETS, Workspace
 
 DEPTH = 3
@@ -52,32 +51,27 @@ def _file(workspace: Workspace) -> Path:
 
 
 def _read(workspace: Workspace) -> dict[str, Any]:
-    """What is kept: `folders`, a list of paths, and `hashes`, sha256 by state; both empty where the file is none of ours."""
+    """The stored `folders`, a list of paths, and `hashes`, sha256 by state; both empty where the file is damaged: it is
+    then written anew with the next change."""
     try:
-        told = json.loads(_file(workspace).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        told = None
-    told = told if isinstance(told, dict) else {}
-    named, hashes = told.get("folders"), told.get("hashes")
+        stored = read_json(_file(workspace), dict, limit=2**24)
+    except StudioError:
+        stored = {}
+    paths, hashes = stored.get("folders"), stored.get("hashes")
     return {
-        "folders": [text for text in named if isinstance(text, str)] if isinstance(named, list) else [],
+        "folders": [text for text in paths if isinstance(text, str)] if isinstance(paths, list) else [],
         "hashes": hashes if isinstance(hashes, dict) else {},
     }
 
 
 @contextmanager
 def _changing(workspace: Workspace) -> Iterator[dict[str, Any]]:
-    """What is kept, to be changed: read and written under one lock, so that neither the page's other threads nor the
+    """What is stored, to be changed: read and written under one lock, so that neither the page's other threads nor the
     command line lose what the other has added."""
-    staged = _file(workspace).with_suffix(".tmp")
-    try:
-        with waiting_for(_file(workspace).with_suffix(".lock"), given_up=lambda: False, on_wait=lambda: None):
-            told = _read(workspace)
-            yield told
-            staged.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-            os.replace(staged, _file(workspace))
-    except OSError as error:
-        raise StudioError("The library could not be kept.", "Free disk space.") from error
+    with waiting_for(_file(workspace).with_suffix(".lock")):
+        stored = _read(workspace)
+        yield stored
+        write_json(_file(workspace), stored)
 
 
 def folders(workspace: Workspace) -> list[Path]:
@@ -93,12 +87,14 @@ def add_folder(workspace: Workspace, folder: Path) -> None:
     """
     folder = folder.expanduser()
     if not folder.is_dir():
-        raise StudioError(f"There is no folder “{folder.name[:80]}”.", "Name an existing folder of models or LoRAs.")
+        raise StudioError(
+            "There is no folder “{name}”.", "Name an existing folder of models or LoRAs.", name=folder.name[:80]
+        )
     folder = folder.resolve()
     if folder in (Path.home(), Path(folder.anchor)):
         raise StudioError("That is a whole disk or home folder.", "Name the folder that holds the models.")
-    with _changing(workspace) as told:
-        told["folders"] = list(dict.fromkeys([*told["folders"], str(folder)]))
+    with _changing(workspace) as stored:
+        stored["folders"] = list(dict.fromkeys([*stored["folders"], str(folder)]))
 
 
 def remove_folder(workspace: Workspace, name: str) -> None:
@@ -107,11 +103,11 @@ def remove_folder(workspace: Workspace, name: str) -> None:
     Raises:
         StudioError: it is not on the list.
     """
-    with _changing(workspace) as told:
-        kept = [folder for folder in told["folders"] if name not in (folder, Path(folder).name)]
-        if len(kept) == len(told["folders"]):
-            raise StudioError(f"“{name[:80]}” is not on the list.", "See `library` for the folders that are.")
-        told["folders"] = kept
+    with _changing(workspace) as stored:
+        kept = [folder for folder in stored["folders"] if name not in (folder, Path(folder).name)]
+        if len(kept) == len(stored["folders"]):
+            raise StudioError("“{name}” is not on the list.", "See `library` for the folders that are.", name=name[:80])
+        stored["folders"] = kept
 
 
 def kind_of(path: Path) -> tuple[str, str]:
@@ -136,14 +132,14 @@ def kind_of(path: Path) -> tuple[str, str]:
 def _control_family(folder: Path) -> str | None:
     """The family of a ControlNet or T2I-Adapter in the diffusers layout; None where the folder is none."""
     try:
-        told = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        kind = told.get("_class_name")
-    except (OSError, ValueError, AttributeError):
+        config = read_json(folder / "config.json", dict)
+    except StudioError:
         return None
+    kind = config.get("_class_name")
     if kind == "ControlNetModel":
-        return "sdxl" if told.get("addition_embed_type") == "text_time" else "sd15"
+        return "sdxl" if config.get("addition_embed_type") == "text_time" else "sd15"
     if kind == "T2IAdapter":
-        return "sdxl" if str(told.get("adapter_type", "")).endswith("_xl") else "sd15"
+        return "sdxl" if str(config.get("adapter_type", "")).endswith("_xl") else "sd15"
     return None
 
 
@@ -171,44 +167,59 @@ def _walk(folder: Path, depth: int) -> Iterator[Path]:
             yield child
 
 
-def entries(workspace: Workspace) -> list[Entry]:
-    """Everything there is: bundled, of the workspace, of finished runs, of the added folders."""
-    found: list[Entry] = []
+def entries(workspace: Workspace, on_fault: Callable[[StudioError], None] = lambda fault: None) -> list[Entry]:
+    """Everything there is: bundled, of the workspace, of finished runs, of the added folders.
+
+    Args:
+        on_fault: told of each file or folder that is left out because it is damaged or cannot be read.
+    """
+    matches: list[Entry] = []
 
     def add(path: Path, source: str, name: str = "") -> None:
-        with suppress(StudioError):
+        try:
             kind, family = kind_of(path)
-            found.append(Entry(name or path.name, path, kind, family, _size(path), source))
+            matches.append(Entry(name or path.name, path, kind, family, _size(path), source))
+        except StudioError as error:
+            on_fault(error)
+        except OSError as error:
+            on_fault(cannot_read(path.name, error))
 
     for path in [*sorted(ASSETS.glob("miniature-*")), *sorted((ASSETS / "offsets").glob("*.safetensors"))]:
         add(path, "bundled", path.stem if path.is_file() else "")
     for folder in (workspace.models, workspace.offsets):
         for path in _walk(folder, DEPTH):
             add(path, "workspace")
-    runs = sorted(workspace.runs.glob("*/offset.safetensors"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in runs:
+    for path in newest_first(workspace.runs.glob("*/offset.safetensors")):
         add(path, "run", f"run {path.parent.name}")
     for folder in folders(workspace):
         for path in _walk(folder, DEPTH):
-            if len(found) >= ENTRIES:
-                return found
+            if len(matches) >= ENTRIES:
+                return matches
             add(path, folder.name, f"{folder.name}/{path.relative_to(folder)}")
-    return found
+    return matches
 
 
 def hash_of(workspace: Workspace, path: Path) -> str:
-    """sha256 of a weights file, or of a folder's files in order; kept, so that it is computed once for each state."""
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*.safetensors") if file.is_file())
-    mark = "|".join(f"{file.name}:{file.stat().st_size}:{file.stat().st_mtime_ns}" for file in files)
-    key = f"{path}|{hashlib.sha256(mark.encode()).hexdigest()[:16]}"
-    hashes = _read(workspace)["hashes"]
-    if key not in hashes:
+    """sha256 of a weights file, or of a folder's files in order; stored, so that it is computed once for each state.
+
+    Raises:
+        StudioError: a file cannot be read.
+    """
+    try:
+        files = [path] if path.is_file() else sorted(file for file in path.rglob("*.safetensors") if file.is_file())
+        mark = "|".join(f"{file.name}:{file.stat().st_size}:{file.stat().st_mtime_ns}" for file in files)
+        key = f"{path}|{hashlib.sha256(mark.encode()).hexdigest()[:16]}"
+        hashes = _read(workspace)["hashes"]
+        if key in hashes:
+            return str(hashes[key])
         digest = hashlib.sha256()
         for file in files:
             with file.open("rb") as opened:
                 while part := opened.read(2**20):
                     digest.update(part)
-        with _changing(workspace) as told:
-            others = {k: v for k, v in told["hashes"].items() if not k.startswith(f"{path}|")}
-            told["hashes"] = hashes = {**others, key: digest.hexdigest()}
-    return str(hashes[key])
+    except OSError as error:
+        raise cannot_read(path.name, error) from error
+    with _changing(workspace) as stored:
+        others = {k: v for k, v in stored["hashes"].items() if not k.startswith(f"{path}|")}
+        stored["hashes"] = {**others, key: digest.hexdigest()}
+    return digest.hexdigest()

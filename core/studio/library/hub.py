@@ -34,10 +34,10 @@ def check_repo_id(repo_id: str) -> str:
     """The id itself.
 
     Raises:
-        StudioError: it is no `owner/name`.
+        StudioError: it is not `owner/name`.
     """
     if not _REPO.fullmatch(repo_id) or ".." in repo_id:
-        raise StudioError(f"“{repo_id[:80]}” is no repository of the Hub.", "Write owner/name.")
+        raise StudioError("“{repo_id}” is not the name of a Hub repository.", "Write owner/name.", repo_id=repo_id[:80])
     return repo_id
 
 
@@ -47,30 +47,36 @@ def _api() -> Any:
     return HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
 
 
-def _said(error: Exception, repo_id: str) -> StudioError:
+def _fault_of(error: Exception, repo_id: str) -> StudioError:
     """What a person should know of a fault of the Hub."""
     from huggingface_hub import errors
 
     if isinstance(error, errors.GatedRepoError):
         return StudioError(
-            f"{repo_id} asks for consent before it may be fetched.",
-            f"Visit huggingface.co/{repo_id}, agree, and sign in with `hf auth login`.",
+            "{repo_id} asks for consent before it may be fetched.",
+            "Visit huggingface.co/{repo_id}, agree, and sign in with `hf auth login`.",
+            repo_id=repo_id,
         )
     if isinstance(error, errors.RepositoryNotFoundError):
         return StudioError(
-            f"{repo_id} is not on the Hub, or is private.",
+            "{repo_id} is not on the Hub, or is private.",
             "Check the name; sign in with `hf auth login` if it is yours.",
+            repo_id=repo_id,
         )
     if isinstance(error, errors.RevisionNotFoundError | errors.EntryNotFoundError):
-        return StudioError(f"{repo_id} has no such revision or file.", "Choose another.")
+        return StudioError("{repo_id} has no such revision or file.", "Choose another.", repo_id=repo_id)
     if isinstance(error, errors.HfHubHTTPError) and getattr(error, "response", None) is not None:
         code = error.response.status_code
         return StudioError(
-            f"The Hub answered {code} for {repo_id}.",
+            "The Hub answered {code} for {repo_id}.",
             "Try again later." if code in (429, 500, 502, 503) else "Check your token.",
+            code=code,
+            repo_id=repo_id,
         )
     return StudioError(
-        f"The Hub cannot be reached for {repo_id}.", "What is on this machine still works; try again when online."
+        "The Hub cannot be reached for {repo_id}.",
+        "What is on this machine still works; try again when online.",
+        repo_id=repo_id,
     )
 
 
@@ -89,11 +95,13 @@ def fetch_model(workspace: Workspace, repo_id: str, revision: str | None = None)
     try:
         info = _api().repo_info(repo_id, revision=revision, files_metadata=True, timeout=20)
     except Exception as error:
-        raise _said(error, repo_id) from error
+        raise _fault_of(error, repo_id) from error
     files = [(sibling.rfilename, sibling.size or 0) for sibling in info.siblings or []]
     for name, _ in files:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
-            raise StudioError(f"{repo_id} names a file outside its folder.", "Do not use this repository.")
+            raise StudioError(
+                "{repo_id} names a file outside its folder.", "Do not use this repository.", repo_id=repo_id
+            )
     names = {name for name, _ in files}
     wanted = [
         (name, size)
@@ -104,11 +112,19 @@ def fetch_model(workspace: Workspace, repo_id: str, revision: str | None = None)
         wanted = [(name, size) for name, size in wanted if "/" in name or not name.endswith(".safetensors")]
     if not any(name.endswith(".safetensors") for name, _ in wanted):
         raise StudioError(
-            f"{repo_id} holds no safetensors weights.", "Choose a repository that does; pickles are not fetched."
+            "{repo_id} has no safetensors weights.",
+            "Choose a repository that does; pickles are not fetched.",
+            repo_id=repo_id,
         )
     total = sum(size for _, size in wanted)
     if total > workspace.free_bytes() - 2**28:
-        raise StudioError(f"{repo_id} needs {total / 1e9:.1f} GB.", f"Free {total / 1e9 + 0.3:.1f} GB.")
+        raise StudioError(
+            "{repo_id} needs {total:.1f} GB.",
+            "Free {free:.1f} GB.",
+            repo_id=repo_id,
+            total=total / 1e9,
+            free=total / 1e9 + 0.3,
+        )
     home = workspace.models if "model_index.json" in names else workspace.offsets
     folder = home / f"{repo_id.replace('/', '--')}@{info.sha[:12]}"
     done = 0
@@ -117,7 +133,7 @@ def fetch_model(workspace: Workspace, repo_id: str, revision: str | None = None)
         try:
             hf_hub_download(repo_id, name, revision=info.sha, local_dir=folder, endpoint=os.environ.get("HF_ENDPOINT"))
         except Exception as error:
-            raise _said(error, repo_id) from error
+            raise _fault_of(error, repo_id) from error
         done += size
     yield Progress(total, total, "", folder)
 
@@ -140,7 +156,7 @@ def push_preset(repo_id: str, text: str, card: str, *, private: bool = False) ->
         ]
         made = api.create_commit(repo_id, operations, commit_message="Preset of Self-NPO Studio")
     except Exception as error:
-        raise _said(error, repo_id) from error
+        raise _fault_of(error, repo_id) from error
     return str(made.oid)
 
 
@@ -157,10 +173,12 @@ def pull_preset(repo_id: str, revision: str | None = None) -> tuple[str, str]:
         info = _api().repo_info(repo_id, revision=revision, files_metadata=True, timeout=20)
         size = next((s.size or 0 for s in info.siblings or [] if s.rfilename == "preset.json"), None)
         if size is None or size > 2**20:
-            raise StudioError(f"{repo_id} holds no preset.json of a sensible size.", "Choose another repository.")
+            raise StudioError(
+                "{repo_id} has no preset.json of a valid size.", "Choose another repository.", repo_id=repo_id
+            )
         path = hf_hub_download(repo_id, "preset.json", revision=info.sha, endpoint=os.environ.get("HF_ENDPOINT"))
         return Path(path).read_text(encoding="utf-8"), str(info.sha)
     except StudioError:
         raise
     except Exception as error:
-        raise _said(error, repo_id) from error
+        raise _fault_of(error, repo_id) from error

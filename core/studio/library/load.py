@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import StudioError
+from core.files import read_json
 from core.studio.library.choose import family_of_base
 from core.studio.workspace import ASSETS
 
@@ -40,8 +41,6 @@ def load_control(path: Path, family: str) -> Any:
     Raises:
         StudioError: it is of another family, incomplete or damaged.
     """
-    import json
-
     import diffusers
 
     from core.families import get
@@ -50,15 +49,20 @@ def load_control(path: Path, family: str) -> Any:
     own = kind_of(path)[1]
     if own != family:
         raise StudioError(
-            f"“{path.name}” is a control network of {get(own).title}, the base model is {get(family).title}.",
+            "“{name}” is a control network of {title}, the base model is {title_2}.",
             "Choose one of the same family.",
+            name=path.name,
+            title=get(own).title,
+            title_2=get(family).title,
         )
-    name = json.loads((path / "config.json").read_text(encoding="utf-8"))["_class_name"]
+    name = read_json(path / "config.json", dict)["_class_name"]
     try:
         loaded = getattr(diffusers, name).from_pretrained(path, use_safetensors=True, local_files_only=True)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         raise StudioError(
-            f"The control network “{path.name}” could not be loaded: {type(error).__name__}.",
+            "The control network “{name}” could not be loaded: {kind}.",
             "It is incomplete, damaged or a pickle: fetch it again as safetensors.",
+            name=path.name,
+            kind=type(error).__name__,
         ) from error
     return loaded.eval()

@@ -8,6 +8,7 @@ from typing import Any
 
 from core.errors import StudioError
 from core.families.libraries import with_libraries
+from core.files import whole_file
 from core.offsets.header import is_pickle
 from core.studio.library.choose import BUNDLED, family_of_base, find_base, find_offset
 from core.studio.library.load import load_base, load_offset
@@ -49,9 +50,17 @@ def target(workspace: Workspace, out: str, name: str, ending: str = ".safetensor
     if out:
         path = Path(out).expanduser()
         if path.suffix != ending:
-            raise StudioError(f"“{path.name}” must end with {ending}.", f"Write {path.stem}{ending}.")
+            raise StudioError(
+                "“{name}” must end with {ending}.",
+                "Write {stem}{ending}.",
+                name=path.name,
+                ending=ending,
+                stem=path.stem,
+            )
         if path.exists():
-            raise StudioError(f"“{path.name}” exists already.", "Choose another name; nothing is overwritten.")
+            raise StudioError(
+                "“{name}” exists already.", "Choose another name; nothing is overwritten.", name=path.name
+            )
         return path
     stem, number = slug(name), 1
     while (path := workspace.offsets / f"{stem}{'' if number == 1 else f'-{number}'}{ending}").exists():
@@ -76,13 +85,8 @@ def import_offset(workspace: Workspace, source: Path, out: str = "") -> dict[str
         convert_pickle(source, path)
     else:
         read_offset(source)
-        staged = path.with_suffix(".tmp")
-        try:
+        with whole_file(path) as staged:
             shutil.copyfile(source, staged)
-            staged.replace(path)
-        except OSError as error:
-            staged.unlink(missing_ok=True)
-            raise StudioError(f"“{path.name}” could not be written.", "Free disk space.") from error
     try:
         return {"saved": str(path), **offset_info(workspace, str(path))}
     except StudioError:
@@ -105,7 +109,7 @@ def convert_offset(workspace: Workspace, name: str, *, to: str, out: str = "", d
         return {"would_write": str(path)} if dry_run else import_offset(workspace, source, str(path) if out else "")
     offset = read_offset(source)
     if to not in ("diffusers", "kohya"):
-        raise StudioError(f"There is no dialect “{to[:40]}”.", "Choose diffusers or kohya.")
+        raise StudioError("There is no dialect “{to}”.", "Choose diffusers or kohya.", to=to[:40])
     path = target(workspace, out, f"{source.stem}-{to}")
     if dry_run:
         return {"would_write": str(path), "from": offset.format, "to": to, "layers": offset.layers}
@@ -189,7 +193,9 @@ def merge(
     from core.offsets.full import merged_state, save_state
 
     if not -10 <= scale <= 10:
-        raise StudioError(f"A scale of {scale:g} is out of range.", "Choose -10 to 10; Neon uses about -0.3.")
+        raise StudioError(
+            "A scale of {scale:g} is out of range.", "Choose -10 to 10; Neon uses about -0.3.", scale=scale
+        )
     source, folder = _named(workspace, name), find_base(workspace, base)
     path = target(workspace, out, f"{folder.name}-merged-{source.stem}")
     if dry_run:

@@ -24,8 +24,8 @@ import psutil
 
 from core.errors import StudioError
 from core.events import RunFailed, RunFinished, RunPaused, RunStarted, RunStopped, StepDone, TrainEvent
-from core.studio.files import holding
 from core.studio.library.choose import family_of_base, find_base
+from core.studio.locks import holding
 from core.studio.runs.journal import FILE, read_events, read_newest
 from core.studio.workspace import Workspace, slug
 from core.training.config import TrainConfig

@@ -24,8 +24,8 @@ import psutil
 
 from core.errors import StudioError
 from core.events import Notice, RunFailed, RunPaused, RunStopped, TrainEvent, to_json
-from core.studio.files import holding
 from core.studio.library.choose import family_of_base, find_base, prompts_of
+from core.studio.locks import holding
 from core.studio.runs.journal import Journal
 from core.studio.runs.run import LOCK, QUEUED, ROOT, Run
 from core.studio.workspace import Workspace

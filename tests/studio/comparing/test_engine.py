@@ -13,8 +13,8 @@ from core.method.guidance import GuidanceWeights
 from core.offsets.offset import save_offset
 from core.studio.comparing.compare import CompareSettings, InputSettings, Sampling, Saved, Waiting
 from core.studio.comparing.engine import Engine
-from core.studio.files import holding
 from core.studio.library.choose import find_base, find_offset, list_bases, list_controls, list_offsets
+from core.studio.locks import holding
 from tests.offsets.test_row_gate import DELTA
 
 NPO = GuidanceWeights(omega=2, beta=1)

@@ -184,7 +184,7 @@ def test_a_repository_that_reaches_outside_or_holds_no_weights_is_refused(worksp
 
 @pytest.mark.parametrize("name", ["a", "a/b/c", "../b", "a/..", "https://x/y", "$(touch x)/b"])
 def test_what_is_no_repository_is_refused_before_anything_is_asked(workspace, name):
-    with pytest.raises(StudioError, match="no repository"):
+    with pytest.raises(StudioError, match="not the name of a Hub repository"):
         list(hub.fetch_model(workspace, name))
 
 
