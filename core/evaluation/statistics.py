@@ -1,7 +1,8 @@
-"""Statistics of paired comparisons: Fréchet distance, bootstrap intervals, win rates."""
+"""Statistics of paired comparisons: differences and win rates with bootstrap intervals, the sign test, Fréchet distance."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -62,16 +63,50 @@ def bootstrap(statistic: Callable[[Tensor], float], samples: int, *, draws: int 
     return Interval(statistic(torch.arange(samples)), low, high)
 
 
+def mean_interval(values: Tensor, *, draws: int = 1000, seed: int = 0) -> Interval:
+    """Mean of values (samples,) with its 95 % percentile bootstrap interval; a single value has no width.
+
+    The same as `bootstrap` with the mean, many times faster: the draws are made in blocks.
+    """
+    values = values.double()
+    count = len(values)
+    if not count:
+        raise ValueError("a mean needs one value at least")
+    generator = torch.Generator().manual_seed(seed)
+    block = max(1, 2**22 // count)
+    means = [
+        values[torch.randint(0, count, (min(block, draws - start), count), generator=generator)].mean(1)
+        for start in range(0, draws, block)
+    ]
+    low, high = torch.quantile(torch.cat(means), torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    return Interval(float(values.mean()), low, high)
+
+
 def mean_difference(after: Tensor, before: Tensor, *, draws: int = 1000) -> Interval:
     """Mean of after - before over pairs (samples,), with its interval."""
-    difference = (after - before).double()
-    return bootstrap(lambda index: float(difference[index].mean()), len(difference), draws=draws)
+    return mean_interval(after.double() - before.double(), draws=draws)
 
 
 def win_rate(after: Tensor, before: Tensor, *, draws: int = 1000) -> Interval:
     """Share of pairs in which `after` is higher; a tie counts one half."""
-    won = (after > before).double() + 0.5 * (after == before).double()
-    return bootstrap(lambda index: float(won[index].mean()), len(won), draws=draws)
+    return mean_interval((after > before).double() + 0.5 * (after == before).double(), draws=draws)
+
+
+def sign_test(after: Tensor, before: Tensor) -> float:
+    """Two-sided p of the sign test: how often at least so uneven a split of the decided pairs would come by chance.
+
+    Ties are left out; 1 where every pair is a tie. Exact up to 1,000 decided pairs, then the normal approximation with
+    the correction for continuity.
+    """
+    wins, losses = int((after > before).sum()), int((after < before).sum())
+    decided, fewer = wins + losses, min(wins, losses)
+    if not decided:
+        return 1.0
+    if decided <= 1000:
+        tail = sum(math.comb(decided, count) for count in range(fewer + 1)) / 2**decided
+        return min(1.0, 2 * tail)
+    distance = (abs(wins - losses) - 1) / math.sqrt(decided)
+    return math.erfc(max(0.0, distance) / math.sqrt(2))
 
 
 def frechet_difference(after: Tensor, before: Tensor, reference: Gaussian, *, draws: int = 200) -> Interval:

@@ -5,10 +5,13 @@ import torch
 
 from core.evaluation.statistics import (
     Gaussian,
+    Interval,
     bootstrap,
     frechet_difference,
     frechet_distance,
     mean_difference,
+    mean_interval,
+    sign_test,
     win_rate,
 )
 
@@ -44,3 +47,35 @@ def test_a_worse_sample_has_a_greater_distance_clear_of_zero():
     before = torch.randn(800, 4, generator=generator)
     after = before + 0.5
     assert frechet_difference(after, before, reference, draws=60).low > 0.5
+
+
+def test_the_fast_interval_of_a_mean_is_the_plain_bootstraps():
+    values = torch.randn(300, generator=torch.Generator().manual_seed(1)).double() + 2
+    fast = mean_interval(values, draws=4000)
+    plain = bootstrap(lambda index: float(values[index].mean()), 300, draws=4000)
+    assert fast.value == pytest.approx(plain.value)
+    width = plain.high - plain.low
+    assert fast.low == pytest.approx(plain.low, abs=width / 20) and fast.high == pytest.approx(
+        plain.high, abs=width / 20
+    )
+
+
+def test_a_single_pair_has_no_width_and_none_has_no_mean():
+    assert mean_interval(torch.tensor([3.0])) == Interval(3.0, 3.0, 3.0)
+    with pytest.raises(ValueError, match="one value"):
+        mean_interval(torch.tensor([]))
+
+
+def test_the_sign_test_is_the_binomial_tail_without_ties():
+    before = torch.zeros(12)
+    assert sign_test(torch.tensor([1.0] * 9 + [-1.0] + [0.0] * 2), before) == pytest.approx(2 * 11 / 1024)
+    assert sign_test(before, before) == 1
+    assert sign_test(torch.tensor([1.0, -1.0]), torch.zeros(2)) == 1
+
+
+def test_the_sign_test_of_many_pairs_meets_the_exact_one():
+    def split(wins, losses):
+        return sign_test(torch.tensor([1.0] * wins + [-1.0] * losses), torch.zeros(wins + losses))
+
+    assert split(521, 480) == pytest.approx(split(521, 479), rel=0.06)
+    assert split(3000, 2000) < 1e-10

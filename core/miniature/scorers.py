@@ -1,0 +1,49 @@
+"""The bundled judges as scorers: they need no download, and read the miniatures' worlds alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PIL import Image
+from torch import Tensor
+
+from core.evaluation.pixels import as_signed
+from core.evaluation.scorer import ScorerCard
+from core.evaluation.statistics import Gaussian
+from core.miniature.judge import Judge
+from core.miniature.scorer_cards import CARDS
+from core.miniature.world.scene import parse
+
+
+class JudgeScorer:
+    """One figure of the judge of the shapes' world.
+
+    Args:
+        judge: it may be shared between the scorers.
+        figure: "preference", "accuracy" or "cleanliness".
+    """
+
+    def __init__(self, judge: Judge, figure: str) -> None:
+        self.judge, self.figure = judge, figure
+        self.card: ScorerCard = CARDS[f"judge-{figure}"]
+
+    def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Tensor:
+        """(images,) float32, 0 to 1.
+
+        Raises:
+            StudioError: a prompt is not a sentence of the miniature's world.
+        """
+        scores = self.judge.score(as_signed(images), [parse(prompt) for prompt in prompts])
+        return getattr(scores, self.figure).float()
+
+    def features(self, images: Sequence[Image.Image]) -> Tensor:
+        """(images, 128) float32, for the Fréchet distance."""
+        return self.judge.score(as_signed(images), [{}] * len(images)).features
+
+    @property
+    def reference(self) -> Gaussian:
+        """Features of clean renderings: what the Fréchet distance is measured to."""
+        return self.judge.clean
+
+    def to(self, device: str) -> None:
+        """The judge is small and stays on the CPU."""
