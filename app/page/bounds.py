@@ -105,13 +105,14 @@ class SlowedLogins:
         app: the application behind it.
         first: seconds that the fourth wrong password costs.
         longest: the most that one costs, in seconds.
+        sleep: waits for a number of seconds.
     """
 
     FREE = 3
     WAITING = 8
 
-    def __init__(self, app: Any, first: float = 1.0, longest: float = 8.0) -> None:
-        self.app, self.first, self.longest = app, first, longest
+    def __init__(self, app: Any, first: float = 1.0, longest: float = 8.0, sleep: Any = asyncio.sleep) -> None:
+        self.app, self.first, self.longest, self.sleep = app, first, longest, sleep
         self._wrong: dict[str, tuple[int, float]] = {}
         self._turns: dict[str, asyncio.Lock] = {}
         self._waiting: dict[str, int] = {}
@@ -138,7 +139,7 @@ class SlowedLogins:
         if time.monotonic() - last > 3_600:
             wrong = 0
         if wrong >= self.FREE:
-            await asyncio.sleep(min(self.longest, self.first * 2 ** (wrong - self.FREE)))
+            await self.sleep(min(self.longest, self.first * 2 ** (wrong - self.FREE)))
         status = 0
 
         async def see(message: dict[str, Any]) -> None:

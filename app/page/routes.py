@@ -71,6 +71,7 @@ UNUSED = {
     "/gradio_api/call/{api_name}/{event_id}",
     "/gradio_api/call/v2/{api_name}",
     "/gradio_api/call/v2/{api_name}/",
+    "/gradio_api/call/v2/{api_name}/{event_id}",
     "/gradio_api/custom_component/{id}/{environment}/{type}/{file_name}",
     "/gradio_api/file/{path:path}",
     # would show who is logged in, or end what another session does
