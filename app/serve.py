@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from app.importing import without_stubs
+from app.space import Visitors, ZeroGPUEngine, asking_session
 from core.errors import StudioError
 from core.studio.comparing.engine import Engine
 from core.studio.comparing.values import comparison_of, opening_values
@@ -78,14 +79,28 @@ def reach_itself_directly() -> None:
         os.environ[name] = ",".join([*own, "localhost", "127.0.0.1"])
 
 
-def open_page(engine: Engine, opening: dict[str, Any], options: argparse.Namespace) -> tuple[Any, str]:
+def make_engine(workspace: Workspace, options: argparse.Namespace, visitors: Visitors | None) -> Engine:
+    """The engine that fits this machine; pictures go to the visitors' own folders where there are visitors."""
+    outputs = visitors.folder if visitors else None
+    if os.environ.get("SPACES_ZERO_GPU"):
+        return ZeroGPUEngine(workspace, cpu=options.cpu, outputs=outputs)
+    memory = "low" if options.lowvram else "medium" if options.medvram else "high"
+    return Engine(workspace, cpu=options.cpu, memory=memory, outputs=outputs)
+
+
+def open_page(
+    engine: Engine, opening: dict[str, Any], options: argparse.Namespace, uploads: Path, visitors: Visitors | None
+) -> tuple[Any, str]:
     """Serves the page over an engine, from a thread; Gradio's Blocks and the address.
+
+    Args:
+        uploads: a folder for Gradio's own use.
+        visitors: strangers who share this server.
 
     Raises:
         StudioError: it would be open to strangers, or no port is free.
     """
     auth = check_reach(options)
-    uploads = uploads_folder()
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)
     reach_itself_directly()
 
@@ -97,8 +112,7 @@ def open_page(engine: Engine, opening: dict[str, Any], options: argparse.Namespa
 
     hosted = bool(os.environ.get("SPACE_ID"))
     afar = bool(options.listen or options.share or hosted)
-    # in a private Space its owner is the only visitor
-    page = build(engine, opening, space=hosted and os.environ.get("SELF_NPO_PRIVATE") != "1", afar=afar)
+    page = build(engine, opening, space=visitors is not None, afar=afar)
     address = "0.0.0.0" if options.listen or hosted else "127.0.0.1"  # noqa: S104
     port = free_port(options.port, address)
     page.queue(default_concurrency_limit=4, max_size=32)
@@ -116,14 +130,16 @@ def open_page(engine: Engine, opening: dict[str, Any], options: argparse.Namespa
             inbrowser=False,
             prevent_thread_lock=True,
             quiet=True,
-            allowed_paths=[str(engine.workspace.outputs)],
+            allowed_paths=[] if visitors else [str(engine.workspace.outputs)],
             max_file_size=UPLOAD_LIMIT,
             strict_cors=True,
             ssr_mode=False,
             pwa=True,
             favicon_path=str(ASSETS / "page" / "icon.png"),
             app_kwargs={
-                "lifespan": guarding(any_host=afar, in_a_space=hosted, uploads=uploads),
+                "lifespan": guarding(
+                    any_host=afar, in_a_space=hosted, uploads=uploads, beside=visitors.swept if visitors else None
+                ),
                 "docs_url": None,
                 "redoc_url": None,
                 "openapi_url": None,
@@ -146,23 +162,21 @@ def serve(options: argparse.Namespace) -> None:
     without_stubs()
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     workspace = Workspace(options.workspace)
-    memory = "low" if options.lowvram else "medium" if options.medvram else "high"
-    zero, hosted = bool(os.environ.get("SPACES_ZERO_GPU")), bool(os.environ.get("SPACE_ID"))
-    if zero:
-        from app.space import ZeroGPUEngine
-
-        engine: Engine = ZeroGPUEngine(workspace, cpu=options.cpu)
-    else:
-        engine = Engine(workspace, cpu=options.cpu, memory=memory)
+    uploads = uploads_folder()
+    hosted = bool(os.environ.get("SPACE_ID"))
+    # in a private Space its owner is the only visitor
+    shared = hosted and os.environ.get("SELF_NPO_PRIVATE") != "1"
+    visitors = Visitors(uploads, asking_session) if shared else None
+    engine = make_engine(workspace, options, visitors)
     opening: dict[str, Any] = {}
     if options.preset:
         from core.studio.presets.preset import read_preset, resolve
 
         opening = resolve(workspace, read_preset(options.preset)).values
     first = comparison_of(opening_values(workspace, opening))
-    page, address = open_page(engine, opening, options)
+    page, address = open_page(engine, opening, options, uploads, visitors)
     print(f"Self-NPO Studio: {address}   (ready in {time.monotonic() - BEGAN:.1f} s; Ctrl-C ends it)", flush=True)
-    if not zero:
+    if not isinstance(engine, ZeroGPUEngine):
         engine.warm(first)
     if not (options.no_browser or options.listen or hosted):
         from app.window import open_window

@@ -157,12 +157,21 @@ def guarded(app: Any, *, any_host: bool, in_a_space: bool, uploads: Path) -> Any
     return WithHeaders(app, response_headers(in_a_space))
 
 
-def guarding(**options: Any) -> Callable[[Any], contextlib.AbstractAsyncContextManager[None]]:
-    """A lifespan for Gradio's application that puts the guard around the whole of it before the first request."""
+Lifespan = Callable[[Any], contextlib.AbstractAsyncContextManager[None]]
+
+
+def guarding(*, beside: Lifespan | None = None, **options: Any) -> Lifespan:
+    """A lifespan for Gradio's application that puts the guard around the whole of it before the first request.
+
+    Args:
+        beside: another lifespan, entered then.
+        options: those of `guarded`.
+    """
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[None]:
         app.middleware_stack = guarded(app.middleware_stack, **options)
-        yield
+        async with beside(app) if beside else contextlib.nullcontext():
+            yield
 
     return lifespan

@@ -3,7 +3,6 @@
 import asyncio
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -26,7 +25,7 @@ def page(tmp_path_factory):
 
 
 def stored(page) -> int:
-    return bounds.size_of(Path(page.blocks.app.uploaded_file_dir))
+    return bounds.size_of(page.uploads)
 
 
 def test_an_upload_within_the_limit_is_taken(page):

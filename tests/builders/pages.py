@@ -10,18 +10,19 @@ from urllib.parse import urlsplit
 import pytest
 
 from app.cli import _parser
-from app.serve import open_page
-from core.studio.comparing.engine import Engine
+from app.serve import make_engine, open_page, uploads_folder
+from app.space import Visitors, asking_session
 from core.studio.workspace import Workspace
 
 
 @dataclass
 class ServedPage:
-    """A page that answers: Gradio's Blocks, its address as a browser on this machine writes it, its workspace."""
+    """A page that answers: Gradio's Blocks, its address as a browser on this machine writes it, its workspace, Gradio's own folder."""
 
     blocks: Any
     address: str
     workspace: Path
+    uploads: Path
 
     @property
     def host(self) -> str:
@@ -55,8 +56,11 @@ def served(workspace: Path, *arguments: str, **environment: str):
         for name, value in environment.items():
             patched.setenv(name, value)
         options = _parser().parse_args(["--cpu", "--port", "7960", *arguments])
-        page, address = open_page(Engine(Workspace(workspace), cpu=True), {}, options)
+        uploads = uploads_folder()
+        visitors = Visitors(uploads, asking_session) if "SPACE_ID" in environment else None
+        engine = make_engine(Workspace(workspace), options, visitors)
+        page, address = open_page(engine, {}, options, uploads, visitors)
         try:
-            yield ServedPage(page, address.replace("localhost", "127.0.0.1").rstrip("/"), workspace)
+            yield ServedPage(page, address.replace("localhost", "127.0.0.1").rstrip("/"), workspace, uploads)
         finally:
             page.close(verbose=False)
