@@ -160,10 +160,11 @@ def _train(options: argparse.Namespace) -> int:
     from core.studio.library.choose import find_base
     from core.studio.runs.forecast import plan
     from core.studio.runs.run import create_run, start_run
-    from core.training.config import FIELDS, recipe, row_forwards_per_sample
+    from core.training.config import FIELDS, recipe
+    from core.training.cost import row_forwards_per_sample
 
     if options.settings:
-        rows = [{"name": f.name, "default": f.default, "meaning": f.metadata["help"]} for f in FIELDS.values()]
+        rows = [{"name": f.name, "default": f.default, "meaning": f.help} for f in FIELDS.values()]
         _print(options, rows, "\n".join(f"{r['name']} = {r['default']!r}\n    {r['meaning']}" for r in rows))
         return 0
     changes = parse_pairs(options.set)

@@ -48,13 +48,15 @@ class PoolProgress(TrainEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class StepDone(TrainEvent):
-    """An optimiser step. `rate` in steps per second, `memory` the peak in bytes (device, else resident)."""
+    """An optimiser step. `rate` in steps per second, `memory` the peak in bytes (device, else resident); `overflows`: steps
+    so far whose gradient overflowed in fp16 and changed nothing."""
 
     loss: float
     learning_rate: float
     gradient_norm: float
     rate: float
     memory: int
+    overflows: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,8 @@ METHOD = {"core.method"}
 FAMILIES = METHOD | {"core.families"}
 OFFSETS = FAMILIES | {"core.offsets"}
 BELOW = {
-    # the page knows the studio; the two modules below it are plain data without torch, and a test holds them to that
-    "app": {"core.studio", "core.method.guidance", "core.training.config"},
+    # the page knows the studio; the modules below it are plain data without torch, and a test holds them to that
+    "app": {"core.studio", "core.method.guidance", "core.training.config", "core.training.cost"},
     "core.studio": OFFSETS | {"core.training", "core.generation", "core.evaluation", "core.miniature"},
     "core.training": OFFSETS,
     "core.generation": OFFSETS,

@@ -57,13 +57,13 @@ def recipe_values(name: str) -> dict[str, Any]:
 
 def _control(name: str, value: Any) -> Any:
     field = FIELDS[name]
-    title, info = label(name.replace("_", " ")), label(field.metadata["help"])
-    if field.metadata["one_of"]:
-        return gr.Dropdown(list(field.metadata["one_of"]), value=value, label=title, info=info, min_width=180)
-    if field.type == "bool":
+    title, info = label(name.replace("_", " ")), label(field.help)
+    if field.one_of:
+        return gr.Dropdown(list(field.one_of), value=value, label=title, info=info, min_width=180)
+    if field.kind == "bool":
         return gr.Checkbox(value, label=title, info=info, min_width=180)
-    if field.type in ("int", "float"):
-        whole = 0 if field.type == "int" else None
+    if field.kind in ("int", "float"):
+        whole = 0 if field.kind == "int" else None
         return gr.Number(value, label=title, info=info, precision=whole, min_width=180)
     return gr.Textbox(value, label=title, info=info, min_width=180)
 
@@ -125,7 +125,7 @@ def build(engine: Engine) -> TrainTab:
         values = dict(zip(controls, given, strict=True))
         for name, value in values.items():
             if value is None:
-                raise StudioError(f"{name} is empty.", FIELDS[name].metadata["help"])
+                raise StudioError(f"{name} is empty.", FIELDS[name].help)
         return TrainConfig.from_dict({**values, "base": base_name or "", "recipe": recipe_name})
 
     def show_plan(base_name: str | None, recipe_name: str, *given: Any) -> str:

@@ -110,6 +110,22 @@ class NoiseSchedule:
         alpha_t, sigma_t = self.at(t, x_t)
         return (output - sigma_t * x_t) / alpha_t
 
+    def noise_between(self, x_0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """The noise that makes x_t of x_0: (x_t - alpha_t x_0) / sigma_t."""
+        alpha_t, sigma_t = self.at(t, x_t)
+        return (x_t - alpha_t * x_0) / sigma_t
+
+    def velocity(self, x_0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """The velocity of x_0 and noise: alpha_t noise - sigma_t x_0, or for flow noise - x_0."""
+        if self.prediction is Prediction.FLOW:
+            return noise - x_0
+        alpha_t, sigma_t = self.at(t, x_0)
+        return alpha_t * noise - sigma_t * x_0
+
+    def target(self, x_0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """What a perfect network puts out at x_t = alpha_t x_0 + sigma_t noise."""
+        return noise if self.prediction is Prediction.EPSILON else self.velocity(x_0, noise, t)
+
     def ddim_step(self, output: Tensor, x_t: Tensor, t: Tensor, t_next: Tensor) -> Tensor:
         """One deterministic DDIM step (Song et al. 2021, eq. 12 with eta = 0) from t to t_next.
 

@@ -2,7 +2,7 @@
 
 1. `rollout`  from a start point, k <= K DDIM steps of the reference down to x_t, and its Tweedie estimate there.
 2. `renoise`  x_t forward to a random s > t. Never the estimate itself: x_s must keep the diffusion marginal.
-3. `tdft_loss` the student at (x_s, s, c) towards the reference's estimate.
+3. `Loss`     the student at (x_s, s, c) towards the reference's estimate.
 
 Self-NPO, arXiv 2505.11777, section 3.2. Full simulation, the paper's dearer baseline, is K = the whole grid.
 """
@@ -16,13 +16,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from core.method.schedule import NoiseSchedule, Prediction
+from core.method.schedule import NoiseSchedule
 
 Denoiser = Callable[[Tensor, Tensor, Any], Tensor]
 """(x_t: (batch, ...), t: (batch,), conditioning) -> network output, the shape of x_t."""
 
 LossKind = Literal["mse", "pseudo_huber"]
-LossTarget = Literal["x0", "epsilon", "v"]
+LossSpace = Literal["x0", "epsilon", "v"]
 
 
 @dataclass(frozen=True)
@@ -101,47 +101,56 @@ def renoise(x_t: Tensor, t: Tensor, s: Tensor, noise: Tensor, schedule: NoiseSch
     return ratio * x_t + (sigma_s**2 - (sigma_t * ratio) ** 2).clamp(min=0).sqrt() * noise
 
 
-def tdft_loss(
-    output: Tensor,
-    x0_hat: Tensor,
-    x_s: Tensor,
-    s: Tensor,
-    schedule: NoiseSchedule,
-    *,
-    kind: LossKind = "pseudo_huber",
-    target: LossTarget = "x0",
-    huber_c: float = 0.001,
-    min_snr_gamma: float | None = None,
-) -> Tensor:
-    """Distance of the student's prediction at (x_s, s) from the reference's estimate x0_hat, a scalar.
+@dataclass(frozen=True)
+class Loss:
+    """Distance of a network's prediction at (x_s, s) from an estimate of x_0.
 
-    x0_hat is a constant here (stop-gradient). On epsilon and v the target is what x0_hat implies at x_s, so the
-    three targets differ in their weight over noise levels alone:
+    The estimate is a constant here (stop-gradient). On epsilon and v the target is what the estimate implies at x_s, so
+    the three differ in their weight over noise levels alone:
     epsilon = (alpha_s / sigma_s)**2 and v = 1 + (alpha_s / sigma_s)**2 times x_0, for squared errors.
 
     Args:
-        output: (batch, ...) the student's network output.
         kind: "mse", or "pseudo_huber": sqrt(d**2 + c**2) - c element by element, as the official code has it.
-        target: the space in which the distance is taken.
+        on: the space in which the distance is taken.
         huber_c: c of pseudo-Huber, > 0; the official code has 0.001.
         min_snr_gamma: weights each sample by min(SNR, gamma) / SNR (Hang et al. 2023, in the form they give for
             epsilon); None is off.
     """
-    x0_hat = x0_hat.detach()
-    alpha_s, sigma_s = schedule.at(s, x_s)
-    if target == "x0":
-        difference = schedule.x0(output, x_s, s) - x0_hat
-    elif target == "epsilon":
-        difference = schedule.epsilon(output, x_s, s) - (x_s - alpha_s * x0_hat) / sigma_s
-    else:
-        # the velocity with the noise that x0_hat implies at x_s
-        noise = (x_s - alpha_s * x0_hat) / sigma_s
-        implied = noise - x0_hat if schedule.prediction is Prediction.FLOW else alpha_s * noise - sigma_s * x0_hat
-        difference = schedule.v(output, x_s, s) - implied
-    difference = difference.float()
-    distance = difference**2 if kind == "mse" else torch.sqrt(difference**2 + huber_c**2) - huber_c
-    per_sample = distance.flatten(1).mean(1)
-    if min_snr_gamma is not None:
-        snr = schedule.signal_to_noise(s).to(per_sample)
-        per_sample = per_sample * (snr.clamp(max=min_snr_gamma) / snr)
-    return per_sample.mean()
+
+    kind: LossKind = "pseudo_huber"
+    on: LossSpace = "x0"
+    huber_c: float = 0.001
+    min_snr_gamma: float | None = None
+
+    def difference(self, output: Tensor, x_0: Tensor, x_s: Tensor, s: Tensor, schedule: NoiseSchedule) -> Tensor:
+        """The prediction minus the target in the chosen space, the shape of x_s."""
+        x_0 = x_0.detach()
+        if self.on == "x0":
+            return schedule.x0(output, x_s, s) - x_0
+        noise = schedule.noise_between(x_0, x_s, s)
+        if self.on == "epsilon":
+            return schedule.epsilon(output, x_s, s) - noise
+        return schedule.v(output, x_s, s) - schedule.velocity(x_0, noise, s)
+
+    def each(self, output: Tensor, x_0: Tensor, x_s: Tensor, s: Tensor, schedule: NoiseSchedule) -> Tensor:
+        """The distance of every sample: (batch,) float32.
+
+        Args:
+            output: (batch, ...) the network's output at (x_s, s).
+            x_0: (batch, ...) the estimate.
+            s: (batch,) timesteps.
+        """
+        difference = self.difference(output, x_0, x_s, s, schedule).float()
+        if self.kind == "mse":
+            distance = difference**2
+        else:
+            distance = torch.sqrt(difference**2 + self.huber_c**2) - self.huber_c
+        per_sample = distance.flatten(1).mean(1)
+        if self.min_snr_gamma is not None:
+            snr = schedule.signal_to_noise(s).to(per_sample)
+            per_sample = per_sample * (snr.clamp(max=self.min_snr_gamma) / snr)
+        return per_sample
+
+    def __call__(self, output: Tensor, x_0: Tensor, x_s: Tensor, s: Tensor, schedule: NoiseSchedule) -> Tensor:
+        """The mean distance over the batch, a scalar."""
+        return self.each(output, x_0, x_s, s, schedule).mean()

@@ -52,7 +52,7 @@ def check_same_run(folder: Path, config: TrainConfig) -> None:
         )
 
 
-def begin(folder: Path, base: str, choose: Callable[[], list[str]]) -> list[str]:
+def fixed_texts(folder: Path, base: str, choose: Callable[[], list[str]]) -> list[str]:
     """The texts of the run's start points: chosen once, so that a file of prompts may change behind a run.
 
     Args:
@@ -86,7 +86,7 @@ def _keep(path: Path, data: Any, indent: int | None = None) -> None:
     except OSError as error:
         staged.unlink(missing_ok=True)
         raise StudioError(
-            f"{path.name} of the run could not be written: {error.strerror}.", "Check that the disk has room."
+            f"{path.name} of the run could not be written.", "Check that the disk has room and can be written."
         ) from error
 
 

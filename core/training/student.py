@@ -111,15 +111,19 @@ class Student:
         }
 
     @torch.no_grad()
-    def held(self, low_rank: dict[str, LowRankLayer]) -> float:
-        """Share of the squared change of all weights that `low_rank` holds: 1 for a LoRA."""
+    def captured_share(self, low_rank: dict[str, LowRankLayer]) -> float:
+        """Share of the squared change of all weights that `low_rank` captures, 0 to 1: 1 for a LoRA."""
         if self.lora:
             return 1.0
         assert self._base is not None
         pairs = zip(self.denoiser.parameters(), self._base.parameters(), strict=True)
         whole = sum(float((now - base).double().square().sum()) for now, base in pairs)
-        held = sum(float(layer.dense().double().square().sum()) for layer in low_rank.values())
-        return held / whole if whole else 1.0
+        captured = sum(float(layer.dense().double().square().sum()) for layer in low_rank.values())
+        return captured / whole if whole else 1.0
+
+    def is_finite(self) -> bool:
+        """Whether no trained weight is NaN or infinite."""
+        return all(bool(torch.isfinite(parameter.data).all()) for parameter in self.parameters)
 
     def state_bytes(self) -> int:
         """Size of a checkpoint: the trained weights, AdamW's two moments of them, and the EMA reference."""

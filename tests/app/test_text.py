@@ -68,7 +68,7 @@ def test_every_value_and_axis_has_its_chinese_name():
 def test_every_training_setting_and_recipe_has_its_chinese():
     from app.page.train import HIDDEN
 
-    wanted = [t for n, f in FIELDS.items() if n not in HIDDEN for t in (n.replace("_", " "), f.metadata["help"])]
+    wanted = [t for n, f in FIELDS.items() if n not in HIDDEN for t in (n.replace("_", " "), f.help)]
     assert not [text for text in (*wanted, *RECIPE_HELP.values()) if text not in CHINESE]
 
 

@@ -9,7 +9,7 @@ from core.families.base import Size, join
 from core.generation.compare import Comparison, render
 from core.method.guidance import GuidanceWeights
 from core.method.schedule import NoiseSchedule, Prediction
-from core.method.tdft import renoise, tdft_loss
+from core.method.tdft import Loss, renoise
 from core.offsets.low_rank import applied, attach, to_low_rank
 from core.offsets.offset import load_low_rank, save_offset
 from core.offsets.row_gate import row_gate
@@ -136,9 +136,7 @@ def test_one_step_of_tdft_lowers_the_loss_on_its_batch(family, pipe):
 
     def loss():
         output = family.predict(denoiser, x_s, s, cond)
-        return tdft_loss(
-            output, target, x_s, s, schedule, kind="mse", target="epsilon", huber_c=0.001, min_snr_gamma=None
-        )
+        return Loss("mse", "epsilon")(output, target, x_s, s, schedule)
 
     before = loss()
     for _ in range(3):

@@ -5,7 +5,7 @@ import torch
 from diffusers import DDIMScheduler
 
 from core.method.schedule import NoiseSchedule, Prediction, ddim_grid
-from core.method.tdft import guided_denoiser, renoise, rollout, tdft_loss
+from core.method.tdft import Loss, guided_denoiser, renoise, rollout
 
 MEANS = torch.tensor([[-2.0, 1.0], [1.5, -0.5], [0.5, 2.0]], dtype=torch.float64)
 SHARES = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
@@ -127,17 +127,15 @@ def test_the_loss_is_zero_exactly_where_the_student_says_the_estimate(target, pr
     noise = (x_s - alpha_s * x0_hat) / sigma_s
     output = noise if prediction is Prediction.EPSILON else alpha_s * noise - sigma_s * x0_hat
     for kind in ("mse", "pseudo_huber"):
-        assert tdft_loss(output, x0_hat, x_s, at, s, kind=kind, target=target) < 1e-10
-        assert tdft_loss(output + 0.1, x0_hat, x_s, at, s, kind=kind, target=target) > 1e-4
+        assert Loss(kind, target)(output, x0_hat, x_s, at, s) < 1e-10
+        assert Loss(kind, target)(output + 0.1, x0_hat, x_s, at, s) > 1e-4
 
 
 def test_the_three_targets_differ_by_the_stated_weights():
     s = schedule()
     at = torch.tensor([400])
     x_s, x0_hat, output = (torch.randn(1, 4, 4, 4, dtype=torch.float64) for _ in range(3))
-    x0, epsilon, v = (
-        tdft_loss(output, x0_hat, x_s, at, s, kind="mse", target=target) for target in ("x0", "epsilon", "v")
-    )
+    x0, epsilon, v = (Loss("mse", target)(output, x0_hat, x_s, at, s) for target in ("x0", "epsilon", "v"))
     snr = s.signal_to_noise(at)[0]
     torch.testing.assert_close(epsilon / x0, snr.to(epsilon), rtol=1e-5, atol=0)
     torch.testing.assert_close(v / x0, 1 + snr.to(v), rtol=1e-5, atol=0)

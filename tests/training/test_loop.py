@@ -17,52 +17,19 @@ from core.events import (
     RunStopped,
     StepDone,
 )
-from core.families import get
 from core.generation.compare import Comparison, render
 from core.method.guidance import GuidanceWeights
 from core.offsets.offset import load_low_rank, read_offset
-from core.training.config import TrainConfig, recipe, row_forwards_per_sample
+from core.training.config import TrainConfig, recipe
+from core.training.cost import row_forwards_per_sample
 from core.training.loop import train
 from core.training.student import Student
-
-FAMILY = get("sd15")
-PROMPTS = [f"p{n}" for n in range(6)]
-SMALL = {"steps": 6, "batch_size": 3, "rank": 2, "pool_size": 4, "ddim_grid": 6, "rollout_steps": 2}
-SMALL |= {"checkpoint_every": 2, "preview_every": 0, "warmup_steps": 2}
-
-
-def config(**changes) -> TrainConfig:
-    return TrainConfig(**{**SMALL, **changes})
-
-
-def run(folder, settings, **options):
-    return list(train(settings, folder, FAMILY.tiny(), FAMILY, PROMPTS, cpu=True, **options))
-
-
-def losses(events):
-    return [(e.step, e.loss.hex(), e.gradient_norm.hex()) for e in events if isinstance(e, StepDone)]
-
-
-VARIANTS = {
-    "own": {},
-    "noise": {"start": "noise"},
-    "trajectory": {"start": "trajectory"},
-    "guided rollout": {"rollout_guidance": 1.0},
-    "conditional rollout": {"rollout_guidance": 0.0},
-    "ema": {"reference": "ema", "ema_decay": 0.5},
-    "full": {"weights": "full", "learning_rate": 1e-4},
-    "full with ema": {"weights": "full", "learning_rate": 1e-4, "reference": "ema", "ema_decay": 0.5},
-    "pseudo-Huber on x0": {"loss": "pseudo_huber", "loss_on": "x0"},
-    "min-SNR on v": {"loss_on": "v", "min_snr_gamma": 5.0},
-    "checkpointing": {"gradient_checkpointing": True},
-    "bfloat16": {"precision": "bf16"},
-    "without prompts": {"caption_dropout": 1.0, "pool_omega": -1.0},
-}
+from tests.training.variants import FAMILY, PROMPTS, VARIANTS, config, losses, run, settings_of
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_run_cut_after_any_step_and_resumed_repeats_the_uninterrupted_one_exactly(tmp_path, variant):
-    settings = config(**VARIANTS[variant])
+    settings = settings_of(variant, tmp_path)
     whole = run(tmp_path / "whole", settings)
     assert isinstance(whole[-1], RunFinished)
     # cut hard: the iterator is dropped after step 3, whose checkpoint is that of step 2
@@ -88,7 +55,7 @@ def test_full_weights_say_how_much_their_offset_holds(tmp_path):
     events = run(tmp_path, config(weights="full", learning_rate=1e-3))
     told = [e.message for e in events if isinstance(e, Notice)]
     held = float(read_offset(tmp_path / "offset.safetensors").provenance["captured"])
-    assert 0 < held < 1 and told == [f"The offset of rank 2 holds {held:.0%} of what was trained."]
+    assert 0 < held < 1 and told == [f"The offset of rank 2 captures {held:.0%} of what was trained."]
 
 
 def test_the_offset_carries_its_provenance_and_no_path(tmp_path):
@@ -157,7 +124,7 @@ def test_no_prompts_at_all_is_said_before_anything_is_drawn(tmp_path):
 
 def test_checkpoints_that_cannot_fit_are_refused_with_the_figures(tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 10**5})
-    monkeypatch.setattr("core.training.loop.shutil.disk_usage", lambda folder: usage)
+    monkeypatch.setattr("core.training.trainer.shutil.disk_usage", lambda folder: usage)
     with pytest.raises(StudioError, match=r"0.0 GB free; the checkpoints of this run need 0.\d GB"):
         run(tmp_path, config(weights="full"))
 
@@ -219,7 +186,7 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_change(tmp_path):
             if isinstance(event, CheckpointSaved) and event.step == 2:
                 pipe.unet.conv_in.weight.data.fill_(float("nan"))
 
-    with pytest.raises(StudioError, match="loss of step 3 is no number") as failed:
+    with pytest.raises(StudioError, match="loss became NaN or infinite at step 3") as failed:
         list(blow_up(tmp_path))
     assert "learning rate" in failed.value.remedy
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-0000002"]
@@ -275,7 +242,7 @@ def test_images_of_a_folder_can_be_the_start(tmp_path):
     [
         ({"learning_rte": 1}, "Did you mean learning_rate"),
         ({"steps": 0}, "outside 1 to"),
-        ({"steps": "5"}, "must be a int"),
+        ({"steps": "5"}, "must be a whole number"),
         ({"weights": "dora"}, "Choose one of lora, full"),
         ({"learning_rate": float("nan")}, "outside"),
         ({"rollout_steps": 25}, "full simulation"),

@@ -16,8 +16,8 @@ from core.studio.runs.journal import following
 from core.studio.runs.memory import needed
 from core.studio.runs.run import Run, list_runs
 from core.studio.workspace import Workspace
-from core.training.config import (
-    TrainConfig,
+from core.training.config import TrainConfig
+from core.training.cost import (
     row_forwards_of_own_samples,
     row_forwards_of_step,
     row_forwards_per_sample,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import atexit
-import errno
 import os
 import signal
 import subprocess
@@ -23,12 +22,13 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from core.errors import StudioError
-from core.events import Notice, RunFailed, RunPaused, RunStopped, TrainEvent, to_json
+from core.events import RunPaused, RunStopped, TrainEvent, to_json
 from core.studio.library.choose import family_of_base, find_base, prompts_of
 from core.studio.locks import holding
 from core.studio.runs.journal import Journal
 from core.studio.runs.run import LOCK, QUEUED, ROOT, Run
 from core.studio.workspace import Workspace
+from core.training.faults import events_of_fault
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from core.families.base import FamilySpec
     from core.offsets.low_rank import LowRank
     from core.training.config import TrainConfig
-    from core.training.loop import Preview
+    from core.training.previews import Preview
 
 
 def _stand_back(by: int = 5) -> None:
@@ -112,9 +112,6 @@ def _train(run: Run, cpu: bool, signalled: list[int], journal: Journal | None) -
                 print(f"{to_json(event)} could not be written: {error}", file=sys.stderr)
         return 0 if isinstance(events[-1], RunPaused) else 1
 
-    def out_of_room(said: str) -> int:
-        return end(Notice(step=step, message=said), RunPaused(step=step, reason=said))
-
     try:
         import torch
 
@@ -140,26 +137,10 @@ def _train(run: Run, cpu: bool, signalled: list[int], journal: Journal | None) -
                 journal.append(event)
                 if isinstance(event, RunPaused | RunStopped):
                     (run.folder / "wish").unlink(missing_ok=True)  # followed: the same command goes on
-    except StudioError as error:
-        from core.training.checkpoints import DiskFull
-
-        if isinstance(error, DiskFull):
-            return out_of_room(str(error))
-        return end(RunFailed(step=step, message=error.message, remedy=error.remedy))
     except Exception as error:
-        traceback.print_exc()  # into the run's log
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return out_of_room("The disk is full. Free 0.5 GB and resume.")
-        memory = "out of memory" in str(error).lower() or isinstance(error, MemoryError)
-        return end(
-            RunFailed(
-                step=step,
-                message="The machine ran out of memory." if memory else f"Training failed: {type(error).__name__}.",
-                remedy="Lower batch_size, or turn gradient_checkpointing on, and start a new run."
-                if memory
-                else "See log.txt in the run's folder.",
-            )
-        )
+        if not isinstance(error, StudioError):
+            traceback.print_exc()  # into the run's log
+        return end(*events_of_fault(error, step))
     return 0
 
 

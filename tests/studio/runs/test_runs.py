@@ -11,20 +11,20 @@ import time
 import psutil
 import pytest
 import torch
+from accelerate import Accelerator
 
 from core.errors import StudioError
 from core.events import CheckpointSaved, RunFailed, RunFinished, StepDone
 from core.families import get
-from core.families.base import Size
-from core.method.schedule import NoiseSchedule, ddim_grid
 from core.studio.runs import journal as journal_module
 from core.studio.runs.journal import FILE, Follower, Journal, read_events, read_newest
 from core.studio.runs.run import create_run, get_run, list_runs, reap, start_run
 from core.studio.runs.worker import preview_of
 from core.studio.workspace import Workspace, slug
 from core.training.config import TrainConfig
-from core.training.objective import Objective
-from core.training.pool import Pool, conditionings
+from core.training.material import gather
+from core.training.self_npo import SelfNpo
+from core.training.start_points import StartPoints
 from core.training.student import Student
 
 SMALL = {"base": "tiny", "batch_size": 2, "rank": 2, "pool_size": 3, "ddim_grid": 4, "rollout_steps": 1}
@@ -139,13 +139,9 @@ def first_step(workspace, run, settings, ranks):
     """Loss and gradient norm of the first step, over the samples of all ranks, in this process."""
     family = get("sd15")
     pipe = family.load(workspace.models / "tiny")
-    texts = json.loads((run.folder / "start.json").read_text())["texts"]
-    cond, empty = conditionings(pipe, family, texts, Size(32, 32))
-    schedule = NoiseSchedule.from_scheduler(pipe.scheduler)
-    grid = ddim_grid(schedule.timesteps, settings.ddim_grid)
-    shape = family.latent_shape(pipe, Size(32, 32))
+    material = gather(settings, run.folder, pipe, family, [], Accelerator(cpu=True))
     student = Student(pipe.unet, family.lora_targets, settings)
-    objective = Objective(settings, schedule, grid, shape, Pool(), cond, empty)
+    objective = SelfNpo(settings, material, StartPoints())
     total = torch.zeros(())
     for rank in ranks:
         with student.reference() as network:

@@ -1,0 +1,33 @@
+"""What a training costs, counted in forwards of one row before it starts. No torch."""
+
+from __future__ import annotations
+
+from core.training.config import TrainConfig
+
+
+def row_forwards_per_sample(config: TrainConfig) -> float:
+    """Cost of one training sample in forwards of one row, with its share of the own samples of one process."""
+    spread = row_forwards_of_own_samples(config) / (config.steps * config.batch_size)
+    return round(row_forwards_of_step(config) + spread, 2)
+
+
+def row_forwards_of_step(config: TrainConfig) -> int:
+    """Cost of one sample in a training step, in forwards of one row; a backward counts as two.
+
+    Rollout: K steps and the estimate, twice where w mixes two predictions, nothing for stored trajectories.
+    Student: 1 forward and its backward, one more forward with gradient checkpointing.
+    """
+    student = 3 + config.gradient_checkpointing
+    rollout = (config.rollout_steps + 1) * _passes(config.rollout_guidance)
+    return student + (0 if config.start == "trajectory" else rollout)
+
+
+def row_forwards_of_own_samples(config: TrainConfig) -> int:
+    """Cost of all own samples that are drawn before the first step: `ddim_grid` sampling steps each."""
+    drawn = config.start in ("own", "trajectory")
+    return config.pool_size * config.ddim_grid * _passes(config.pool_omega) if drawn else 0
+
+
+def _passes(guidance: float) -> int:
+    """Predictions that one guided prediction takes: one where w leaves only one of the two."""
+    return 1 if guidance in (-1.0, 0.0) else 2

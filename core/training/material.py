@@ -1,0 +1,111 @@
+"""What a training is made from, gathered once: its texts and their conditionings, the noise schedule, the grid, the size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from core.errors import StudioError
+from core.families.base import Conditioning, FamilySpec, Size
+from core.method.schedule import NoiseSchedule, ddim_grid
+from core.training.config import TrainConfig
+from core.training.pictures import read_captioned_images
+from core.training.resume import fingerprint, fixed_texts
+
+
+@dataclass(frozen=True)
+class Material:
+    """What every step of a run draws from.
+
+    Args:
+        base: fingerprint of the base's denoiser.
+        texts: one for each start point.
+        cond: conditioning of the texts, one row each, on the CPU.
+        empty: conditioning of the empty prompt, one row, on the CPU.
+        schedule: of the model, on the training device.
+        grid: (ddim_grid,) timesteps, noisiest first.
+        size: of the pictures or videos; `shape`: of one latent.
+    """
+
+    base: str
+    texts: list[str]
+    cond: Conditioning
+    empty: Conditioning
+    schedule: NoiseSchedule
+    grid: Tensor
+    size: Size
+    shape: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        """How many start points there are."""
+        return len(self.texts)
+
+
+def gather(
+    config: TrainConfig, folder: Path, pipe: Any, family: FamilySpec, prompts: Sequence[str], accelerator: Accelerator
+) -> Material:
+    """The material of a run; a large text encoder is freed afterwards.
+
+    Args:
+        pipe: the pristine pipeline, on the training device.
+        prompts: texts to train with, where no folder gives them.
+
+    Raises:
+        StudioError: no texts, or the base or the size does not fit the run.
+    """
+    base = fingerprint(family.denoiser(pipe))
+    if accelerator.is_main_process:
+        fixed_texts(folder, base, lambda: choose_texts(config, prompts))
+    accelerator.wait_for_everyone()
+    texts = fixed_texts(folder, base, lambda: choose_texts(config, prompts))
+    schedule = NoiseSchedule.from_scheduler(pipe.scheduler).to(accelerator.device)
+    size = size_of(config, family.defaults(pipe).size)
+    shape = family.latent_shape(pipe, size)
+    spacing = pipe.scheduler.config.get("timestep_spacing", "leading")
+    grid = ddim_grid(schedule.timesteps, config.ddim_grid, spacing=spacing)
+    cond, empty = conditionings(pipe, family, texts, size)
+    if family.large_text_encoder:
+        family.free_text_encoders(pipe)
+    return Material(base, texts, cond, empty, schedule, grid, size, shape)
+
+
+def size_of(config: TrainConfig, standard: Size) -> Size:
+    """The size trained at: the settings', and the model's own where they are 0."""
+    return Size(config.height or standard.height, config.width or standard.width, config.frames or standard.frames)
+
+
+def choose_texts(config: TrainConfig, prompts: Sequence[str]) -> list[str]:
+    """One text for each start point: the captions of a folder, or `pool_size` of the prompts in an order of the seed.
+
+    Raises:
+        StudioError: there are none, and training is not unconditional.
+    """
+    if config.start == "images":
+        return [text for _, text in read_captioned_images(Path(config.images_folder), config.pool_size)]
+    if prompts:
+        order = torch.randperm(len(prompts), generator=torch.Generator().manual_seed(config.seed)).tolist()
+        return [prompts[order[i % len(order)]] for i in range(config.pool_size)]
+    if config.caption_dropout == 1.0:
+        return [""] * config.pool_size
+    raise StudioError(
+        "There are no prompts to train with.",
+        "Name a text file with one prompt a line, or set caption_dropout to 1 to train without prompts.",
+    )
+
+
+def conditionings(pipe: Any, family: FamilySpec, texts: Sequence[str], size: Size) -> tuple[Conditioning, Conditioning]:
+    """(conditioning of each text, of the empty prompt) on the CPU. Texts that recur are encoded once."""
+    unique = list(dict.fromkeys(texts))
+    parts = [family.encode_prompt(pipe, unique[i : i + 32], size) for i in range(0, len(unique), 32)]
+    place = {text: i for i, text in enumerate(unique)}
+    rows = [place[text] for text in texts]
+    cond = {name: torch.cat([part[name].cpu() for part in parts])[rows] for name in parts[0]}
+    empty = family.encode_prompt(pipe, [""], size, negative=True)
+    return cond, {name: tensor.cpu() for name, tensor in empty.items()}

@@ -1,0 +1,133 @@
+"""The start points of a training: own samples or trajectories drawn once and kept, or pictures of a folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from core.errors import StudioError
+from core.families.base import Conditioning, FamilySpec, join, take
+from core.method.tdft import guided_denoiser
+from core.training.config import TrainConfig
+from core.training.material import Material
+from core.training.pictures import latents_of, read_captioned_images
+
+FILE = "pool.safetensors"
+
+
+@dataclass(frozen=True)
+class StartPoints:
+    """Start points on the CPU.
+
+    Args:
+        x_0: (points, *latent) own samples or encoded pictures; None for start = noise.
+        trajectory, estimates: (points, grid, *latent) every x_t of own trajectories and its x̂_0; start = trajectory alone.
+    """
+
+    x_0: Tensor | None = None
+    trajectory: Tensor | None = None
+    estimates: Tensor | None = None
+
+    def save(self, path: Path) -> None:
+        """Keeps the start points, whole or not at all, so that a resumed run trains on the same.
+
+        Raises:
+            StudioError: one of them is NaN or infinite, or the disk refuses.
+        """
+        named = {"x_0": self.x_0, "trajectory": self.trajectory, "estimates": self.estimates}
+        tensors = {name: tensor for name, tensor in named.items() if tensor is not None}
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
+            raise StudioError(
+                "The start points became NaN or infinite; nothing was kept.",
+                "Choose precision bf16 or no, and check that the base model draws pictures.",
+            )
+        staged = path.with_suffix(".tmp")
+        try:
+            save_file(tensors, staged)
+            os.replace(staged, path)
+        except (OSError, SafetensorError) as error:
+            staged.unlink(missing_ok=True)
+            raise StudioError("The own samples could not be kept.", "Free disk space and start again.") from error
+
+    @classmethod
+    def load(cls, path: Path) -> StartPoints:
+        """The start points that `save` kept."""
+        try:
+            # copies: a mapped file that is cut short later would kill the process
+            return cls(**{name: tensor.clone() for name, tensor in load_file(path).items()})
+        except (OSError, SafetensorError, TypeError) as error:
+            raise StudioError("The run's own samples are damaged.", "Start a new run.") from error
+
+
+@torch.no_grad()
+def draw_own_samples(
+    predict: Callable[[Tensor, Tensor, Conditioning], Tensor],
+    material: Material,
+    config: TrainConfig,
+    device: torch.device,
+) -> Iterator[int | StartPoints]:
+    """Own samples: DDIM over the whole grid, one for each text of the material, each from a generator of its own.
+
+    Yields the number drawn so far, after every DDIM step, and the start points at the end.
+
+    Args:
+        predict: (x_t, t, conditioning) -> output of the base.
+
+    Cost: `ddim_grid` row-forwards a sample, twice that with guidance.
+    """
+    grid, schedule = material.grid, material.schedule
+    keep = config.start == "trajectory"
+    ends, paths, estimates = [], [], []
+    for first in range(0, material.count, config.batch_size):
+        rows = range(first, min(first + config.batch_size, material.count))
+        seeds = [config.seed * 1_000_003 + row for row in rows]
+        x = torch.stack([torch.randn(material.shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+        x = x.to(device)
+        cond = take(material.cond, slice(rows.start, rows.stop))
+        empty = {name: tensor.expand(len(rows), *tensor.shape[1:]) for name, tensor in material.empty.items()}
+        guided = guided_denoiser(predict, cond, empty, config.pool_omega, join)
+        path, estimate = [], []
+        for index, level in enumerate(grid.tolist()):
+            t = torch.full((len(rows),), level, device=device)
+            output = guided(x, t)
+            if keep:
+                path.append(x.float().cpu())
+                estimate.append(schedule.x0(output, x, t).float().cpu())
+            following = int(grid[index + 1]) if index + 1 < len(grid) else -1
+            x = schedule.ddim_step(output, x, t, torch.full_like(t, following))
+            yield rows.start
+        ends.append(x.float().cpu())
+        if keep:
+            paths.append(torch.stack(path, 1))
+            estimates.append(torch.stack(estimate, 1))
+        yield rows.stop
+    yield StartPoints(torch.cat(ends), torch.cat(paths) if keep else None, torch.cat(estimates) if keep else None)
+
+
+def encoded_pictures(pipe: Any, family: FamilySpec, config: TrainConfig, material: Material) -> StartPoints:
+    """The pictures of the run's folder as latents, cut to the middle and scaled to the size.
+
+    Raises:
+        StudioError: a picture cannot be read, or the folder is not the one that the texts were read from.
+    """
+    pictures = read_captioned_images(Path(config.images_folder), config.pool_size)
+    check_texts(material.texts, [text for _, text in pictures])
+    return StartPoints(latents_of(pipe, family, [path for path, _ in pictures], material.size))
+
+
+def check_texts(began_with: Sequence[str], now: Sequence[str]) -> None:
+    """Whether a folder still holds what the run began with.
+
+    Raises:
+        StudioError: it does not.
+    """
+    if list(began_with) != list(now):
+        raise StudioError("The folder of images has changed since the run began.", "Start a new run.")
