@@ -16,11 +16,15 @@ WIDTH = 128
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 
-def make_tokenizer() -> CLIPTokenizer:
-    """CLIP's byte-pair tokenizer whose merges make every word of the world one token; others fall into letters."""
+def make_tokenizer(known: list[str] | None = None) -> CLIPTokenizer:
+    """CLIP's byte-pair tokenizer whose merges make every known word one token; others fall into letters.
+
+    Args:
+        known: the words; without them, those of the world of shapes.
+    """
     letters = [chr(code) for code in range(33, 127)]
     vocab = {token: index for index, token in enumerate([*letters, *(f"{letter}</w>" for letter in letters)])}
-    words = [[*word[:-1], f"{word[-1]}</w>"] for word in vocabulary()]
+    words = [[*word[:-1], f"{word[-1]}</w>"] for word in known or vocabulary()]
     merges: list[tuple[str, str]] = []
     while pairs := Counter(pair for word in words for pair in zip(word, word[1:], strict=False)):
         best = max(pairs, key=lambda pair: (pairs[pair], pair))

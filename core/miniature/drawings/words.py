@@ -1,0 +1,228 @@
+"""The words of the world of drawings: what it shows, in which styles, where, on what ground, and how it may be spoilt.
+
+A thing is one drawing in each of six icon sets. Which package a style is, and what a thing is called in all six, is
+only needed where they are drawn (`assets.build.drawings.sets`).
+"""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+STYLES: dict[str, str] = {
+    "soft": "noto",
+    "vintage": "noto-v1",
+    "glossy": "fluent-emoji",
+    "flat": "fluent-emoji-flat",
+    "simple": "twemoji",
+    "detailed": "emojione",
+}
+"""Word of a style to the icon set drawn in it."""
+
+ICONS: dict[str, str] = {
+    # animals
+    "bear": "bear",
+    "cat": "cat-face",
+    "cow": "cow-face",
+    "dog": "dog-face",
+    "fox": "fox",
+    "frog": "frog",
+    "koala": "koala",
+    "lion": "lion",
+    "monkey": "monkey-face",
+    "mouse": "mouse-face",
+    "panda": "panda",
+    "pig": "pig-face",
+    "rabbit": "rabbit-face",
+    "tiger": "tiger-face",
+    "wolf": "wolf",
+    "horse": "horse-face",
+    "unicorn": "unicorn",
+    "chick": "front-facing-baby-chick",
+    "penguin": "penguin",
+    "owl": "owl",
+    "duck": "duck",
+    "rooster": "rooster",
+    "bat": "bat",
+    "butterfly": "butterfly",
+    "bee": "honeybee",
+    "ladybug": "lady-beetle",
+    "spider": "spider",
+    "snail": "snail",
+    "fish": "tropical-fish",
+    "dolphin": "dolphin",
+    "whale": "spouting-whale",
+    "shark": "shark",
+    "octopus": "octopus",
+    "crab": "crab",
+    "turtle": "turtle",
+    "snake": "snake",
+    "crocodile": "crocodile",
+    "elephant": "elephant",
+    "squirrel": "chipmunk",
+    # food and drink
+    "apple": "red-apple",
+    "banana": "banana",
+    "pear": "pear",
+    "orange": "tangerine",
+    "lemon": "lemon",
+    "watermelon": "watermelon",
+    "grapes": "grapes",
+    "strawberry": "strawberry",
+    "cherries": "cherries",
+    "peach": "peach",
+    "pineapple": "pineapple",
+    "kiwi": "kiwi-fruit",
+    "tomato": "tomato",
+    "avocado": "avocado",
+    "eggplant": "eggplant",
+    "carrot": "carrot",
+    "corn": "ear-of-corn",
+    "mushroom": "mushroom",
+    "bread": "bread",
+    "croissant": "croissant",
+    "cheese": "cheese-wedge",
+    "hamburger": "hamburger",
+    "fries": "french-fries",
+    "pizza": "pizza",
+    "hot dog": "hot-dog",
+    "taco": "taco",
+    "egg": "cooking",
+    "popcorn": "popcorn",
+    "ice cream": "soft-ice-cream",
+    "doughnut": "doughnut",
+    "cookie": "cookie",
+    "cake": "birthday-cake",
+    "candy": "candy",
+    "lollipop": "lollipop",
+    "coffee": "hot-beverage",
+    "beer": "beer-mug",
+    "wine": "wine-glass",
+    "cocktail": "cocktail-glass",
+    # vehicles
+    "car": "automobile",
+    "taxi": "taxi",
+    "bus": "bus",
+    "tractor": "tractor",
+    "bicycle": "bicycle",
+    "locomotive": "locomotive",
+    "airplane": "airplane",
+    "helicopter": "helicopter",
+    "rocket": "rocket",
+    "ship": "ship",
+    "sailboat": "sailboat",
+    # nature
+    "sun": "sun",
+    "star": "star",
+    "cloud": "cloud",
+    "rainbow": "rainbow",
+    "snowflake": "snowflake",
+    "snowman": "snowman-without-snow",
+    "fire": "fire",
+    "droplet": "droplet",
+    "tree": "deciduous-tree",
+    "fir tree": "evergreen-tree",
+    "palm tree": "palm-tree",
+    "cactus": "cactus",
+    "sunflower": "sunflower",
+    "rose": "rose",
+    "tulip": "tulip",
+    "clover": "four-leaf-clover",
+    "maple leaf": "maple-leaf",
+    "volcano": "volcano",
+    "globe": "globe-showing-europe-africa",
+    "lightning": "high-voltage",
+    "moon": "crescent-moon",
+    # things
+    "house": "house",
+    "castle": "castle",
+    "umbrella": "umbrella-with-rain-drops",
+    "balloon": "balloon",
+    "gift": "wrapped-gift",
+    "crown": "crown",
+    "diamond": "gem-stone",
+    "ring": "ring",
+    "key": "key",
+    "lock": "locked",
+    "bell": "bell",
+    "book": "closed-book",
+    "pencil": "pencil",
+    "scissors": "scissors",
+    "hammer": "hammer",
+    "light bulb": "light-bulb",
+    "candle": "candle",
+    "camera": "camera",
+    "television": "television",
+    "laptop": "laptop",
+    "hourglass": "hourglass-done",
+    "guitar": "guitar",
+    "drum": "drum",
+    "soccer ball": "soccer-ball",
+    "basketball": "basketball",
+    "trophy": "trophy",
+    "anchor": "anchor",
+    "top hat": "top-hat",
+    "shoe": "running-shoe",
+    "backpack": "backpack",
+    "skull": "skull",
+    "ghost": "ghost",
+    "alien": "alien",
+    "pumpkin": "jack-o-lantern",
+    "heart": "red-heart",
+    "bomb": "bomb",
+    "alarm clock": "alarm-clock",
+    # faces
+    "smiling face": "smiling-face-with-smiling-eyes",
+    "crying face": "loudly-crying-face",
+    "angry face": "pouting-face",
+    "clown": "clown-face",
+}
+"""Word of a thing to its name in the icon sets."""
+
+THINGS = tuple(ICONS)
+SIZES = ("small", "large")
+PLACES = ("left", "right", "top", "bottom", "middle", "beside", "above")
+"""Where one thing stands; `beside` and `above` are the two arrangements of two things, first left or on top."""
+GROUNDS: dict[str, tuple[int, int, int]] = {
+    "white": (246, 246, 246),
+    "gray": (150, 152, 158),
+    "yellow": (250, 222, 110),
+    "pink": (248, 180, 200),
+    "blue": (132, 190, 240),
+    "green": (150, 208, 140),
+    "purple": (120, 92, 170),
+    "black": (38, 38, 46),
+}
+"""Colour of the ground, red, green, blue from 0 to 255."""
+PATTERNS = ("plain", "dotted", "striped", "checked")
+FLAWS = (
+    "clean",
+    "blurry",
+    "grainy",
+    "faded",
+    "blocky",
+    "rippled",
+    "melted",
+    "broken",
+    "smeared",
+    "cluttered",
+    "dirty",
+)
+"""How a picture may be spoilt; `clean` is not spoilt."""
+
+ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "first_thing": THINGS,
+    "first_style": tuple(STYLES),
+    "first_size": SIZES,
+    "second_thing": THINGS,
+    "second_style": tuple(STYLES),
+    "second_size": SIZES,
+    "place": PLACES,
+    "ground": tuple(GROUNDS),
+    "pattern": PATTERNS,
+}
+"""Every attribute of a scene and its possible values, in the order the judge reads them."""
+
+HELD_OUT = frozenset(
+    (thing, style) for thing in THINGS for style in STYLES if crc32(f"{style} {thing}".encode()) % 10 == 0
+)
+"""Pairs of thing and style, about a tenth, that nothing is trained on: whether they are drawn is composition."""
