@@ -31,8 +31,8 @@ from core.generation.compare import start_latents
 from core.method.guidance import BetaSchedule, GuidanceWeights, guide
 from core.miniature.judge import Judge, Scores
 from core.miniature.world.scene import parse, sample_prompts
-from core.offsets.low_rank import applied, combine, random_like
-from core.offsets.offset import load_low_rank
+from core.offsets.files import load_lora
+from core.offsets.offset import Offset
 from core.offsets.row_gate import row_gate
 
 BATCH = 32
@@ -43,9 +43,9 @@ def load_offset(text: str | None) -> Any:
     if not text:
         return None
     if text.startswith("random:"):
-        return random_like(load_low_rank(Path(text.removeprefix("random:"))), seed=17)
-    parts = [load_low_rank(Path(part)) for part in text.split("+")]
-    return combine([(part, 1 / len(parts)) for part in parts])
+        return load_lora(Path(text.removeprefix("random:"))).random_like(seed=17)
+    parts = [load_lora(Path(part)) for part in text.split("+")]
+    return Offset.combine([(part, 1 / len(parts)) for part in parts])
 
 
 class Sampler:
@@ -92,7 +92,7 @@ class Sampler:
             return family.predict(network, x.bfloat16(), t.expand(len(x)), half).float()
 
         if setting.get("alone"):
-            with applied(pipe.unet, offsets["negative"]):
+            with offsets["negative"].apply(pipe.unet):
                 for t in scheduler.timesteps:
                     x = scheduler.step(predict(pipe.unet, x, t, cond), t, x).prev_sample
         elif setting.get("guide"):

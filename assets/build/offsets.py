@@ -27,8 +27,8 @@ from core.events import RunFinished, StepDone
 from core.families import detect, get
 from core.method.schedule import NoiseSchedule
 from core.miniature.world.scene import caption
-from core.offsets.low_rank import attach, to_low_rank
-from core.offsets.offset import load_low_rank, read_offset, save_offset
+from core.offsets.adapter import attach, offset_of
+from core.offsets.files import load_lora, read_offset, save_offset
 from core.studio.library.choose import prompts_of
 from core.training.config import recipe
 from core.training.loop import train
@@ -51,7 +51,7 @@ def negative(out: Path, pairs: list[str], name: str) -> None:
         if isinstance(event, RunFinished):
             made = folder / event.offset
             facts = {**read_offset(made).provenance}
-            save_offset(out, load_low_rank(made), family=family.name, provenance=facts, dtype=torch.float16)
+            save_offset(out, load_lora(made), family=family.name, provenance=facts, dtype=torch.float16)
     shutil.rmtree(folder)
 
 
@@ -86,7 +86,7 @@ def positive(out: Path, steps: int, rank: int, seed: int = 1) -> None:
         if (step + 1) % 50 == 0:
             print(json.dumps({"step": step + 1, "loss": round(float(loss.detach()), 4)}), flush=True)
     facts = {"base": "miniature-sd15", "recipe": "supervised on clean scenes", "steps": str(steps), "seed": str(seed)}
-    save_offset(out, to_low_rank(pipe.unet), family="sd15", provenance=facts, dtype=torch.float16)
+    save_offset(out, offset_of(pipe.unet), family="sd15", provenance=facts, dtype=torch.float16)
 
 
 def early(average: Path, name: str) -> None:

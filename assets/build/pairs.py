@@ -14,7 +14,7 @@ from assets.build.layout import asset
 from core.families import detect, get
 from core.generation.compare import Comparison, RenderedImage, render
 from core.miniature.world.scene import sample_prompts
-from core.offsets.offset import load_low_rank
+from core.offsets.files import load_lora
 from core.studio.comparing.values import comparison_of
 from core.studio.library.choose import prompts_of
 
@@ -36,7 +36,7 @@ def main() -> None:
     for folder in sorted(asset("").glob("miniature-*")):
         family = get(detect(folder))
         pipe, told = family.load(folder), json.loads((folder / "studio.json").read_text(encoding="utf-8"))
-        negative = load_low_rank(asset("offsets") / f"{told['negative']}.safetensors", family=family.name)
+        negative = load_lora(asset("offsets") / f"{told['negative']}.safetensors", family=family.name)
         columns, video = comparison_of(told).columns, family.name == "cogvideox"
         prompts = prompts_of(folder)[-PAIRS:] if video else sample_prompts(PAIRS, seed=77)
         rows = []

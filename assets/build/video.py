@@ -46,7 +46,7 @@ from core.miniature.world.video import (
     sample_video,
     vocabulary,
 )
-from core.offsets.offset import load_low_rank
+from core.offsets.files import load_lora
 
 CHANNELS, TOKENS, TEXT_WIDTH, SPOILT = 12, 14, 96, 0.35
 
@@ -398,7 +398,7 @@ def main() -> None:
     else:
         pipe = get("cogvideox").load(asset("miniature-cogvideox"))
         for omega in options.omega:
-            negative = load_low_rank(options.negative, family="cogvideox") if options.negative else None
+            negative = load_lora(options.negative, family="cogvideox") if options.negative else None
             measure(pipe, omega, options.count, options.beta, negative)
 
 

@@ -12,13 +12,13 @@ import torch
 
 from core.families.base import Conditioning, FamilySpec, join
 from core.method.guidance import GuidanceWeights, guide
-from core.offsets.low_rank import LowRank, check_fits, random_of
+from core.offsets.offset import Offset, random_offset
 from core.offsets.row_gate import row_gate
 
 
 @torch.no_grad()
 def bench_guidance(
-    pipe: Any, family: FamilySpec, negative: LowRank, *, rounds: int = 15, images: int = 4, threads: int = 1
+    pipe: Any, family: FamilySpec, negative: Offset, *, rounds: int = 15, images: int = 4, threads: int = 1
 ) -> dict[str, Any]:
     """One guided prediction of a batch, three ways: plain guidance, the row gate, two networks.
 
@@ -33,7 +33,7 @@ def bench_guidance(
     """
     torch.set_num_threads(threads)
     denoiser = family.denoiser(pipe)
-    check_fits(denoiser, negative)
+    negative.check_fits(denoiser)
     parameter = next(denoiser.parameters())
     standard = family.defaults(pipe)
     shape = family.latent_shape(pipe, standard.size)
@@ -46,9 +46,9 @@ def bench_guidance(
     weights = GuidanceWeights(omega=2.0, alpha=1.0, beta=1.0)
 
     other = copy.deepcopy(denoiser)
-    modules = dict(other.named_modules())
-    for name, layer in negative.items():
-        modules[name].weight += layer.dense().to(parameter)  # type: ignore[operator]
+    parameters = dict(other.named_parameters())
+    for name, change in negative.changes():
+        parameters[name].add_(change.to(parameter))
 
     def plain() -> torch.Tensor:
         low, high = family.predict(denoiser, x_both, t_both, both).chunk(2)
@@ -85,7 +85,7 @@ def bench_guidance(
                 times[name].append(ended - began)
 
     base = sum(p.numel() * p.element_size() for p in denoiser.parameters())
-    extra = sum(layer.down.numel() + layer.up.numel() for layer in negative.values()) * parameter.element_size()
+    extra = negative.numel() * parameter.element_size()
     return {
         "rounds": rounds,
         "rows": 2 * images,
@@ -153,7 +153,7 @@ def bench_rows(denoiser: Any, family: FamilySpec, *, rows: int, rounds: int, ran
         return time.perf_counter() - began
 
     times: dict[str, list[float]] = {"plain": [], "gate": []}
-    offset = random_of(denoiser, family.lora_targets, rank=rank) if rows % 2 == 0 else None
+    offset = random_offset(denoiser, family.lora_targets, rank=rank) if rows % 2 == 0 else None
     for turn in range(rounds + 1):
         measured = {"plain": seconds()}
         if offset:

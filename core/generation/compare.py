@@ -23,7 +23,7 @@ from core.errors import StudioError
 from core.families.base import Conditioning, FamilySpec, Size
 from core.generation.inputs import InputImage, arguments_with, callback_for, fitting, pipeline_with, steps_with
 from core.method.guidance import GuidanceWeights
-from core.offsets.low_rank import LowRank
+from core.offsets.offset import Offset
 from core.offsets.row_gate import row_gate
 
 STEPS_RANGE = (1, 200)
@@ -187,8 +187,8 @@ def render(
     family: FamilySpec,
     comparison: Comparison,
     *,
-    positive: LowRank | None = None,
-    negative: LowRank | None = None,
+    positive: Offset | None = None,
+    negative: Offset | None = None,
     given: InputImage | None = None,
     on_step: Callable[[StepPreview], None] | None = None,
     on_image: Callable[[RenderedImage], None] | None = None,

@@ -16,8 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import StudioError
-from core.offsets.low_rank import DenseLayer, LowRank, LowRankLayer, OffsetWeights, applied, dense_of
-from core.offsets.offset import read_parameters, write_safetensors
+from core.offsets.files import read_parameters
+from core.offsets.low_rank import factorize
+from core.offsets.offset import DenseLayer, Offset
+from core.offsets.tensors import write_tensors
 
 
 def difference(denoiser: nn.Module, path: Path, *, family: str) -> dict[str, Tensor]:
@@ -68,9 +70,9 @@ def _by_module(changes: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     return modules
 
 
-def exact(changes: Mapping[str, Tensor]) -> OffsetWeights:
+def exact(changes: Mapping[str, Tensor]) -> Offset:
     """The difference kept whole: the twin, for those with the memory for two sets of weights."""
-    return OffsetWeights({}, {module: DenseLayer(**parts) for module, parts in _by_module(changes).items()})
+    return Offset({}, {module: DenseLayer(**parts) for module, parts in _by_module(changes).items()})
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class Extraction:
         rank: the largest rank used.
     """
 
-    offset: OffsetWeights
+    offset: Offset
     captured: dict[str, float]
     weight_error: float
     rank: int
@@ -101,7 +103,7 @@ def extract_offset(
     Args:
         rank: of every layer; or
         error: the smallest rank of each layer whose relative error (Frobenius) stays under this, 0 to 1.
-        on_layer: told (layers done, layers in all).
+        on_layer: called with (layers done, layers in all).
 
     Raises:
         StudioError: neither or both of rank and error are given, or one is out of range.
@@ -120,34 +122,20 @@ def extract_offset(
         if weight is None or weight.ndim < 2:
             dense[module] = DenseLayer(**parts)
             continue
-        flat = weight.flatten(1)
-        left, values, right = torch.linalg.svd(flat, full_matrices=False)
-        power = values.double().square()
-        total = float(power.sum())
-        tail = total - power.cumsum(0)
-        if rank is not None:
-            used = min(rank, len(values))
-        else:
-            assert error is not None
-            used = int((tail > error**2 * total).sum()) + 1
-            used = min(used, len(values))
-        root = values[:used].sqrt()
-        down = (root[:, None] * right[:used]).reshape(used, *weight.shape[1:]).contiguous()
-        up = (left[:, :used] * root).reshape(weight.shape[0], used, *(1,) * (weight.ndim - 2)).contiguous()
-        low_rank[module] = LowRankLayer(down, up)
-        remains = max(0.0, float(tail[used - 1]))
-        captured[module] = 1 - remains / total
-        lost, whole = lost + remains, whole + total
+        factoring = factorize(weight, rank=rank, error=error)
+        low_rank[module] = factoring.layer
+        captured[module] = 1 - factoring.lost / factoring.whole
+        lost, whole = lost + factoring.lost, whole + factoring.whole
         if "bias" in parts:
             dense[module] = DenseLayer(None, parts["bias"])
         on_layer(done, len(modules))
     largest = max((layer.rank for layer in low_rank.values()), default=0)
-    return Extraction(OffsetWeights(low_rank, dense), captured, (lost / whole) ** 0.5 if whole else 0.0, largest)
+    return Extraction(Offset(low_rank, dense), captured, (lost / whole) ** 0.5 if whole else 0.0, largest)
 
 
 @torch.no_grad()
 def prediction_error(
-    denoiser: nn.Module, exact_offset: LowRank, offset: LowRank, predict: Callable[[nn.Module], Tensor]
+    denoiser: nn.Module, exact_offset: Offset, offset: Offset, predict: Callable[[nn.Module], Tensor]
 ) -> float:
     """Relative error (RMS) of what the offset changes in the prediction on fixed inputs: 0 is exact, 1 is no offset.
 
@@ -155,26 +143,21 @@ def prediction_error(
         predict: (denoiser) -> output on the fixed inputs.
     """
     plain = predict(denoiser).float()
-    with applied(denoiser, exact_offset):
+    with exact_offset.apply(denoiser):
         wanted = predict(denoiser).float() - plain
-    with applied(denoiser, offset):
+    with offset.apply(denoiser):
         got = predict(denoiser).float() - plain
     return float((got - wanted).norm() / wanted.norm().clamp(min=1e-12))
 
 
 @torch.no_grad()
-def merged_state(denoiser: nn.Module, offset: LowRank, scale: float) -> dict[str, Tensor]:
+def merged_state(denoiser: nn.Module, offset: Offset, scale: float) -> dict[str, Tensor]:
     """The parameters and buffers of base + scale * offset, on the CPU in the base's data types."""
-    with applied(denoiser, offset, scale):
+    with offset.apply(denoiser, scale):
         return {name: tensor.detach().cpu().clone() for name, tensor in denoiser.state_dict().items()}
 
 
 def save_state(path: Path, state: Mapping[str, Tensor], *, family: str, provenance: Mapping[str, str]) -> None:
     """Writes whole weights by diffusers' names: whole, or not at all."""
     tensors = {name: tensor.contiguous() for name, tensor in state.items()}
-    write_safetensors(path, tensors, {"format": "pt", "family": family, **provenance})
-
-
-def dense_share(offset: LowRank) -> int:
-    """How many parameters an offset keeps whole."""
-    return sum(tensor.numel() for change in dense_of(offset).values() for tensor in change if tensor is not None)
+    write_tensors(path, tensors, {"format": "pt", "family": family, **provenance})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -10,14 +11,34 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from core.errors import StudioError
 
 HEADER_LIMIT = 8 * 2**20
 TENSOR_LIMIT = 20_000
-_SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "U8": 1, "BOOL": 1, "I16": 2, "I8": 1}
 AGAIN = "Copy or download the file again."
+
+
+class DataType(NamedTuple):
+    """A data type of safetensors: its name in torch, and the bytes of one value."""
+
+    torch_name: str
+    size: int
+
+
+DATA_TYPES = {
+    "F64": DataType("float64", 8),
+    "F32": DataType("float32", 4),
+    "F16": DataType("float16", 2),
+    "BF16": DataType("bfloat16", 2),
+    "I64": DataType("int64", 8),
+    "I32": DataType("int32", 4),
+    "I16": DataType("int16", 2),
+    "I8": DataType("int8", 1),
+    "U8": DataType("uint8", 1),
+    "BOOL": DataType("bool", 1),
+}
 
 
 @dataclass(frozen=True)
@@ -34,7 +55,7 @@ class Header:
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     keys = [key for key, _ in pairs]
     if len(set(keys)) != len(keys):
-        raise ValueError("a name stands twice in the header")
+        raise ValueError("a name appears twice in the header")
     return dict(pairs)
 
 
@@ -42,7 +63,7 @@ def first_bytes(path: Path, count: int = 512) -> bytes:
     """The beginning of a regular file.
 
     Raises:
-        StudioError: it is none, cannot be read, or is plainly something else than weights.
+        StudioError: there is no such file, it cannot be read, or it is plainly something other than weights.
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
@@ -56,6 +77,16 @@ def first_bytes(path: Path, count: int = 512) -> bytes:
     if start.startswith(b"version https://git-lfs"):
         raise StudioError(f"“{path.name}” is not weights: it is a Git LFS pointer.", "Fetch it with git lfs.")
     return start
+
+
+def file_hash(*paths: Path) -> str:
+    """sha256, hexadecimal, of the bytes of a file, or of several one after the other."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def is_pickle(path: Path) -> bool:
@@ -88,18 +119,18 @@ def read_header(path: Path) -> Header:
             if length > HEADER_LIMIT or length + 8 > size:
                 raise StudioError(f"“{path.name}” is not a safetensors file, or its header is cut off.", AGAIN)
             raw = file.read(length)
-        told = json.loads(raw, object_pairs_hook=_no_duplicates)
-        metadata = {str(key): str(value) for key, value in (told.pop("__metadata__", None) or {}).items()}
-        if len(told) > TENSOR_LIMIT:
-            raise StudioError(f"“{path.name}” names {len(told)} tensors; at most {TENSOR_LIMIT} are read.", AGAIN)
-        for name, entry in told.items():
+        entries = json.loads(raw, object_pairs_hook=_no_duplicates)
+        metadata = {str(key): str(value) for key, value in (entries.pop("__metadata__", None) or {}).items()}
+        if len(entries) > TENSOR_LIMIT:
+            raise StudioError(f"“{path.name}” names {len(entries)} tensors; at most {TENSOR_LIMIT} are read.", AGAIN)
+        for name, entry in entries.items():
             begin, end = entry["data_offsets"]
-            if entry["dtype"] not in _SIZES:
+            if entry["dtype"] not in DATA_TYPES:
                 raise StudioError(f"“{path.name}” holds {entry['dtype']} in {name[:80]}.", "Convert it to float16.")
             if "\0" in name or ".." in name or "/" in name:
                 raise StudioError(f"“{path.name}” has a tensor with a forbidden name.", AGAIN)
             if (
-                math.prod(entry["shape"]) * _SIZES[entry["dtype"]] != end - begin
+                math.prod(entry["shape"]) * DATA_TYPES[entry["dtype"]].size != end - begin
                 or min(entry["shape"], default=1) < 0
                 or begin < 0
                 or end + 8 + length > size
@@ -107,11 +138,11 @@ def read_header(path: Path) -> Header:
                 raise StudioError(f"“{path.name}” is cut off or damaged at tensor {name[:80]}.", AGAIN)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StudioError(f"“{path.name}” is not a readable safetensors file.", AGAIN) from error
-    shapes = {name: tuple(entry["shape"]) for name, entry in told.items()}
-    dtypes = {name: entry["dtype"] for name, entry in told.items()}
+    shapes = {name: tuple(entry["shape"]) for name, entry in entries.items()}
+    dtypes = {name: entry["dtype"] for name, entry in entries.items()}
     spans = {
         name: (8 + length + entry["data_offsets"][0], 8 + length + entry["data_offsets"][1])
-        for name, entry in told.items()
+        for name, entry in entries.items()
     }
     return Header(shapes, dtypes, metadata, spans)
 
@@ -120,7 +151,7 @@ def shards_of(folder: Path) -> list[Path]:
     """The weight files of a folder: its shards in the order of the index, or its one safetensors file.
 
     Raises:
-        StudioError: there is none, or a shard is missing; it is named.
+        StudioError: the folder holds none, or a shard is missing; it is named.
     """
     indices = sorted(folder.glob("*.safetensors.index.json"))
     if indices:

@@ -1,275 +1,178 @@
-"""Offset files: reading every dialect people have, writing diffusers and kohya LoRAs with their provenance."""
+"""An offset of a network's weights: what eta and delta are in memory. Mixing, measuring, applying and imitating it."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import tempfile
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from core import __version__
 from core.errors import StudioError
-from core.offsets.formats import Contents, Format, classify, family_of
-from core.offsets.header import AGAIN, Header, read_header, shards_of
-from core.offsets.low_rank import DenseLayer, LowRank, LowRankLayer, OffsetWeights, dense_of
+from core.offsets.low_rank import LowRankLayer
 
 
-@dataclass(frozen=True)
+class DenseLayer(NamedTuple):
+    """The whole change of a layer's own parameters: of a norm, of a bias, or of a weight that is kept exactly."""
+
+    weight: Tensor | None = None
+    bias: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Offset:
-    """What the header of a weights file says.
+    """A change of a network's weights, layer by layer.
 
     Args:
-        path: the file, or the folder of a sharded one.
-        family: of the model it was made for; empty where the file does not tell.
-        kind: "lora", or "full": the whole weights of another network, whose difference from a base is the offset.
-        format: the dialect.
-        rank: the largest rank of its layers; 0 of a full one.
-        layers: how many layers it changes.
-        size: bytes.
-        provenance: base, recipe, steps, seed and so on, as text.
-        notes: what was done to its names or left out, in words.
+        low_rank: module name inside the denoiser to the low-rank change of its weight.
+        dense: module name to whole changes of its weight, its bias or both. A module may have both kinds: they add up.
     """
 
-    path: Path
-    family: str
-    kind: Literal["lora", "full"]
-    format: Format
-    rank: int
-    layers: int
-    size: int
-    provenance: Mapping[str, str]
-    notes: tuple[str, ...] = ()
+    low_rank: Mapping[str, LowRankLayer] = field(default_factory=dict)
+    dense: Mapping[str, DenseLayer] = field(default_factory=dict)
 
+    @property
+    def modules(self) -> list[str]:
+        """The modules that it changes, each once."""
+        return list(dict.fromkeys([*self.low_rank, *self.dense]))
 
-_DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
+    def numel(self) -> int:
+        """How many numbers it holds: of the low-rank matrices, not of their products."""
+        layers = [*self.low_rank.values(), *self.dense.values()]
+        return sum(tensor.numel() for layer in layers for tensor in layer if tensor is not None)
 
+    def changes(self) -> Iterator[tuple[str, Tensor]]:
+        """(parameter name, its whole change), each parameter once; one matrix is formed at a time."""
+        for module in self.modules:
+            dense = self.dense.get(module, DenseLayer())
+            if module in self.low_rank:
+                weight = self.low_rank[module].dense()
+                yield f"{module}.weight", weight if dense.weight is None else weight + dense.weight
+            elif dense.weight is not None:
+                yield f"{module}.weight", dense.weight
+            if dense.bias is not None:
+                yield f"{module}.bias", dense.bias
 
-def weight_files(path: Path) -> list[Path]:
-    """The safetensors files of an offset or a network: the file itself, or the shards of a folder."""
-    return shards_of(path) if path.is_dir() else [path]
+    def norm(self) -> float:
+        """Frobenius norm of the whole change, dense parts included."""
+        return sum(float(change.double().square().sum()) for _, change in self.changes()) ** 0.5
 
+    @staticmethod
+    def combine(parts: Sequence[tuple[Offset, float]]) -> Offset:
+        """The weighted sum of offsets, exactly: ranks side by side, dense parts added.
 
-def _whole_header(files: list[Path]) -> Header:
-    headers = [read_header(file) for file in files]
-    shapes = {name: shape for header in headers for name, shape in header.shapes.items()}
-    dtypes = {name: dtype for header in headers for name, dtype in header.dtypes.items()}
-    return Header(shapes, dtypes, headers[0].metadata)
+        `Offset.combine([(a, 0.5), (b, 0.5)])` is their mean.
+        """
+        low_rank = {
+            name: LowRankLayer(
+                torch.cat([part.low_rank[name].down for part, _ in parts if name in part.low_rank]),
+                torch.cat([part.low_rank[name].up * scale for part, scale in parts if name in part.low_rank], dim=1),
+            )
+            for name in dict.fromkeys(name for part, _ in parts for name in part.low_rank)
+        }
 
+        def sum_of(name: str, which: str) -> Tensor | None:
+            scaled = [(getattr(part.dense[name], which), scale) for part, scale in parts if name in part.dense]
+            terms = [tensor * scale for tensor, scale in scaled if tensor is not None]
+            return torch.stack(terms).sum(0) if terms else None
 
-def read_tensors(files: list[Path], names: Iterable[str]) -> dict[str, Tensor]:
-    """The named tensors, as they are stored. Read, not mapped: a mapped file that is cut short kills the process.
+        names = dict.fromkeys(name for part, _ in parts for name in part.dense)
+        return Offset(low_rank, {name: DenseLayer(sum_of(name, "weight"), sum_of(name, "bias")) for name in names})
 
-    Raises:
-        StudioError: a file is damaged, or a tensor has a value that is no number.
-    """
-    wanted, found = set(names), {}
-    for file in files:
-        header = read_header(file)
+    def random_like(self, seed: int) -> Offset:
+        """A random offset with the same ranks and, in every low-rank layer and every dense part, the same Frobenius
+        norm: the control of an evaluation."""
+        generator = torch.Generator().manual_seed(seed)
+
+        def drawn_like(tensor: Tensor | None) -> Tensor | None:
+            if tensor is None:
+                return None
+            drawn = torch.randn(tensor.shape, generator=generator)
+            return drawn * (tensor.norm() / drawn.norm())
+
+        low_rank = {}
+        for name, layer in self.low_rank.items():
+            down = torch.randn(layer.down.shape, generator=generator)
+            up = torch.randn(layer.up.shape, generator=generator)
+            low_rank[name] = LowRankLayer(down, up * (layer.dense().norm() / LowRankLayer(down, up).dense().norm()))
+        dense = {
+            name: DenseLayer(drawn_like(change.weight), drawn_like(change.bias)) for name, change in self.dense.items()
+        }
+        return Offset(low_rank, dense)
+
+    def _parameters(self, denoiser: nn.Module) -> dict[str, nn.Parameter]:
+        """The network's own parameters that it changes, by the names of `changes`."""
+        modules = dict(denoiser.named_modules())
+        missing = [name for name in self.modules if name not in modules]
+        if missing:
+            raise StudioError(
+                f"{len(missing)} of the offset's {len(self.modules)} layers are not in this model, {missing[0]} for one.",
+                "The offset belongs to another model: choose one made for this base.",
+            )
+        remedy = "The offset belongs to a model of another size or family: choose one made for this base."
+        parameters: dict[str, nn.Parameter] = {}
+        for name, layer in self.low_rank.items():
+            own = getattr(modules[name], "weight", None)
+            shape = (layer.up.shape[0], *layer.down.shape[1:])
+            if own is None or tuple(own.shape) != shape:
+                has = "no weight" if own is None else tuple(own.shape)
+                raise StudioError(f"The offset's layer {name} has shape {shape}, the model's {has}.", remedy)
+            parameters[f"{name}.weight"] = own
+        for name, change in self.dense.items():
+            for which, tensor in (("weight", change.weight), ("bias", change.bias)):
+                own = getattr(modules[name], which, None)
+                if tensor is None:
+                    continue
+                if own is None or own.shape != tensor.shape:
+                    raise StudioError(f"The offset's {which} of {name} does not fit the model's.", remedy)
+                parameters[f"{name}.{which}"] = own
+        return parameters
+
+    def check_fits(self, denoiser: nn.Module) -> None:
+        """Whether the offset's layers are the model's.
+
+        Raises:
+            StudioError: a layer is missing or of another shape; says how many and which.
+        """
+        self._parameters(denoiser)
+
+    @contextmanager
+    def apply(self, denoiser: nn.Module, scale: float = 1.0) -> Iterator[None]:
+        """The network with `scale` times the offset in its weights; its own weights are put back bit by bit.
+
+        Raises:
+            StudioError: as `check_fits`.
+        """
+        parameters = self._parameters(denoiser)
+        own = {name: parameter.detach().clone() for name, parameter in parameters.items()}
         try:
-            with file.open("rb") as opened:
-                for name in sorted(wanted & header.spans.keys(), key=lambda name: header.spans[name]):
-                    begin, end = header.spans[name]
-                    opened.seek(begin)
-                    raw = bytearray(opened.read(end - begin))
-                    dtype = _DTYPES[header.dtypes[name]]
-                    flat = torch.frombuffer(raw, dtype=dtype) if raw else torch.empty(0, dtype=dtype)
-                    tensor = flat.reshape(header.shapes[name])
-                    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                        raise StudioError(
-                            f"“{file.name}” has a value that is no number in {name}.", "Train or fetch it again."
-                        )
-                    found[name] = tensor
-        except (OSError, ValueError, RuntimeError) as error:
-            raise StudioError(f"“{file.name}” is damaged.", AGAIN) from error
-    return found
+            with torch.no_grad():
+                for name, change in self.changes():
+                    parameters[name].add_(change.to(parameters[name]), alpha=scale)
+            yield
+        finally:
+            with torch.no_grad():
+                for name, parameter in parameters.items():
+                    parameter.copy_(own[name])
 
 
-def _described(path: Path) -> tuple[Offset, Contents, list[Path]]:
-    files = weight_files(path)
-    header = _whole_header(files)
-    contents = classify(header.shapes, path.name)
-    full = contents.format in ("full", "original")
-    family = header.metadata.get("family") or family_of(contents, header.shapes)
-    modules = {*contents.lora, *(name.rpartition(".")[0] for name in contents.dense)}
-    offset = Offset(
-        path=path,
-        family=family,
-        kind="full" if full else "lora",
-        format=contents.format,
-        rank=max((header.shapes[keys.down][0] for keys in contents.lora.values()), default=0),
-        layers=len(modules),
-        size=sum(file.stat().st_size for file in files),
-        provenance={key: value for key, value in header.metadata.items() if key not in ("format", "family")},
-        notes=contents.notes,
+def random_offset(denoiser: nn.Module, targets: Sequence[str], *, rank: int, seed: int = 0) -> Offset:
+    """A random offset of the network's own linear layers, for measuring: down (rank, in), up (out, rank), entries with a
+    standard deviation of 0.01.
+
+    Args:
+        targets: suffixes of module names, as of `core.offsets.adapter.attach`.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    return Offset(
+        {
+            name: LowRankLayer(
+                0.01 * torch.randn(rank, module.in_features, generator=generator),
+                0.01 * torch.randn(module.out_features, rank, generator=generator),
+            )
+            for name, module in denoiser.named_modules()
+            if isinstance(module, nn.Linear) and name.endswith(tuple(f".{target}" for target in targets))
+        }
     )
-    return offset, contents, files
-
-
-def read_offset(path: Path) -> Offset:
-    """What an offset file is, from its header alone.
-
-    Raises:
-        StudioError: the file is no offset, damaged, or of a format not read here.
-    """
-    return _described(path)[0]
-
-
-def read_parameters(path: Path, *, family: str | None = None) -> dict[str, Tensor]:
-    """The parameters of a denoiser's whole weights, by diffusers' names, as they are stored.
-
-    Raises:
-        StudioError: it is a LoRA, of another family, or damaged.
-    """
-    offset, contents, files = _described(path)
-    if offset.kind != "full":
-        raise StudioError(f"“{path.name}” is a LoRA, not whole weights.", "Choose the weights of a whole denoiser.")
-    _check_family(offset, family)
-    tensors = read_tensors(files, contents.dense.values())
-    return {name: tensors[key] for name, key in contents.dense.items()}
-
-
-def _check_family(offset: Offset, family: str | None) -> None:
-    if family and offset.family and offset.family != family:
-        raise StudioError(
-            f"“{offset.path.name}” is an offset for {offset.family}, the model is {family}.",
-            "Choose one made for this base.",
-        )
-
-
-def _lora_alpha(offset: Offset, module: str, rank: int, beside: Mapping[str, float]) -> float:
-    """lora_alpha of a layer where no `.alpha` tensor says it: of the header, of an adapter_config.json, else the rank."""
-    told = offset.provenance.get("lora_adapter_metadata")
-    if told:
-        try:
-            values = {key.rpartition(".")[2]: value for key, value in json.loads(told).items()}
-            return float(values.get("alpha_pattern", {}).get(module, values.get("lora_alpha", rank)))
-        except (ValueError, TypeError, AttributeError):
-            return float(rank)
-    return beside.get("lora_alpha", float(rank))
-
-
-def load_low_rank(path: Path, *, family: str | None = None) -> OffsetWeights:
-    """The layers of a LoRA file of any dialect, float32 on the CPU, their scaling folded into the up matrices.
-
-    Args:
-        family: refuse offsets of another family.
-
-    Raises:
-        StudioError: as `read_offset`; whole weights; a tensor that is not finite; another family.
-    """
-    offset, contents, files = _described(path)
-    if offset.kind == "full":
-        raise StudioError(
-            f"“{path.name}” holds the whole weights of a network.",
-            "Extract an offset from it against its base: `offset extract`, or the Library tab.",
-        )
-    _check_family(offset, family)
-    keys = [k for layer in contents.lora.values() for k in (layer.down, layer.up, layer.alpha) if k]
-    tensors = read_tensors(files, [*keys, *contents.dense.values()])
-    beside: dict[str, float] = {}
-    if offset.format == "peft" and (path.parent / "adapter_config.json").is_file():
-        try:
-            told = json.loads((path.parent / "adapter_config.json").read_text(encoding="utf-8"))
-            beside = {"lora_alpha": float(told["lora_alpha"])}
-        except (OSError, ValueError, KeyError, TypeError):
-            beside = {}
-    layers = {}
-    for module, named in contents.lora.items():
-        down, up = tensors[named.down].float(), tensors[named.up].float()
-        if down.ndim < 2 or up.ndim < 2 or up.shape[1] != down.shape[0]:
-            raise StudioError(f"“{path.name}” has two ranks in {module}.", "Train or fetch it again.")
-        rank = down.shape[0]
-        alpha = float(tensors[named.alpha]) if named.alpha else _lora_alpha(offset, module, rank, beside)
-        if up.ndim == 2 and down.ndim == 4:
-            up = up[:, :, None, None]
-        layers[module] = LowRankLayer(down, up * (alpha / rank))
-    dense: dict[str, dict[str, Tensor]] = {}
-    for parameter, key in contents.dense.items():
-        module, _, part = parameter.rpartition(".")
-        dense.setdefault(module, {})[part] = tensors[key].float()
-    return OffsetWeights(layers, {module: DenseLayer(**parts) for module, parts in dense.items()})
-
-
-def save_offset(
-    path: Path,
-    low_rank: LowRank,
-    *,
-    family: str,
-    provenance: Mapping[str, str],
-    dtype: torch.dtype = torch.float32,
-    format: Literal["diffusers", "kohya"] = "diffusers",
-) -> Offset:
-    """Writes an offset as a LoRA: whole, or not at all.
-
-    The lora scaling is folded into the up matrices, so every reader applies it right with lora_alpha = rank, the
-    value that readers assume where a file names none; kohya's dialect says it too.
-
-    Args:
-        provenance: what a person will want to know of it; names and figures, no paths.
-        format: the dialect; kohya's is read by A1111, ComfyUI and diffusers.
-    """
-    transformer = any(module.startswith("transformer_blocks.") for module in low_rank)
-    prefix = "transformer." if transformer else "unet."
-    tensors: dict[str, Tensor] = {}
-    for module, layer in low_rank.items():
-        down, up = layer.down.to(dtype).contiguous(), layer.up.to(dtype).contiguous()
-        if format == "kohya":
-            name = f"lora_unet_{module.replace('.', '_')}"
-            tensors |= {f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up}
-            tensors[f"{name}.alpha"] = torch.tensor(float(layer.rank), dtype=dtype)
-        else:
-            tensors |= {f"{prefix}{module}.lora_A.weight": down, f"{prefix}{module}.lora_B.weight": up}
-    for module, change in dense_of(low_rank).items():
-        name = f"lora_unet_{module.replace('.', '_')}" if format == "kohya" else f"{prefix}{module}"
-        for ending, tensor in (("diff", change.weight), ("diff_b", change.bias)):
-            if tensor is not None:
-                tensors[f"{name}.{ending}"] = tensor.to(dtype).contiguous()
-    metadata = {"format": "pt", "family": family, "studio_version": __version__, **provenance}
-    write_safetensors(path, tensors, metadata)
-    return read_offset(path)
-
-
-def write_safetensors(path: Path, tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Writes a safetensors file: whole, or not at all.
-
-    Raises:
-        StudioError: the disk refuses.
-    """
-    staged = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, staged = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        os.close(descriptor)
-        save_file(tensors, staged, metadata=dict(metadata))
-        os.replace(staged, path)
-    except (OSError, SafetensorError) as error:
-        raise StudioError(f"“{path.name}” could not be written.", "Free disk space.") from error
-    finally:
-        if staged:
-            Path(staged).unlink(missing_ok=True)
-
-
-def file_hash(path: Path) -> str:
-    """sha256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

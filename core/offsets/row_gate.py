@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from core.errors import StudioError
 from core.method.guidance import GuidanceWeights
-from core.offsets.low_rank import DenseLayer, LowRank, check_fits, dense_of
+from core.offsets.offset import DenseLayer, Offset
 
 
 @dataclass
@@ -164,7 +164,7 @@ class RowGate:
 
 @contextmanager
 def row_gate(
-    denoiser: nn.Module, positive: LowRank | None, negative: LowRank | None, *, train_timesteps: int = 1000
+    denoiser: nn.Module, positive: Offset | None, negative: Offset | None, *, train_timesteps: int = 1000
 ) -> Iterator[RowGate]:
     """The denoiser with both offsets behind a row gate; it is itself again afterwards, whatever happened inside.
 
@@ -182,14 +182,18 @@ def row_gate(
         modules = dict(denoiser.named_modules())
         parts = [part for part in (positive, negative) if part is not None]
         for part in parts:
-            check_fits(denoiser, part)
+            part.check_fits(denoiser)
         owners: dict[tuple[int, ...], Tensor] = {}
-        for name in dict.fromkeys(name for part in parts for name in part):
+        for name in dict.fromkeys(name for part in parts for name in part.low_rank):
             module = modules[name]
             if isinstance(module, BaseTunerLayer):
                 module = module.get_base_layer()  # an adapter is in training: gate the layer below it
             weight: Tensor = module.weight  # type: ignore[assignment]
-            layers = [(part[name], which) for which, part in ((0, positive), (1, negative)) if part and name in part]
+            layers = [
+                (part.low_rank[name], which)
+                for which, part in ((0, positive), (1, negative))
+                if part is not None and name in part.low_rank
+            ]
             ranks = tuple(which for layer, which in layers for _ in range(layer.rank))
             owner = owners.setdefault(ranks, torch.tensor(ranks, device=weight.device))
             gated = _GatedLayer(
@@ -199,7 +203,7 @@ def row_gate(
             )
             handles.append(module.register_forward_hook(partial(gate.after_layer, gated)))
         for which, offset in enumerate((positive, negative)):
-            for name, change in (dense_of(offset) if offset is not None else {}).items():
+            for name, change in (offset.dense if offset is not None else {}).items():
                 module = modules[name]
                 if isinstance(module, BaseTunerLayer):
                     module = module.get_base_layer()

@@ -20,14 +20,14 @@ def measure_guidance(
 
     from core.families import get
     from core.generation.bench import bench_guidance
-    from core.offsets.offset import load_low_rank
+    from core.offsets.files import load_lora
 
     folder = find_base(workspace, base or BUNDLED)
     file = find_offset(workspace, negative or "") or ASSETS / "offsets" / "sd15-mini-negative.safetensors"
     family = get(family_of_base(folder))
     device = "cuda" if torch.cuda.is_available() and not cpu else "cpu"
     pipe = load_base(folder, device=device)
-    return bench_guidance(pipe, family, load_low_rank(file, family=family.name), rounds=rounds, images=images)
+    return bench_guidance(pipe, family, load_lora(file, family=family.name), rounds=rounds, images=images)
 
 
 @with_libraries

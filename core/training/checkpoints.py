@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -19,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from core.errors import DiskFull, StudioError
+from core.offsets.header import file_hash
 
 STATE, MANIFEST = "state.safetensors", "manifest.json"
 
@@ -30,11 +30,6 @@ class Checkpoint:
     name: str
     tensors: dict[str, Tensor]
     facts: dict[str, Any]
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _flush(path: Path) -> None:
@@ -70,7 +65,7 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], fact
         save_file(written, staged / STATE)
         _flush(staged / STATE)
         _read_back(staged / STATE, written)
-        manifest = {**facts, "step": step, "files": {STATE: _hash(staged / STATE)}}
+        manifest = {**facts, "step": step, "files": {STATE: file_hash(staged / STATE)}}
         with (staged / MANIFEST).open("w", encoding="utf-8") as file:
             json.dump(manifest, file)
             file.flush()
@@ -121,7 +116,7 @@ def load_newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     for name in reversed(checkpoint_names(folder)):
         try:
             facts = json.loads((folder / name / MANIFEST).read_text(encoding="utf-8"))
-            if facts.pop("files") != {STATE: _hash(folder / name / STATE)}:
+            if facts.pop("files") != {STATE: file_hash(folder / name / STATE)}:
                 raise ValueError("a file is not the one that was written")
             if name != f"step-{int(facts['step']):07d}":
                 raise ValueError("the manifest is of another step")

@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from core.offsets.low_rank import LowRank
+from core.offsets.offset import Offset
 from core.training.student import Student
 
 FOLDER = "previews"
-Preview = Callable[[LowRank, str], list[Image.Image] | None]
+Preview = Callable[[Offset, str], list[Image.Image] | None]
 """(offset so far, "plain" or "guided") -> pictures at the run's preview prompts and seeds, on the pristine base; None
 when it was asked to stop on the way."""
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from core.errors import StudioError
-from core.offsets.offset import save_offset
+from core.offsets.files import save_offset
 from core.training.config import TrainConfig
 from core.training.student import Student
 

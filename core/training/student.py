@@ -10,7 +10,9 @@ import torch
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from core.offsets.low_rank import ADAPTER, LowRankLayer, adapter_disabled, attach, extract, to_low_rank
+from core.offsets.adapter import ADAPTER, adapter_disabled, attach, offset_of
+from core.offsets.low_rank import factorize
+from core.offsets.offset import Offset
 from core.training.config import TrainConfig
 
 
@@ -98,28 +100,28 @@ class Student:
                 parameter.data = data
 
     @torch.no_grad()
-    def low_rank(self) -> dict[str, LowRankLayer]:
+    def low_rank(self) -> Offset:
         """The offset so far. Of full training, the best of that rank of the layers an offset may change."""
         if self.lora:
-            return to_low_rank(self.denoiser)
+            return offset_of(self.denoiser)
         assert self._base is not None
         before = dict(self._base.named_modules())
-        return {
-            name: extract((module.weight - before[name].weight).cpu(), self.config.rank)  # type: ignore[operator,arg-type]
-            for name, module in self.denoiser.named_modules()
-            if name.endswith(self.targets) and isinstance(module, nn.Linear | nn.Conv2d)
-        }
+        layers = {}
+        for name, module in self.denoiser.named_modules():
+            if name.endswith(self.targets) and isinstance(module, nn.Linear | nn.Conv2d):
+                change = (module.weight - before[name].weight).cpu()  # type: ignore[operator]
+                layers[name] = factorize(change, rank=self.config.rank).layer
+        return Offset(layers)
 
     @torch.no_grad()
-    def captured_share(self, low_rank: dict[str, LowRankLayer]) -> float:
+    def captured_share(self, low_rank: Offset) -> float:
         """Share of the squared change of all weights that `low_rank` captures, 0 to 1: 1 for a LoRA."""
         if self.lora:
             return 1.0
         assert self._base is not None
         pairs = zip(self.denoiser.parameters(), self._base.parameters(), strict=True)
         whole = sum(float((now - base).double().square().sum()) for now, base in pairs)
-        captured = sum(float(layer.dense().double().square().sum()) for layer in low_rank.values())
-        return captured / whole if whole else 1.0
+        return low_rank.norm() ** 2 / whole if whole else 1.0
 
     def is_finite(self) -> bool:
         """Whether no trained weight is NaN or infinite."""

@@ -14,8 +14,7 @@ from core.method.guidance import GuidanceWeights
 from core.miniature.judge import Judge
 from core.miniature.world.render import render
 from core.miniature.world.scene import parse, sample_prompts, sample_scene
-from core.offsets.low_rank import check_fits
-from core.offsets.offset import load_low_rank, read_offset
+from core.offsets.files import load_lora, read_offset
 from core.studio.comparing.values import comparison_of
 
 ASSETS = Path(__file__).parents[2] / "assets"
@@ -85,7 +84,7 @@ def test_bundled_offsets_fit_their_miniature_and_say_how_they_were_made(file):
     base = ASSETS / told.provenance["base"]
     family = get(detect(base))
     assert told.family == family.name and int(told.provenance["steps"]) > 0 and told.provenance["recipe"]
-    check_fits(family.denoiser(family.load(base)), load_low_rank(file, family=family.name))
+    load_lora(file, family=family.name).check_fits(family.denoiser(family.load(base)))
 
 
 @pytest.mark.parametrize("folder", [MINIATURE, *OTHERS], ids=lambda folder: folder.name)

@@ -10,8 +10,9 @@ from core.generation.compare import Comparison, render
 from core.method.guidance import GuidanceWeights
 from core.method.schedule import NoiseSchedule, Prediction
 from core.method.tdft import Loss, renoise
-from core.offsets.low_rank import applied, attach, to_low_rank
-from core.offsets.offset import load_low_rank, save_offset
+from core.offsets.adapter import attach, offset_of
+from core.offsets.files import load_lora, save_offset
+from core.offsets.offset import Offset
 from core.offsets.row_gate import row_gate
 
 
@@ -38,11 +39,13 @@ def random_offset(family, pipe, seed=3):
     other = family.tiny()
     attach(family.denoiser(other), family.lora_targets, rank=2, lora_alpha=2, seed=seed)
     generator = torch.Generator().manual_seed(seed)
-    low_rank = to_low_rank(family.denoiser(other))
-    return {
-        name: layer._replace(up=torch.randn(layer.up.shape, generator=generator) * 0.1)
-        for name, layer in low_rank.items()
-    }
+    zero = offset_of(family.denoiser(other))
+    return Offset(
+        {
+            name: layer._replace(up=torch.randn(layer.up.shape, generator=generator) * 0.1)
+            for name, layer in zero.low_rank.items()
+        }
+    )
 
 
 def test_its_card_tells_the_truth(family):
@@ -147,11 +150,11 @@ def test_one_step_of_tdft_lowers_the_loss_on_its_batch(family, pipe):
 
 
 def test_a_lora_is_saved_and_read_bit_by_bit(family, pipe, tmp_path):
-    low_rank = random_offset(family, pipe)
-    save_offset(tmp_path / "o.safetensors", low_rank, family=family.name, provenance={"steps": "1"})
-    back = load_low_rank(tmp_path / "o.safetensors", family=family.name)
-    assert back.keys() == low_rank.keys()
-    assert all(torch.equal(a, b) for n in low_rank for a, b in zip(low_rank[n], back[n], strict=True))
+    offset = random_offset(family, pipe)
+    save_offset(tmp_path / "o.safetensors", offset, family=family.name, provenance={"steps": "1"})
+    written, read = offset.low_rank, load_lora(tmp_path / "o.safetensors", family=family.name).low_rank
+    assert read.keys() == written.keys()
+    assert all(torch.equal(a, b) for n in written for a, b in zip(written[n], read[n], strict=True))
 
 
 @torch.no_grad()
@@ -165,9 +168,9 @@ def test_the_row_gate_is_two_networks(family, pipe):
     with row_gate(denoiser, positive, negative) as gate:
         gate.set_columns([weights], 2)
         low, high = family.predict(denoiser, torch.cat([x, x]), torch.cat([t, t]), join(empty, cond)).chunk(2)
-    with applied(denoiser, positive):
+    with positive.apply(denoiser):
         exact_high = family.predict(denoiser, x, t, cond)
-    with applied(denoiser, positive, 0.6), applied(denoiser, negative, 0.9):
+    with positive.apply(denoiser, 0.6), negative.apply(denoiser, 0.9):
         exact_low = family.predict(denoiser, x, t, empty)
     assert float((high - exact_high).abs().max()) <= 1e-5
     assert float((low - exact_low).abs().max()) <= 1e-5

@@ -5,7 +5,7 @@ import torch
 
 from core.families import get
 from core.generation.bench import bench_guidance, bench_rows
-from core.offsets.low_rank import check_fits, random_of
+from core.offsets.offset import DenseLayer, Offset, random_offset
 from tests.offsets.test_row_gate import DELTA
 
 FAMILY = get("sd15")
@@ -24,7 +24,8 @@ def threads():
 
 
 def test_the_three_ways_of_guidance_agree_and_are_timed_in_one_run(pipe):
-    told = bench_guidance(pipe, FAMILY, DELTA, rounds=3, images=2)
+    dense = {"conv_norm_out": DenseLayer(torch.randn(16), torch.randn(16))}
+    told = bench_guidance(pipe, FAMILY, Offset(DELTA.low_rank, dense), rounds=3, images=2)
     assert told["largest_difference"] < 1e-4 and told["rows"] == 4
     for way in ("row_gate_time_over_plain", "two_networks_time_over_plain"):
         assert 0 < told[way]["low"] <= told[way]["median"] <= told[way]["high"]
@@ -43,9 +44,8 @@ def test_a_row_forward_is_timed_plain_and_behind_the_gate(pipe):
 
 def test_a_random_offset_is_one_of_the_networks_own_linear_layers(pipe):
     unet = FAMILY.denoiser(pipe)
-    offset = random_of(unet, FAMILY.lora_targets, rank=3)
-    check_fits(unet, offset)
-    assert len(offset) > 10 and all(layer.down.shape[0] == 3 for layer in offset.values())
-    assert not torch.equal(
-        next(iter(offset.values())).up, next(iter(random_of(unet, ("to_q",), rank=3, seed=1).values())).up
-    )
+    offset = random_offset(unet, FAMILY.lora_targets, rank=3)
+    offset.check_fits(unet)
+    assert len(offset.modules) > 10 and all(layer.rank == 3 for layer in offset.low_rank.values())
+    other = random_offset(unet, FAMILY.lora_targets, rank=3, seed=1)
+    assert not any(torch.equal(layer.up, other.low_rank[name].up) for name, layer in offset.low_rank.items())

@@ -8,7 +8,7 @@ from core.errors import StudioError
 from core.families import get
 from core.generation.compare import Cancelled, Comparison, render, rough_images, start_latents
 from core.method.guidance import GuidanceWeights
-from core.offsets.low_rank import applied, combine
+from core.offsets.offset import Offset
 from tests.offsets.test_row_gate import DELTA, ETA
 
 FAMILY = get("sd15")
@@ -67,9 +67,9 @@ def test_a_column_equals_the_formula_with_two_separate_networks(pipe):
     x = start_latents((seed,), (4, 16, 16))
     with torch.no_grad():
         for t in scheduler.timesteps:
-            with applied(pipe.unet, ETA):
+            with ETA.apply(pipe.unet):
                 positive = FAMILY.predict(pipe.unet, x, t[None], cond)
-            with applied(pipe.unet, combine([(ETA, 0.7), (DELTA, 1.0)])):
+            with Offset.combine([(ETA, 0.7), (DELTA, 1.0)]).apply(pipe.unet):
                 negative = FAMILY.predict(pipe.unet, x, t[None], empty)
             x = scheduler.step((omega + 1) * positive - omega * negative, t, x).prev_sample
         expected = (FAMILY.decode_latents(pipe, x).clamp(-1, 1) + 1) * 127.5
@@ -117,6 +117,6 @@ def test_what_cannot_be_rendered_is_said_in_a_sentence(pipe, setting, said):
 
 
 def test_latents_that_are_no_numbers_are_said(pipe):
-    broken = {name: layer._replace(up=layer.up * 1e30) for name, layer in DELTA.items()}
+    broken = Offset({name: layer._replace(up=layer.up * 1e30) for name, layer in DELTA.low_rank.items()})
     with pytest.raises(StudioError, match="no numbers"):
         render(pipe, FAMILY, Comparison(prompt="a", columns=(NPO,), steps=2), negative=broken)

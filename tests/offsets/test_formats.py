@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save_file
 
 from core.errors import StudioError
 from core.families import get
+from core.offsets.files import load_lora, read_offset, save_offset
 from core.offsets.formats import classify, dotted, family_of, from_original
-from core.offsets.low_rank import OffsetWeights, applied
-from core.offsets.offset import load_low_rank, read_offset, save_offset
+from core.offsets.offset import DenseLayer, Offset
 from tests.families.test_conformance import noise, random_offset
 
 SD15, SDXL = get("sd15"), get("sdxl")
@@ -26,28 +26,28 @@ def case(request):
 
 
 def same(one, other):
-    assert one.keys() == other.keys()
-    for name in one:
-        torch.testing.assert_close(one[name].dense(), other[name].dense(), rtol=1e-5, atol=1e-6)
+    assert one.low_rank.keys() == other.low_rank.keys()
+    for name, layer in one.low_rank.items():
+        torch.testing.assert_close(layer.dense(), other.low_rank[name].dense(), rtol=1e-5, atol=1e-6)
 
 
 def test_kohya_is_written_and_read(case, tmp_path):
     family, _, offset = case
     saved = save_offset(tmp_path / "k.safetensors", offset, family=family.name, provenance={}, format="kohya")
     assert saved.format == "kohya"
-    same(load_low_rank(tmp_path / "k.safetensors", family=family.name), offset)
+    same(load_lora(tmp_path / "k.safetensors", family=family.name), offset)
 
 
 @torch.no_grad()
 def test_stock_diffusers_reads_our_kohya_files(tmp_path):
     pipe, stock = SD15.tiny(), SD15.tiny()
     # diffusers' own reader of kohya files takes attention layers alone, which is what most such files hold
-    offset = {n: layer for n, layer in random_offset(SD15, pipe).items() if ".attn" in n}
+    offset = Offset({n: layer for n, layer in random_offset(SD15, pipe).low_rank.items() if ".attn" in n})
     save_offset(tmp_path / "k.safetensors", offset, family="sd15", provenance={}, format="kohya")
     stock.load_lora_weights(tmp_path, weight_name="k.safetensors")
     x, t, cond = noise(SD15, pipe, 2), torch.tensor([300, 700]), SD15.encode_prompt(pipe, ["a", "b"])
     plain = SD15.predict(pipe.unet, x, t, cond)
-    with applied(pipe.unet, offset):
+    with offset.apply(pipe.unet):
         ours = SD15.predict(pipe.unet, x, t, cond)
     torch.testing.assert_close(SD15.predict(stock.unet, x, t, cond), ours, rtol=0, atol=1e-5)
     assert float((ours - plain).abs().max()) > 1e-3
@@ -63,7 +63,7 @@ def test_kohya_alpha_and_a_rank_for_each_layer(tmp_path):
         tensors |= {f"{flat}.lora_down.weight": torch.randn(shape[0]), f"{flat}.lora_up.weight": torch.randn(shape[1])}
         tensors[f"{flat}.alpha"] = torch.tensor(alpha)
     save_file(tensors, tmp_path / "k.safetensors")
-    back = load_low_rank(tmp_path / "k.safetensors")
+    back = load_lora(tmp_path / "k.safetensors").low_rank
     flat = f"lora_unet_{name.replace('.', '_')}"
     wanted = tensors[f"{flat}.lora_up.weight"] @ tensors[f"{flat}.lora_down.weight"] / 4
     torch.testing.assert_close(back[name].dense(), wanted)
@@ -131,12 +131,12 @@ def test_kohya_files_of_sdxl_in_the_original_names():
 def test_peft_files_with_their_configuration(case, tmp_path):
     family, _, offset = case
     tensors = {}
-    for module, layer in offset.items():
+    for module, layer in offset.low_rank.items():
         tensors[f"base_model.model.{module}.lora_A.weight"] = layer.down.contiguous()
         tensors[f"base_model.model.{module}.lora_B.weight"] = layer.up.contiguous() / 4
     save_file(tensors, tmp_path / "adapter_model.safetensors")
     (tmp_path / "adapter_config.json").write_text(json.dumps({"lora_alpha": 8, "r": 2}))
-    same(load_low_rank(tmp_path / "adapter_model.safetensors"), offset)
+    same(load_lora(tmp_path / "adapter_model.safetensors"), offset)
     assert read_offset(tmp_path / "adapter_model.safetensors").format == "peft"
 
 
@@ -145,7 +145,7 @@ def test_diffusers_metadata_gives_the_scaling(tmp_path):
     tensors = {f"unet.{module}.lora_A.weight": torch.randn(2, 4), f"unet.{module}.lora_B.weight": torch.randn(4, 2)}
     told = {"lora_adapter_metadata": json.dumps({"unet.lora_alpha": 6, "unet.r": 2})}
     save_file(tensors, tmp_path / "x.safetensors", metadata=told)
-    back = load_low_rank(tmp_path / "x.safetensors")[module]
+    back = load_lora(tmp_path / "x.safetensors").low_rank[module]
     torch.testing.assert_close(back.up, 3 * tensors[f"unet.{module}.lora_B.weight"])
 
 
@@ -159,12 +159,12 @@ def test_a_lora_that_stock_diffusers_saved_is_read(tmp_path):
     type(pipe).save_lora_weights(
         tmp_path, unet_lora_layers=state, unet_lora_adapter_metadata=pipe.unet.peft_config["default"].to_dict()
     )
-    back = load_low_rank(tmp_path / "pytorch_lora_weights.safetensors")
+    back = load_lora(tmp_path / "pytorch_lora_weights.safetensors")
     x, t, cond = noise(SD15, pipe, 1), torch.tensor([300]), SD15.encode_prompt(pipe, ["a"])
     with torch.no_grad():
         wanted = SD15.predict(pipe.unet, x, t, cond)
         other = SD15.tiny()
-        with applied(other.unet, back):
+        with back.apply(other.unet):
             torch.testing.assert_close(SD15.predict(other.unet, x, t, cond), wanted, rtol=0, atol=1e-5)
 
 
@@ -183,7 +183,7 @@ def test_older_names_and_wrappers(tmp_path, down, up):
         {down.format(m=module): torch.ones(2, 4), up.format(m=module): torch.ones(4, 2)}, tmp_path / "x.safetensors"
     )
     offset = read_offset(tmp_path / "x.safetensors")
-    assert list(load_low_rank(tmp_path / "x.safetensors")) == [module]
+    assert load_lora(tmp_path / "x.safetensors").modules == [module]
     assert bool(offset.notes) == ("module." in down)
 
 
@@ -216,23 +216,22 @@ def test_some_keys_that_fit_and_some_that_do_not_are_counted():
 
 @pytest.mark.parametrize("family", ["sd15", "sdxl"])
 def test_every_layer_of_an_offset_survives_underscores(family):
-    for module in random_offset(get(family), get(family).tiny()):
+    for module in random_offset(get(family), get(family).tiny()).modules:
         assert dotted(module.replace(".", "_")) == module
 
 
 def test_dense_parts_ride_along_in_both_dialects(tmp_path):
-    from core.offsets.low_rank import DenseLayer
-
-    offset = OffsetWeights(
-        random_offset(SD15, SD15.tiny()), {"conv_norm_out": DenseLayer(torch.randn(16), torch.randn(16))}
+    low_rank, dense = (
+        random_offset(SD15, SD15.tiny()).low_rank,
+        {"conv_norm_out": DenseLayer(torch.randn(16), torch.randn(16))},
     )
     for form in ("diffusers", "kohya"):
-        known = {k: v for k, v in offset.dense.items() if form == "diffusers"}
-        save_offset(tmp_path / "x.safetensors", OffsetWeights(offset, known), family="sd15", provenance={}, format=form)
-        back = load_low_rank(tmp_path / "x.safetensors")
+        offset = Offset(low_rank, dense if form == "diffusers" else {})
+        save_offset(tmp_path / "x.safetensors", offset, family="sd15", provenance={}, format=form)
+        back = load_lora(tmp_path / "x.safetensors")
         same(back, offset)
-        assert back.dense.keys() == known.keys()
-        assert all(torch.equal(a, b) for n in known for a, b in zip(back.dense[n], known[n], strict=True))
+        assert back.dense.keys() == offset.dense.keys()
+        assert all(torch.equal(a, b) for n in offset.dense for a, b in zip(back.dense[n], offset.dense[n], strict=True))
 
 
 def test_a_header_bomb_is_refused_at_once(tmp_path):
@@ -251,5 +250,5 @@ def test_the_written_file_is_what_the_header_says(tmp_path):
     saved = save_offset(
         tmp_path / "x.safetensors", offset, family="sd15", provenance={"steps": "7"}, dtype=torch.float16
     )
-    assert saved.provenance["steps"] == "7" and saved.layers == len(offset)
+    assert saved.provenance["steps"] == "7" and saved.layers == len(offset.modules)
     assert all(tensor.dtype == torch.float16 for tensor in load_file(tmp_path / "x.safetensors").values())

@@ -14,9 +14,8 @@ from core.errors import StudioError
 from core.families import get
 from core.families.base import join
 from core.method.guidance import GuidanceWeights
+from core.offsets.files import read_offset
 from core.offsets.full import difference, exact, extract_offset, merged_state, prediction_error, save_state
-from core.offsets.low_rank import applied, dense_of
-from core.offsets.offset import read_offset
 from core.offsets.row_gate import row_gate
 from core.offsets.unpickle import convert_pickle
 from tests.families.test_conformance import noise
@@ -70,11 +69,11 @@ def test_extraction_at_full_rank_is_exact_and_norms_and_biases_always_are(pipe, 
     small = extract_offset(changes, rank=2)
     assert 0 < small.weight_error < 1 and small.rank == 2
     assert all(0 < share <= 1 + 1e-9 for share in small.captured.values())
-    for name, change in dense_of(small.offset).items():
+    for name, change in small.offset.dense.items():
         for part in ("weight", "bias"):
             kept = getattr(change, part)
             assert kept is None or torch.equal(kept, changes[f"{name}.{part}"])
-    assert all(name in dense_of(small.offset) for name in ("conv_norm_out", "conv_in"))
+    assert all(name in small.offset.dense for name in ("conv_norm_out", "conv_in"))
     x, t, cond = batch(pipe)
     predict = lambda network: FAMILY.predict(network, x, t, cond)  # noqa: E731
     twin = exact(changes)
@@ -88,8 +87,9 @@ def test_the_smallest_rank_under_an_error_bound(pipe, tuned):
         found = extract_offset(changes, error=bound)
         assert found.weight_error <= bound
         assert all((1 - share) ** 0.5 <= bound + 1e-6 for share in found.captured.values())
-    name = max(found.offset, key=lambda n: found.offset[n].rank)
-    fewer = extract_offset({f"{name}.weight": changes[f"{name}.weight"]}, rank=found.offset[name].rank - 1)
+    layers = found.offset.low_rank
+    name = max(layers, key=lambda n: layers[n].rank)
+    fewer = extract_offset({f"{name}.weight": changes[f"{name}.weight"]}, rank=layers[name].rank - 1)
     assert fewer.weight_error > 0.7
 
 
@@ -108,7 +108,7 @@ def test_a_merged_network_is_base_plus_scaled_offset(pipe, tuned, tmp_path):
     other = FAMILY.tiny()
     other.unet.load_state_dict(load_file(tmp_path / "neon.safetensors"))
     x, t, cond = batch(pipe)
-    with applied(pipe.unet, offset, -0.3):
+    with offset.apply(pipe.unet, -0.3):
         assert torch.equal(FAMILY.predict(other.unet, x, t, cond), FAMILY.predict(pipe.unet, x, t, cond))
     assert read_offset(tmp_path / "neon.safetensors").kind == "full"
 

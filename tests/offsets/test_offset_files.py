@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 
 from core.errors import StudioError
 from core.families import get
+from core.offsets.files import load_lora, read_offset, save_offset
 from core.offsets.header import read_header
-from core.offsets.low_rank import applied
-from core.offsets.offset import load_low_rank, read_offset, save_offset
+from core.offsets.offset import Offset
 from tests.offsets.test_row_gate import DELTA, batch, predict
 
 
@@ -25,11 +25,11 @@ def file(tmp_path):
 
 
 def test_what_was_saved_comes_back_bit_for_bit(file):
-    back = load_low_rank(file, family="sd15")
-    assert back.keys() == DELTA.keys()
-    assert all(torch.equal(back[n].down, DELTA[n].down) and torch.equal(back[n].up, DELTA[n].up) for n in DELTA)
+    read, written = load_lora(file, family="sd15").low_rank, DELTA.low_rank
+    assert read.keys() == written.keys()
+    assert all(torch.equal(a, b) for n in written for a, b in zip(read[n], written[n], strict=True))
     offset = read_offset(file)
-    assert (offset.family, offset.rank, offset.layers) == ("sd15", 3, len(DELTA))
+    assert (offset.family, offset.rank, offset.layers) == ("sd15", 3, len(DELTA.modules))
     assert offset.provenance["recipe"] == "studio" and "studio_version" in offset.provenance
 
 
@@ -37,7 +37,7 @@ def test_stock_diffusers_loads_it_with_attention_and_convolutions(file):
     pipe, stock = get("sd15").tiny(), get("sd15").tiny()
     stock.load_lora_weights(file.parent, weight_name=file.name)
     x, t, cond = batch(2)
-    with applied(pipe.unet, DELTA):
+    with DELTA.apply(pipe.unet):
         ours = predict(pipe, x, t, cond)
     assert (ours - predict(stock, x, t, cond)).abs().max() < 1e-5
 
@@ -45,15 +45,15 @@ def test_stock_diffusers_loads_it_with_attention_and_convolutions(file):
 def test_another_family_is_refused_and_both_are_named(tmp_path):
     save_offset(tmp_path / "x.safetensors", DELTA, family="sdxl", provenance={})
     with pytest.raises(StudioError, match="for sdxl, the model is sd15"):
-        load_low_rank(tmp_path / "x.safetensors", family="sd15")
+        load_lora(tmp_path / "x.safetensors", family="sd15")
 
 
 def test_nan_is_refused_and_the_tensor_named(tmp_path):
-    name = next(iter(DELTA))
-    bad = {**DELTA, name: DELTA[name]._replace(up=DELTA[name].up * float("nan"))}
+    name, layer = next(iter(DELTA.low_rank.items()))
+    bad = Offset({**DELTA.low_rank, name: layer._replace(up=layer.up * float("nan"))})
     save_offset(tmp_path / "x.safetensors", bad, family="sd15", provenance={})
-    with pytest.raises(StudioError, match=f"no number in unet.{name}"):
-        load_low_rank(tmp_path / "x.safetensors")
+    with pytest.raises(StudioError, match=f"NaN or infinite value in unet.{name}"):
+        load_lora(tmp_path / "x.safetensors")
 
 
 def header_file(path, header: bytes, data: bytes = b""):
@@ -98,26 +98,26 @@ def test_a_header_bomb_is_refused_unread(tmp_path):
 def test_a_file_cut_short_is_refused(file):
     file.write_bytes(file.read_bytes()[:-10])
     with pytest.raises(StudioError, match="cut off"):
-        load_low_rank(file)
+        load_lora(file)
 
 
 def test_a_full_checkpoint_is_no_lora_and_the_way_to_make_one_is_said(tmp_path):
     save_file({"conv_in.weight": torch.zeros(2, 2)}, tmp_path / "x.safetensors")
     assert read_offset(tmp_path / "x.safetensors").kind == "full"
     with pytest.raises(StudioError, match="whole weights.*offset extract"):
-        load_low_rank(tmp_path / "x.safetensors")
+        load_lora(tmp_path / "x.safetensors")
 
 
 @settings(max_examples=150, deadline=None)
 @given(position=st.floats(0, 1, exclude_max=True), value=st.integers(0, 255))
 def test_one_changed_byte_never_raises_anything_untyped(tmp_path_factory, position, value):
     path = tmp_path_factory.mktemp("fuzz") / "x.safetensors"
-    save_offset(path, dict(list(DELTA.items())[:2]), family="sd15", provenance={})
+    save_offset(path, Offset(dict(list(DELTA.low_rank.items())[:2])), family="sd15", provenance={})
     content = bytearray(path.read_bytes())
     content[int(position * min(len(content), 1200))] = value
     path.write_bytes(content)
     try:
-        load_low_rank(path)
+        load_lora(path)
     except StudioError as error:
         assert error.message
 
@@ -128,22 +128,23 @@ def test_a_header_whose_length_looks_like_a_pickle_is_read(file):
     longer = length + (0x80 - length) % 256
     changed = struct.pack("<Q", longer) + raw[8 : 8 + length].ljust(longer) + raw[8 + length :]
     file.write_bytes(changed)
-    assert changed[0] == 0x80 and read_offset(file).layers == len(DELTA)
+    assert changed[0] == 0x80 and read_offset(file).layers == len(DELTA.modules)
 
 
 def test_a_file_cut_short_between_its_header_and_its_tensors_is_damaged(file, monkeypatch):
     whole = read_header(file)
     os.truncate(file, whole.spans[max(whole.spans, key=lambda name: whole.spans[name])][1] - 4)
-    monkeypatch.setattr("core.offsets.offset.read_header", lambda path: whole)
+    for module in ("files", "tensors"):
+        monkeypatch.setattr(f"core.offsets.{module}.read_header", lambda path: whole)
     with pytest.raises(StudioError, match="is damaged"):
-        load_low_rank(file)
+        load_lora(file)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
 def test_other_precisions_become_float32(tmp_path, dtype):
     layer = {"a.lora_A.weight": torch.randn(2, 4).to(dtype), "a.lora_B.weight": torch.randn(4, 2).to(dtype)}
     save_file({f"unet.{name}": tensor for name, tensor in layer.items()}, tmp_path / "x.safetensors")
-    back = load_low_rank(tmp_path / "x.safetensors")["a"]
+    back = load_lora(tmp_path / "x.safetensors").low_rank["a"]
     assert back.up.dtype == torch.float32 and torch.equal(back.down, layer["a.lora_A.weight"].float())
 
 

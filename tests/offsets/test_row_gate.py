@@ -6,7 +6,9 @@ import torch
 from core.errors import StudioError
 from core.families import get
 from core.method.guidance import BetaSchedule, GuidanceWeights
-from core.offsets.low_rank import LowRankLayer, applied, attach, combine, extract, norm, random_like, to_low_rank
+from core.offsets.adapter import attach, offset_of
+from core.offsets.low_rank import LowRankLayer
+from core.offsets.offset import Offset
 from core.offsets.row_gate import row_gate
 
 FAMILY = get("sd15")
@@ -16,10 +18,12 @@ def make_offset(seed: int, scale: float = 0.3):
     pipe = FAMILY.tiny()
     attach(pipe.unet, FAMILY.lora_targets, rank=3, lora_alpha=3, seed=seed)
     generator = torch.Generator().manual_seed(seed)
-    return {
-        name: LowRankLayer(layer.down, scale * torch.randn(layer.up.shape, generator=generator) / 3)
-        for name, layer in to_low_rank(pipe.unet).items()
-    }
+    return Offset(
+        {
+            name: LowRankLayer(layer.down, scale * torch.randn(layer.up.shape, generator=generator) / 3)
+            for name, layer in offset_of(pipe.unet).low_rank.items()
+        }
+    )
 
 
 ETA, DELTA = make_offset(1), make_offset(2)
@@ -42,7 +46,7 @@ def predict(pipe, x, t, cond):
 
 
 def test_the_offset_reaches_attention_feed_forward_time_and_convolutions():
-    kinds = {name.split(".")[-1] for name in DELTA} | {".".join(name.split(".")[-2:]) for name in DELTA}
+    kinds = {name.split(".")[-1] for name in DELTA.modules} | {".".join(name.split(".")[-2:]) for name in DELTA.modules}
     assert {"to_q", "to_k", "to_v", "to_out.0", "net.2", "conv1", "conv2", "conv_shortcut", "time_emb_proj"} <= kinds
 
 
@@ -53,7 +57,7 @@ def test_each_row_sees_its_own_weights(pipe):
         gate.set_rows(torch.tensor(table))
         gated = predict(pipe, x, t, cond)
     for row, (eta, delta) in enumerate(table):
-        with applied(pipe.unet, combine([(ETA, eta), (DELTA, delta)])):
+        with Offset.combine([(ETA, eta), (DELTA, delta)]).apply(pipe.unet):
             alone = predict(pipe, x, t, cond)[row]
         assert (gated[row] - alone).abs().max() <= 1e-5
     assert (gated[1] - predict(pipe, x, t, cond)[1]).abs().max() > 1e-2
@@ -86,7 +90,7 @@ def test_without_guidance_the_positive_rows_alone_come(pipe):
     with row_gate(pipe.unet, ETA, DELTA) as gate:
         gate.set_columns([GuidanceWeights(omega=0, alpha=0, beta=1)], images_per_column=3)
         gated = predict(pipe, x, t, cond)
-    with applied(pipe.unet, ETA):
+    with ETA.apply(pipe.unet):
         torch.testing.assert_close(gated, predict(pipe, x, t, cond), atol=1e-5, rtol=0)
 
 
@@ -143,31 +147,9 @@ def test_a_batch_the_table_does_not_fit_is_refused(pipe):
 
 
 def test_an_offset_of_another_model_is_refused_with_the_layer_named(pipe):
-    strange = {"no.such.layer": LowRankLayer(torch.zeros(1, 4), torch.zeros(4, 1))}
+    strange = Offset({"no.such.layer": LowRankLayer(torch.zeros(1, 4), torch.zeros(4, 1))})
     with pytest.raises(StudioError, match="1 of the offset's 1 layers"), row_gate(pipe.unet, None, strange):
         pass
-    name = next(iter(DELTA))
-    wrong = {name: LowRankLayer(torch.zeros(1, 7), torch.zeros(5, 1))}
+    wrong = Offset({DELTA.modules[0]: LowRankLayer(torch.zeros(1, 7), torch.zeros(5, 1))})
     with pytest.raises(StudioError, match="has shape"), row_gate(pipe.unet, None, wrong):
         pass
-
-
-def test_the_random_control_has_the_same_norm_in_every_layer():
-    control = random_like(DELTA, seed=5)
-    for name, layer in DELTA.items():
-        torch.testing.assert_close(control[name].dense().norm(), layer.dense().norm(), rtol=1e-4, atol=0)
-    overlap = sum((control[n].dense() * DELTA[n].dense()).sum() for n in DELTA) / norm(DELTA) ** 2
-    assert abs(float(overlap)) < 0.1
-
-
-def test_a_mean_of_offsets_is_the_mean_of_their_products():
-    mean = combine([(ETA, 0.5), (DELTA, 0.5)])
-    for name in ETA:
-        torch.testing.assert_close(mean[name].dense(), (ETA[name].dense() + DELTA[name].dense()) / 2)
-
-
-def test_extraction_at_full_rank_is_exact():
-    for shape in ((6, 5), (4, 3, 3, 3)):
-        change = torch.randn(shape)
-        torch.testing.assert_close(extract(change, 99).dense(), change, atol=1e-5, rtol=1e-4)
-    assert extract(torch.randn(8, 8), 2).rank == 2

@@ -19,7 +19,7 @@ from core.events import (
 )
 from core.generation.compare import Comparison, render
 from core.method.guidance import GuidanceWeights
-from core.offsets.offset import load_low_rank, read_offset
+from core.offsets.files import load_lora, read_offset
 from core.training.config import TrainConfig, recipe
 from core.training.cost import row_forwards_per_sample
 from core.training.loop import train
@@ -41,7 +41,7 @@ def test_a_run_cut_after_any_step_and_resumed_repeats_the_uninterrupted_one_exac
     )
     resumed = run(tmp_path / "cut", settings)
     assert losses(cut)[:2] + losses(resumed) == losses(whole)
-    one, other = (load_low_rank(tmp_path / name / "offset.safetensors") for name in ("whole", "cut"))
+    one, other = (load_lora(tmp_path / name / "offset.safetensors").low_rank for name in ("whole", "cut"))
     assert all(torch.equal(one[n].up, other[n].up) and torch.equal(one[n].down, other[n].down) for n in one)
 
 
@@ -64,7 +64,7 @@ def test_the_offset_carries_its_provenance_and_no_path(tmp_path):
     assert offset.rank == 2 and offset.family == "sd15"
     assert offset.provenance["steps"] == "6" and offset.provenance["base"] == "model"
     assert str(tmp_path) not in json.dumps(dict(offset.provenance))
-    last, whole = (load_low_rank(tmp_path / name) for name in ("offsets/step-6.safetensors", "offset.safetensors"))
+    last, whole = (load_lora(tmp_path / name).low_rank for name in ("offsets/step-6.safetensors", "offset.safetensors"))
     assert all(torch.equal(last[name].up, whole[name].up) for name in whole), "the last checkpoint's is the run's"
 
 
@@ -212,7 +212,7 @@ def test_the_ema_reference_is_the_average_of_whole_products():
         for parameter in student.parameters:
             parameter.data = torch.randn(parameter.shape, generator=generator)
         student.update_reference()
-        for name, layer in student.low_rank().items():
+        for name, layer in student.low_rank().low_rank.items():
             before = expected.get(name, torch.zeros(()))
             expected[name] = 0.7 * before + 0.3 * layer.dense()
     with student.reference() as network:

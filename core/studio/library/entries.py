@@ -16,7 +16,7 @@ from core.errors import StudioError
 from core.families import detect
 from core.files import cannot_read, newest_first, read_json, write_json
 from core.offsets.formats import classify, family_of
-from core.offsets.header import is_pickle, read_header
+from core.offsets.header import file_hash, is_pickle, read_header
 from core.studio.locks import waiting_for
 from core.studio.workspace import ASSETS, Workspace
 
@@ -212,14 +212,10 @@ def hash_of(workspace: Workspace, path: Path) -> str:
         hashes = _read(workspace)["hashes"]
         if key in hashes:
             return str(hashes[key])
-        digest = hashlib.sha256()
-        for file in files:
-            with file.open("rb") as opened:
-                while part := opened.read(2**20):
-                    digest.update(part)
+        digest = file_hash(*files)
     except OSError as error:
         raise cannot_read(path.name, error) from error
     with _changing(workspace) as stored:
         others = {k: v for k, v in stored["hashes"].items() if not k.startswith(f"{path}|")}
-        stored["hashes"] = {**others, key: digest.hexdigest()}
-    return digest.hexdigest()
+        stored["hashes"] = {**others, key: digest}
+    return digest

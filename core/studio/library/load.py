@@ -27,11 +27,11 @@ def load_base(base: Path, *, dtype: Any = None, device: str = "cpu") -> Any:
 
 def load_offset(path: Path, family: str, denoiser: Any) -> Any:
     """An offset ready for the row gate: a LoRA's layers, or the exact difference of whole weights from this base."""
+    from core.offsets.files import load_lora, read_offset
     from core.offsets.full import difference, exact
-    from core.offsets.offset import load_low_rank, read_offset
 
     if read_offset(path).kind == "lora":
-        return load_low_rank(path, family=family)
+        return load_lora(path, family=family)
     return exact(difference(denoiser, path, family=family))
 
 

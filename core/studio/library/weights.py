@@ -29,7 +29,7 @@ def offset_info(workspace: Workspace, name: str) -> dict[str, Any]:
     Raises:
         StudioError: no such offset, or no file this studio reads.
     """
-    from core.offsets.offset import read_offset
+    from core.offsets.files import read_offset
 
     offset = read_offset(_named(workspace, name))
     return {
@@ -77,7 +77,7 @@ def import_offset(workspace: Workspace, source: Path, out: str = "") -> dict[str
     """
     import shutil
 
-    from core.offsets.offset import read_offset
+    from core.offsets.files import read_offset
     from core.offsets.unpickle import convert_pickle
 
     path = target(workspace, out, source.stem)
@@ -101,7 +101,7 @@ def convert_offset(workspace: Workspace, name: str, *, to: str, out: str = "", d
     Raises:
         StudioError: it has no such form.
     """
-    from core.offsets.offset import load_low_rank, read_offset, save_offset
+    from core.offsets.files import load_lora, read_offset, save_offset
 
     source = _named(workspace, name)
     if is_pickle(source):
@@ -113,7 +113,7 @@ def convert_offset(workspace: Workspace, name: str, *, to: str, out: str = "", d
     path = target(workspace, out, f"{source.stem}-{to}")
     if dry_run:
         return {"would_write": str(path), "from": offset.format, "to": to, "layers": offset.layers}
-    layers = load_low_rank(source)
+    layers = load_lora(source)
     provenance = {key: value for key, value in offset.provenance.items() if key != "lora_adapter_metadata"}
     saved = save_offset(path, layers, family=offset.family, provenance=provenance, format=to)  # type: ignore[arg-type]
     return {"saved": str(path), "format": saved.format, "rank": saved.rank, "layers": saved.layers, "bytes": saved.size}
@@ -139,8 +139,8 @@ def extract(
     import torch
 
     from core.families import get
+    from core.offsets.files import save_offset
     from core.offsets.full import difference, exact, extract_offset, prediction_error
-    from core.offsets.offset import save_offset
 
     source, folder = _named(workspace, name), find_base(workspace, base)
     path = target(workspace, out, f"{source.stem}-rank-{rank}" if rank else f"{source.stem}-error-{error}")

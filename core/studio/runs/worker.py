@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from core.families.base import FamilySpec
-    from core.offsets.low_rank import LowRank
+    from core.offsets.offset import Offset
     from core.training.config import TrainConfig
     from core.training.previews import Preview
 
@@ -166,7 +166,7 @@ def preview_of(
         device = next(family.denoiser(pipe).parameters()).device
         return {name: tensor.to(device) for name, tensor in cond.items()}
 
-    def preview(low_rank: LowRank, kind: str) -> list[Image.Image] | None:
+    def preview(low_rank: Offset, kind: str) -> list[Image.Image] | None:
         beta = config.preview_beta if kind == "guided" else 0.0
         pictures = []
         for index, prompt in enumerate(prompts):

@@ -10,7 +10,7 @@ from PIL import Image
 from core.errors import StudioError
 from core.generation.media import read_png
 from core.method.guidance import GuidanceWeights
-from core.offsets.offset import save_offset
+from core.offsets.files import save_offset
 from core.studio.comparing.compare import CompareSettings, InputSettings, Sampling, Saved, Waiting
 from core.studio.comparing.engine import Engine
 from core.studio.library.choose import find_base, find_offset, list_bases, list_controls, list_offsets

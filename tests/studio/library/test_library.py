@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from core.errors import StudioError
 from core.families import get
-from core.offsets.offset import save_offset
+from core.offsets.files import save_offset
 from core.studio.library import entries as library
 from core.studio.library import hub, weights
 from core.studio.library.choose import family_of_base, find_base, list_offsets

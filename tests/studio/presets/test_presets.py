@@ -11,7 +11,7 @@ from PIL import Image, PngImagePlugin
 from core.errors import StudioError
 from core.families import NAMES
 from core.generation.media import save_png
-from core.offsets.offset import save_offset
+from core.offsets.files import save_offset
 from core.studio.comparing.values import DEFAULTS, checked, comparison_of
 from core.studio.presets import preset as presets
 from core.studio.presets.files import (

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from core.events import CheckpointSaved, Notice, RunPaused, StepDone
-from core.offsets.offset import load_low_rank, read_offset
+from core.offsets.files import load_lora, read_offset
 from core.studio.runs.run import create_run, start_run
 from tests.studio.runs.test_runs import config, ended, losses, wait
 
@@ -78,7 +78,7 @@ def test_killed_between_and_inside_saves_and_resumed_everything_is_identical(wor
 
     assert cut.status == "finished"
     assert losses(cut) == losses(whole) and all(len(values) == 1 for values in losses(cut).values())
-    one, other = load_low_rank(cut.offset), load_low_rank(whole.offset)
+    one, other = load_lora(cut.offset).low_rank, load_lora(whole.offset).low_rank
     assert all(torch.equal(one[n].up, other[n].up) and torch.equal(one[n].down, other[n].down) for n in other)
     assert read_offset(cut.offset).provenance == read_offset(whole.offset).provenance
     assert not list((cut.folder / "checkpoints").glob("*.tmp"))

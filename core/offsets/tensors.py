@@ -1,0 +1,59 @@
+"""The tensors of safetensors files: read one by one into memory, and written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from core.errors import StudioError
+from core.files import whole_file
+from core.offsets.header import AGAIN, DATA_TYPES, read_header
+
+
+def read_tensors(files: list[Path], names: Iterable[str]) -> dict[str, Tensor]:
+    """The named tensors, as they are stored. Read, not mapped: a mapped file that is cut short kills the process.
+
+    Raises:
+        StudioError: a file is damaged, or a tensor has a value that is NaN or infinite.
+    """
+    wanted, tensors = set(names), {}
+    for file in files:
+        header = read_header(file)
+        try:
+            with file.open("rb") as opened:
+                for name in sorted(wanted & header.spans.keys(), key=lambda name: header.spans[name]):
+                    begin, end = header.spans[name]
+                    opened.seek(begin)
+                    raw = bytearray(opened.read(end - begin))
+                    dtype = getattr(torch, DATA_TYPES[header.dtypes[name]].torch_name)
+                    flat = torch.frombuffer(raw, dtype=dtype) if raw else torch.empty(0, dtype=dtype)
+                    tensor = flat.reshape(header.shapes[name])
+                    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                        raise StudioError(
+                            f"“{file.name}” has a NaN or infinite value in {name}.", "Train or fetch it again."
+                        )
+                    tensors[name] = tensor
+        except (OSError, ValueError, RuntimeError) as error:
+            raise StudioError(f"“{file.name}” is damaged.", AGAIN) from error
+    return tensors
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Writes a safetensors file that others may read: whole, or not at all.
+
+    Raises:
+        StudioError: as `whole_file`.
+    """
+    with whole_file(path) as staged:
+        try:
+            save_file(dict(tensors), staged, metadata=dict(metadata))
+        except SafetensorError as error:
+            # its words name the system's error, and paths
+            full = "No space left" in str(error) or "os error 28" in str(error)
+            raise OSError(errno.ENOSPC if full else errno.EIO, "not written") from error
