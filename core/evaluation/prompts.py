@@ -104,9 +104,10 @@ def _text(path: Path) -> Iterator[Prompt]:
 
 def _table(path: Path, delimiter: str, columns: tuple[str, ...]) -> Iterator[Prompt]:
     """A table with a heading; `columns` are names that the prompt's column may have, in lower case."""
-    # PartiPrompts has quotation marks inside its cells that mean themselves
-    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
-    rows = csv.reader(_lines(path), delimiter=delimiter, quoting=quoting, strict=True)
+    if delimiter == "\t":  # PartiPrompts has quotation marks inside its cells that mean themselves
+        rows = csv.reader(_lines(path), delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=True)
+    else:
+        rows = csv.reader(_lines(path), delimiter=delimiter, strict=True)
     try:
         heading = [name.strip().lower() for name in next(rows, [])]
         at = next((heading.index(name) for name in columns if name in heading), None)
