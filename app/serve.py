@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
+import shutil
 import socket
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 from app.importing import without_stubs
+from app.space import Visitors, ZeroGPUEngine, asking_session
 from core.errors import StudioError
 from core.studio.comparing.engine import Engine
 from core.studio.comparing.values import comparison_of, opening_values
 from core.studio.workspace import ASSETS, Workspace
 
-UPLOAD_LIMIT = 64 * 2**20
 BEGAN = time.monotonic()
 
 
@@ -53,75 +57,132 @@ def check_reach(options: argparse.Namespace) -> tuple[str, str] | None:
     return None
 
 
+def uploads_folder() -> Path:
+    """A folder of this process alone for what is uploaded and shown; it is gone when the studio ends. What a studio that
+    was killed has left behind is removed."""
+    import psutil
+
+    stem = "self-npo-page-"
+    for left in Path(tempfile.gettempdir()).glob(f"{stem}*"):
+        process = left.name.removeprefix(stem).split("-")[0]
+        if process.isdecimal() and not psutil.pid_exists(int(process)):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{stem}{os.getpid()}-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def reach_itself_directly() -> None:
+    """The server asks itself for its start; a proxy of the network must not stand between."""
+    for name in ("no_proxy", "NO_PROXY"):
+        own = [os.environ[name]] if os.environ.get(name) else []
+        os.environ[name] = ",".join([*own, "localhost", "127.0.0.1"])
+
+
+def make_engine(workspace: Workspace, options: argparse.Namespace, visitors: Visitors | None) -> Engine:
+    """The engine that fits this machine; pictures go to the visitors' own folders where there are visitors."""
+    outputs = visitors.folder if visitors else None
+    if os.environ.get("SPACES_ZERO_GPU"):
+        return ZeroGPUEngine(workspace, cpu=options.cpu, outputs=outputs)
+    memory = "low" if options.lowvram else "medium" if options.medvram else "high"
+    return Engine(workspace, cpu=options.cpu, memory=memory, outputs=outputs)
+
+
+def open_page(
+    engine: Engine, opening: dict[str, Any], options: argparse.Namespace, uploads: Path, visitors: Visitors | None
+) -> tuple[Any, str]:
+    """Serves the page over an engine, from a thread; Gradio's Blocks and the address.
+
+    Args:
+        uploads: a folder for Gradio's own use.
+        visitors: strangers who share this server.
+
+    Raises:
+        StudioError: it would be open to strangers, or no port is free.
+    """
+    auth = check_reach(options)
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads)
+    reach_itself_directly()
+
+    from app.page.bounds import UPLOAD_LIMIT
+    from app.page.layout import build
+    from app.page.security import guarding
+    from app.page.text import TRANSLATIONS
+    from app.page.theme import CSS, FORCE_THEME, HEAD, THEME
+
+    hosted = bool(os.environ.get("SPACE_ID"))
+    afar = bool(options.listen or options.share or hosted)
+    page = build(engine, opening, space=visitors is not None, afar=afar)
+    address = "0.0.0.0" if options.listen or hosted else "127.0.0.1"  # noqa: S104
+    port = free_port(options.port, address)
+    page.queue(default_concurrency_limit=4, max_size=32)
+    try:
+        _, local, shared = page.launch(
+            server_name=address,
+            server_port=port,
+            share=options.share,
+            auth=auth,
+            theme=THEME,
+            css=CSS,
+            head=HEAD,
+            i18n=TRANSLATIONS,
+            js=FORCE_THEME[options.theme] or None,
+            inbrowser=False,
+            prevent_thread_lock=True,
+            quiet=True,
+            allowed_paths=[] if visitors else [str(engine.workspace.outputs)],
+            max_file_size=UPLOAD_LIMIT,
+            strict_cors=True,
+            ssr_mode=False,
+            pwa=True,
+            favicon_path=str(ASSETS / "page" / "icon.png"),
+            app_kwargs={
+                "lifespan": guarding(
+                    any_host=afar, in_a_space=hosted, uploads=uploads, beside=visitors.swept if visitors else None
+                ),
+                "docs_url": None,
+                "redoc_url": None,
+                "openapi_url": None,
+            },
+            run_history=False,
+            enable_monitoring=False,
+            # without asking itself first whether "localhost is accessible": a loaded machine answers later than that waits
+            _frontend=False,
+        )
+    except OSError as error:
+        raise StudioError(
+            f"The page could not be served at port {port}.", "Start again, or choose another port with --port."
+        ) from error
+    return page, shared or local
+
+
 def serve(options: argparse.Namespace) -> None:
     """Serves the page until Ctrl-C. The page answers before torch is imported."""
-    auth = check_reach(options)
+    check_reach(options)
     without_stubs()
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     workspace = Workspace(options.workspace)
-    memory = "low" if options.lowvram else "medium" if options.medvram else "high"
-    zero = bool(os.environ.get("SPACES_ZERO_GPU"))
-    if zero:
-        from app.space import ZeroGPUEngine
-
-        engine: Engine = ZeroGPUEngine(workspace, cpu=options.cpu)
-    else:
-        engine = Engine(workspace, cpu=options.cpu, memory=memory)
+    uploads = uploads_folder()
+    hosted = bool(os.environ.get("SPACE_ID"))
+    # in a private Space its owner is the only visitor
+    shared = hosted and os.environ.get("SELF_NPO_PRIVATE") != "1"
+    visitors = Visitors(uploads, asking_session) if shared else None
+    engine = make_engine(workspace, options, visitors)
     opening: dict[str, Any] = {}
     if options.preset:
         from core.studio.presets.preset import read_preset, resolve
 
         opening = resolve(workspace, read_preset(options.preset)).values
     first = comparison_of(opening_values(workspace, opening))
-
-    from starlette.middleware import Middleware
-
-    from app.page.layout import build
-    from app.page.security import OwnPageOnly
-    from app.page.text import TRANSLATIONS
-    from app.page.theme import CSS, FORCE_THEME, HEAD, THEME
-
-    hosted = bool(os.environ.get("SPACE_ID"))
-    # in a private Space its owner is the only visitor
-    page = build(engine, opening, space=hosted and os.environ.get("SELF_NPO_PRIVATE") != "1")
-    address = "0.0.0.0" if options.listen or hosted else "127.0.0.1"  # noqa: S104
-    port = free_port(options.port, address)
-    page.queue(default_concurrency_limit=4, max_size=32)
-    _, local, shared = page.launch(
-        server_name=address,
-        server_port=port,
-        share=options.share,
-        auth=auth,
-        theme=THEME,
-        css=CSS,
-        head=HEAD,
-        i18n=TRANSLATIONS,
-        js=FORCE_THEME[options.theme] or None,
-        inbrowser=False,
-        prevent_thread_lock=True,
-        quiet=True,
-        allowed_paths=[str(workspace.outputs)],
-        max_file_size=UPLOAD_LIMIT,
-        strict_cors=True,
-        ssr_mode=False,
-        pwa=True,
-        favicon_path=str(ASSETS / "page" / "icon.png"),
-        app_kwargs={
-            "middleware": [Middleware(OwnPageOnly, any_host=options.listen or options.share or hosted)],
-            "docs_url": None,
-            "redoc_url": None,
-        },
-    )
-    print(
-        f"Self-NPO Studio: {shared or local}   (ready in {time.monotonic() - BEGAN:.1f} s; Ctrl-C ends it)", flush=True
-    )
-    if not zero:
+    page, address = open_page(engine, opening, options, uploads, visitors)
+    print(f"Self-NPO Studio: {address}   (ready in {time.monotonic() - BEGAN:.1f} s; Ctrl-C ends it)", flush=True)
+    if not isinstance(engine, ZeroGPUEngine):
         engine.warm(first)
     if not (options.no_browser or options.listen or hosted):
         from app.window import open_window
 
-        if not (options.window and open_window(local)):
+        if not (options.window and open_window(page.local_url)):
             import webbrowser
 
-            webbrowser.open(local)
+            webbrowser.open(page.local_url)
     page.block_thread()

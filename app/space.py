@@ -1,8 +1,13 @@
-"""A ZeroGPU Space: the card is there only while a function that asked for it runs, in a process of its own."""
+"""A Space: strangers share one server, and on ZeroGPU the card is there only while a function that asked for it runs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from core.studio.comparing.compare import CompareSettings, Note, Sampling, Saved, Waiting
@@ -12,6 +17,66 @@ from core.studio.workspace import Workspace
 
 SECONDS = 90
 """What a rendering may ask of the card; the platform queues short askers first."""
+KEPT = 3_000
+"""Seconds that a visitor's pictures and uploads are kept after they were last written."""
+SWEPT = 300
+"""Seconds between two looks for what is older: nothing outlives its session by an hour."""
+
+
+class Visitors:
+    """A folder of pictures for each session, under a name that no other session can guess or read.
+
+    Gradio serves a file of its own folder to whoever names it in full; the folder of a session has 128 random bits in its
+    name, which only that session's page is ever told. The outputs of the workspace are not served at all.
+
+    Args:
+        root: Gradio's own folder for what is uploaded and shown.
+        asker: the session whose request is being answered; empty where there is none.
+    """
+
+    def __init__(self, root: Path, asker: Callable[[], str]) -> None:
+        self.root, self.asker = root, asker
+        self._folders: dict[str, Path] = {}
+
+    def folder(self) -> Path:
+        """The folder of the session that asks; without a session, one that is used this once."""
+        session = self.asker()
+        folder = self._folders.get(session) or self.root / f"visitor-{secrets.token_hex(16)}"
+        folder.mkdir(parents=True, exist_ok=True)
+        if session:
+            self._folders[session] = folder
+        return folder
+
+    def sweep(self, older: float = KEPT) -> None:
+        """Deletes what was last written more than `older` seconds ago, and the folders that are empty then."""
+        limit = time.time() - older
+        for path in sorted(self.root.rglob("*"), reverse=True):  # what is inside before what it is in
+            with contextlib.suppress(OSError):  # gone meanwhile, or a folder that is not empty
+                if path.lstat().st_mtime < limit:
+                    path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+        self._folders = {session: folder for session, folder in self._folders.items() if folder.exists()}
+
+    @contextlib.asynccontextmanager
+    async def swept(self, app: Any) -> AsyncIterator[None]:
+        """A lifespan of the server: sweeps as long as it runs."""
+
+        async def keep_sweeping() -> None:
+            while True:
+                await asyncio.sleep(SWEPT)
+                await asyncio.to_thread(self.sweep)
+
+        task = asyncio.create_task(keep_sweeping())
+        try:
+            yield
+        finally:
+            task.cancel()
+
+
+def asking_session() -> str:
+    """The session of the page whose request Gradio is answering in this context."""
+    from gradio.context import LocalContext
+
+    return str(getattr(LocalContext.request.get(None), "session_hash", None) or "")
 
 
 class ZeroGPUEngine(Engine):
@@ -21,21 +86,21 @@ class ZeroGPUEngine(Engine):
     done here. What is given to that process and what comes back is pickled; a stop is therefore looked at on this side.
     """
 
-    def __init__(self, workspace: Workspace, *, cpu: bool = False) -> None:
+    def __init__(self, workspace: Workspace, *, cpu: bool = False, outputs: Callable[[], Path] | None = None) -> None:
         import spaces  # the platform brings it; it is no dependency of the studio
 
-        super().__init__(workspace, cpu=cpu)
+        super().__init__(workspace, cpu=cpu, outputs=outputs)
         self._pipeline(find_base(workspace, BUNDLED))
         self._on_card: Callable[..., Any] = spaces.GPU(duration=SECONDS)(self._whole)
 
-    def _whole(self, settings: CompareSettings) -> Iterator[Waiting | Sampling | Saved | Note]:
-        yield from super().compare(settings)
+    def _whole(self, settings: CompareSettings, folder: Path) -> Iterator[Waiting | Sampling | Saved | Note]:
+        yield from super()._compare(settings, folder, lambda: False)
 
-    def compare(
-        self, settings: CompareSettings, *, cancelled: Callable[[], bool] = lambda: False
+    def _compare(
+        self, settings: CompareSettings, folder: Path, cancelled: Callable[[], bool]
     ) -> Iterator[Waiting | Sampling | Saved | Note]:
-        """As `Engine.compare`; what is still being sampled when it is cancelled is given up, at the next event."""
-        for event in self._on_card(settings):
+        """As the engine's; what is still being sampled when it is cancelled is given up, at the next event."""
+        for event in self._on_card(settings, folder):
             yield event
             if cancelled():
                 return

@@ -19,12 +19,13 @@ IN_A_SPACE = (
 )
 
 
-def build(engine: Engine, opening: dict[str, Any], *, space: bool = False) -> gr.Blocks:
+def build(engine: Engine, opening: dict[str, Any], *, space: bool = False, afar: bool = False) -> gr.Blocks:
     """The page over an engine.
 
     Args:
         opening: the values that Compare opens with.
         space: strangers share this server: no training, no library, nothing kept for all.
+        afar: the page can be opened from another machine; no path of this one is in it.
     """
     with gr.Blocks(title="Self-NPO Studio", delete_cache=(3_600, 3_600), analytics_enabled=False) as page:
         with gr.Row(elem_id="brand"):
@@ -48,7 +49,7 @@ def build(engine: Engine, opening: dict[str, Any], *, space: bool = False) -> gr
                 with gr.Tab(label("Runs"), id="runs") as runs_here:
                     runs_tab = runs.build(engine)
                 with gr.Tab(label("Settings"), id="settings") as settings_here:
-                    tell = settings.build(engine)
+                    tell = settings.build(engine, paths=not afar)
 
         fields = compare_tab.fields
 

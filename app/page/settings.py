@@ -18,8 +18,12 @@ FORGET = "() => { Object.keys(localStorage).filter(k => k.startsWith('self-npo')
 TOGGLE = "() => { document.body.classList.toggle('dark'); }"
 
 
-def build(engine: Engine) -> tuple[Callable[[str], str], gr.Code, gr.Code]:
-    """The tab; what tells of this machine when the tab is opened, as the arguments of an event."""
+def build(engine: Engine, *, paths: bool = True) -> tuple[Callable[[str], str], gr.Code, gr.Code]:
+    """The tab; what tells of this machine when the tab is opened, as the arguments of an event.
+
+    Args:
+        paths: show where the workspace is; off where the page can be opened from another machine.
+    """
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
             gr.HTML(
@@ -38,7 +42,8 @@ def build(engine: Engine) -> tuple[Callable[[str], str], gr.Code, gr.Code]:
             with gr.Row():
                 dark = gr.Button(label("Light or dark"), size="sm")
                 forget = gr.Button(label("Forget what this browser remembers"), size="sm")
-            gr.HTML(_where(engine), elem_id="where")
+            if paths:
+                gr.HTML(_where(engine), elem_id="where")
 
     def tell(already: str) -> str:
         """What is there stays: it may be what a self-test found."""

@@ -44,12 +44,21 @@ class Engine:
         workspace: where models are found and pictures kept.
         cpu: stay on the CPU.
         memory: "high", "medium" (whole models move to the device in turn) or "low" (and the VAE works in slices).
+        outputs: the folder for the pictures of whoever asks; that of the workspace where strangers do not share it.
     """
 
-    def __init__(self, workspace: Workspace, *, cpu: bool = False, memory: str = "high") -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        *,
+        cpu: bool = False,
+        memory: str = "high",
+        outputs: Callable[[], Path] | None = None,
+    ) -> None:
         # read when torch is first imported: threads that spin while they wait are 50 times slower beside a training
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         self.workspace, self.cpu, self.memory = workspace, cpu, memory
+        self.outputs: Callable[[], Path] = outputs or (lambda: workspace.outputs)
         self._lock = threading.Lock()
         self._loaded: tuple[Path, Any] | None = None
         self._offsets: dict[tuple[str, float], Any] = {}
@@ -158,7 +167,7 @@ class Engine:
     def compare(
         self, settings: CompareSettings, *, cancelled: Callable[[], bool] = lambda: False
     ) -> Iterator[Waiting | Sampling | Saved | Note]:
-        """Renders a comparison, step by step, and keeps its pictures in the workspace's outputs.
+        """Renders a comparison, step by step, and keeps its pictures in the folder of outputs.
 
         Args:
             cancelled: asked after every step; what is finished is kept.
@@ -166,6 +175,11 @@ class Engine:
         Raises:
             StudioError: a setting that does not fit, or a fault of the machine.
         """
+        yield from self._compare(settings, self.outputs(), cancelled)
+
+    def _compare(
+        self, settings: CompareSettings, folder: Path, cancelled: Callable[[], bool]
+    ) -> Iterator[Waiting | Sampling | Saved | Note]:
         if len(settings.prompt) > PROMPT_LIMIT or len(settings.negative_prompt) > PROMPT_LIMIT:
             raise StudioError(f"The prompt is longer than {PROMPT_LIMIT} characters.", "Shorten it.")
         if len(settings.seeds) * len(settings.columns) > IMAGES_LIMIT:
@@ -176,7 +190,9 @@ class Engine:
             yield Waiting("Loading {name}.", self.warming) if self.warming else waits
         told: queue.Queue[Waiting | Sampling | Saved | Note | BaseException | None] = queue.Queue()
         left = threading.Event()
-        worker = threading.Thread(target=self._render, args=(settings, named, told, left, cancelled), daemon=True)
+        worker = threading.Thread(
+            target=self._render, args=(settings, named, folder, told, left, cancelled), daemon=True
+        )
         worker.start()
         try:
             while (event := told.get()) is not None:
@@ -240,6 +256,7 @@ class Engine:
         self,
         settings: CompareSettings,
         named: tuple[Path, Path | None, Path | None],
+        folder: Path,
         told: queue.Queue,
         left: threading.Event,
         cancelled: Callable[[], bool],
@@ -274,7 +291,7 @@ class Engine:
                         settings,
                         *named,
                         on_step=on_step,
-                        on_image=lambda image: told.put(self._save(image, settings, stamp, base)),
+                        on_image=lambda image: told.put(self._save(image, settings, folder / stamp, base)),
                         on_note=lambda text: told.put(Note(text)),
                         cancelled=given_up,
                     )
@@ -317,7 +334,7 @@ class Engine:
         seconds = None if pace is None else settings.row_forwards * pace
         return Estimate(settings.row_forwards, seconds, needed, used, free)
 
-    def _save(self, image: Any, settings: CompareSettings, stamp: str, base: Path) -> Saved:
+    def _save(self, image: Any, settings: CompareSettings, stem: Path, base: Path) -> Saved:
         from core.families import get
         from core.generation.media import contact_sheet, save_mp4, save_png
 
@@ -346,7 +363,7 @@ class Engine:
         }
         if settings.given:
             facts |= settings.given.facts()
-        picture = self.workspace.outputs / f"{stamp}-{image.column}-{image.seed}.png"
+        picture = stem.with_name(f"{stem.name}-{image.column}-{image.seed}.png")
         if len(image.frames) == 1 and not standard.fps:
             save_png(image.image, picture, facts)
             return Saved(image.column, image.seed, picture, facts, picture)

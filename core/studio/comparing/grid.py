@@ -236,7 +236,7 @@ def _sheets(
             )
         axes = {axis.name: list(axis.values) for axis in (x, y, pages) if axis.name}
         scores = {f"{i},{j}": cell.score for (i, j), cell in mine.items() if cell.score is not None}
-        path = engine.workspace.outputs / f"grid-{stamp}-{page}.png"
+        path = engine.outputs() / f"grid-{stamp}-{page}.png"
         first = next(iter(mine.values())).saved.settings
         save_png(sheet, path, {**first, "size": f"{sheet.width}x{sheet.height}", "grid": axes, "scores": scores})
         yield path
