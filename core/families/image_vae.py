@@ -36,6 +36,15 @@ def encode_image(pipe: Any, images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def encode_distribution(pipe: Any, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Scaled latents as the encoder's posterior has them: (mode, standard deviation), for images in [-1, 1]."""
+    config = pipe.vae.config
+    posterior = pipe.vae.encode(images.to(pipe.vae.device, pipe.vae.dtype)).latent_dist
+    mode = (posterior.mode() - (config.get("shift_factor") or 0.0)) * config.scaling_factor
+    return mode, posterior.std * config.scaling_factor
+
+
+@torch.no_grad()
 def decode_latents(pipe: Any, latents: Tensor) -> Tensor:
     """Images in [-1, 1], not clipped."""
     config = pipe.vae.config

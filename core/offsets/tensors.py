@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import json
+import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -57,3 +59,15 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
             # its words name the system's error, and paths
             full = "No space left" in str(error) or "os error 28" in str(error)
             raise OSError(errno.ENOSPC if full else errno.EIO, "not written") from error
+        _sort_metadata(staged)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Puts a file's metadata in order: the library writes it in another one each time, and equal offsets shall be equal
+    files."""
+    with path.open("r+b") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
+        file.seek(8)
+        file.write(json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode().ljust(length))

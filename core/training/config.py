@@ -130,6 +130,8 @@ class TrainConfig(
             raise StudioError(f"s_min {self.s_min:g} is not below s_max {self.s_max:g}.", "Lower s_min.")
         if self.start == "images" and not self.images_folder:
             raise StudioError("start = images needs images_folder.", "Name a folder of captioned images.")
+        if self.pool_size == 0 and self.start != "images":
+            raise StudioError("pool_size 0 needs start = images.", "Choose how many prompts to use.")
         if self.rollout_steps >= self.ddim_grid and self.start != "trajectory":
             raise StudioError(
                 f"rollout_steps {self.rollout_steps} does not fit a ddim_grid of {self.ddim_grid}.",
@@ -163,6 +165,33 @@ def unknown_setting(name: str) -> StudioError:
     )
 
 
+OFFICIAL: dict[str, Any] = {
+    "weights": "full",
+    "start": "images",
+    "pool_size": 0,
+    "sampling": "epochs",
+    "latents": "sample",
+    "ddim_grid": 25,
+    "grid_spacing": "trailing",
+    "rollout_end": "zero",
+    "rollout_steps": 5,
+    "rollout_guidance": -1.0,
+    "reference": "ema",
+    "ema_decay": 0.999,
+    "loss": "pseudo_huber",
+    "loss_on": "x0",
+    "huber_c": 0.001,
+    "learning_rate": 1e-6,
+    "weight_decay": 1e-3,
+    "warmup_steps": 0,
+    "clip_norm": 1.0,
+    "precision": "fp16",
+    "steps": 1000,
+    "batch_size": 20,
+    "caption_dropout": 0.0,
+}
+"""The published SD1.5 script. Two things differ: its AdamW keeps 8-bit moments, and it writes whole weights alone."""
+
 RECIPES: dict[str, dict[str, Any]] = {
     # the text of the paper: data-free rollouts from noise by the frozen model
     "paper": {
@@ -177,23 +206,16 @@ RECIPES: dict[str, dict[str, Any]] = {
         "steps": 1000,
         "warmup_steps": 50,
     },
-    # what the published SD1.5 training script does
-    "official": {
-        "weights": "full",
-        "start": "images",
-        "rollout_steps": 5,
-        "rollout_guidance": -1.0,
-        "reference": "ema",
-        "ema_decay": 0.999,
-        "loss": "pseudo_huber",
-        "loss_on": "x0",
-        "huber_c": 0.001,
-        "learning_rate": 1e-6,
-        "weight_decay": 1e-3,
-        "warmup_steps": 500,
-        "steps": 1000,
-        "batch_size": 20,
-        "caption_dropout": 0.0,
+    # what the published training scripts do; their schedule is constant, so that their warm-up setting does nothing
+    "official": OFFICIAL,
+    "official-sdxl": {
+        **OFFICIAL,
+        "rollout_guidance": -5.0,
+        "learning_rate": 1e-7,
+        "weight_decay": 0.0,
+        "batch_size": 10,
+        "crop": "random",
+        "gradient_checkpointing": True,
     },
     # the best measured on the bundled miniature: TrainConfig's own defaults
     "studio": {},
@@ -203,8 +225,12 @@ RECIPES: dict[str, dict[str, Any]] = {
 RECIPE_HELP = {
     "studio": "The best we measured on the bundled miniature. Data-free.",
     "paper": "The paper's text: rollouts from pure noise by the frozen model. Data-free. As a LoRA, at a rate of ours.",
-    "official": "The published SD1.5 script: all weights, captioned images, EMA reference. Needs a folder of images.",
+    "official": "The published SD1.5 script, to the letter: all weights in fp16, a folder of captioned images, EMA reference.",
+    "official-sdxl": "The published SDXL script, to the letter: as official, with w = −5, random crops and a lower rate.",
 }
+
+RECIPE_FAMILY = {"official": "sd15", "official-sdxl": "sdxl"}
+"""The family that a recipe was written for, where it was written for one alone."""
 
 
 def recipe(name: str, **changes: Any) -> TrainConfig:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from core.errors import Sentence
 from core.events import (
     CheckpointSaved,
     Notice,
@@ -25,7 +26,7 @@ from core.events import (
     TrainEvent,
 )
 from core.families.base import FamilySpec
-from core.training.config import TrainConfig
+from core.training.config import RECIPE_FAMILY, TrainConfig
 from core.training.cost import row_forwards_per_sample
 from core.training.material import Material, gather
 from core.training.previews import Preview, draw_previews
@@ -108,6 +109,8 @@ def train(
     if names := ", ".join(restored.damaged):
         after = f"goes on from {restored.checkpoint}" if restored.checkpoint else "begins anew"
         yield Notice(**clock.at(0), message=f"Checkpoint {names} is damaged; the run {after}.")
+    if note := family_note(config, family):
+        yield Notice(**clock.at(trainer.steps_done), message=note)
     if main:
         offset.write_of_step(trainer.steps_done)  # a kill between a checkpoint and its offset
     yield RunStarted(
@@ -125,7 +128,7 @@ def train(
         reason = "while own samples were drawn"
         yield RunPaused(**when, reason=reason) if wish == "pause" else RunStopped(**when)
         return
-    objective = SelfNpo(config, material, points)
+    objective = SelfNpo(config, material.at_crops(points.crops), points, accelerator.num_processes)
     saved_at = trainer.steps_done if restored.checkpoint else -1
     clock.pass_over()
     while trainer.steps_done < config.steps:
@@ -150,6 +153,22 @@ def train(
     accelerator.wait_for_everyone()
     spent = row_forwards_per_sample(config) * config.batch_size * accelerator.num_processes * config.steps
     yield RunFinished(**clock.at(config.steps), offset=OFFSET, row_forwards=spent)
+
+
+def family_note(config: TrainConfig, family: FamilySpec) -> str:
+    """What to say where a recipe was written for another family; empty where it was not."""
+    meant = RECIPE_FAMILY.get(config.recipe, family.name)
+    if meant == family.name:
+        return ""
+    other = next((name for name, its in RECIPE_FAMILY.items() if its == family.name), "")
+    better = Sentence("the recipe {other} is", other=other) if other else Sentence("no script was published")
+    return Sentence(
+        "The recipe {recipe} is the published script for {meant}; for {family} {better}.",
+        recipe=config.recipe,
+        meant=meant,
+        family=family.name,
+        better=better,
+    )
 
 
 def _one_step(trainer: Trainer, objective: SelfNpo, clock: Clock) -> Iterator[TrainEvent]:
@@ -199,7 +218,7 @@ def _start_points(
         return StartPoints(), None
     if trainer.accelerator.is_main_process and not (folder / FILE).exists():
         if config.start == "images":
-            encoded_pictures(pipe, trainer.family, config, material).save(folder / FILE)
+            encoded_pictures(pipe, config, material).save(folder / FILE)
         else:
             done = 0
             with trainer.base() as predict:

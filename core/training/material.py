@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ from core.method.schedule import NoiseSchedule, ddim_grid
 from core.training.config import TrainConfig
 from core.training.pictures import read_captioned_images
 from core.training.resume import fingerprint, fixed_texts
+
+PLACES = ("time_ids",)
+"""What a conditioning tells of a picture's shape and not of its text: the empty prompt has it as the prompt has."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,25 @@ class Material:
     grid: Tensor
     size: Size
     shape: tuple[int, ...]
+
+    def at_crops(self, crops: Tensor | None) -> Material:
+        """The same material with each picture's place told to a model that is told one (SDXL's time ids: original height
+        and width, top and left of the cut, target height and width).
+
+        Args:
+            crops: (texts, 2) pixels from the top and from the left, or None for material as it is.
+        """
+        if crops is None or "time_ids" not in self.cond:
+            return self
+        ids = self.cond["time_ids"].clone()
+        ids[:, 2:4] = crops.to(ids)
+        return replace(self, cond={**self.cond, "time_ids": ids})
+
+    def without_prompt(self, cond: Conditioning) -> Conditioning:
+        """The empty prompt's conditioning for the rows of `cond`, at their own places in their pictures."""
+        rows = len(next(iter(cond.values())))
+        empty = {name: one.to(cond[name].device).expand(rows, *one.shape[1:]) for name, one in self.empty.items()}
+        return {**empty, **{name: cond[name] for name in PLACES if name in cond}}
 
     @property
     def count(self) -> int:
@@ -68,7 +90,9 @@ def gather(
     schedule = NoiseSchedule.from_scheduler(pipe.scheduler).to(accelerator.device)
     size = size_of(config, family.defaults(pipe).size)
     shape = family.latent_shape(pipe, size)
-    spacing = pipe.scheduler.config.get("timestep_spacing", "leading")
+    spacing = config.grid_spacing
+    if spacing == "model":
+        spacing = pipe.scheduler.config.get("timestep_spacing", "leading")
     grid = ddim_grid(schedule.timesteps, config.ddim_grid, spacing=spacing)
     cond, empty = conditionings(pipe, family, texts, size)
     if family.large_text_encoder:

@@ -1,12 +1,7 @@
-"""What a step learns: an objective draws a batch and states its loss. Random numbers in, loss out.
-
-Every random number of step n on process r comes from one generator seeded by (seed, n, r), drawn on the CPU. So a
-resumed run repeats the uninterrupted one exactly, with no random state to keep.
-"""
+"""What a step learns: an objective draws a batch and states its loss. Random numbers in, loss out."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -29,12 +24,6 @@ class Objective(Protocol):
 
     def loss(self, student: Predict, batch: Any) -> Tensor:
         """The student's loss on a batch, a scalar with its gradient."""
-
-
-def generator_of(seed: int, step: int, rank: int) -> torch.Generator:
-    """The generator of one step of one process."""
-    digest = hashlib.blake2b(f"{seed}/{step}/{rank}".encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
 
 
 def loss_of(settings: LossSettings) -> Loss:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,9 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from core.errors import StudioError
-from core.families.base import FamilySpec, Size
+from core.families.base import Size
+from core.families.image_vae import encode_distribution
+from core.training.draws import CROPS, generator_of
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -43,6 +47,9 @@ def captions_of(folder: Path) -> dict[str, str]:
 def read_captioned_images(folder: Path, limit: int) -> list[tuple[Path, str]]:
     """Pictures and captions: `name.txt` beside `name.png`, or `metadata.jsonl` with file_name and text.
 
+    Args:
+        limit: the most that are read, by name; 0 reads all.
+
     Raises:
         StudioError: no such folder, or no captioned picture in it.
     """
@@ -63,7 +70,7 @@ def read_captioned_images(folder: Path, limit: int) -> list[tuple[Path, str]]:
             f"“{folder.name}” holds no captioned image.",
             "Put name.txt beside each name.png, or a metadata.jsonl with file_name and text.",
         )
-    return pictures[:limit]
+    return pictures[: limit or None]
 
 
 def open_picture(path: Path) -> Image.Image:
@@ -79,23 +86,65 @@ def open_picture(path: Path) -> Image.Image:
         raise StudioError(f"“{path.name}” is not a readable image.", "Remove it from the folder.") from error
 
 
-def pixels_of(image: Image.Image, size: Size) -> Tensor:
-    """The middle of a picture at a size: (1, 3, height, width) in [-1, 1]."""
+@dataclass(frozen=True)
+class Crop:
+    """Where the picture that is used lies in the scaled one: pixels from its top and from its left."""
+
+    top: int
+    left: int
+
+
+def pixels_of(image: Image.Image, size: Size, random: torch.Generator | None = None) -> tuple[Tensor, Crop]:
+    """A picture at a size, (1, 3, height, width) in [-1, 1], and where it was cut: scaled until it covers the size, then
+    its middle, or a place drawn from `random`."""
     height, width = size.height, size.width
-    scale = max(width / image.width, height / image.height)
-    image = image.resize((max(width, round(image.width * scale)), max(height, round(image.height * scale))))
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    image = image.crop((left, top, left + width, top + height))
+    if image.width * height <= image.height * width:
+        scaled = (width, max(height, image.height * width // image.width))
+    else:
+        scaled = (max(width, image.width * height // image.height), height)
+    image = image.resize(scaled, Image.Resampling.LANCZOS)
+    room = (image.height - height, image.width - width)
+    if random is None:
+        crop = Crop(*(round(free / 2) for free in room))
+    else:
+        crop = Crop(*(int(torch.randint(free + 1, (), generator=random)) for free in room))
+    image = image.crop((crop.left, crop.top, crop.left + width, crop.top + height))
     pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).reshape(1, height, width, 3)
-    return pixels.movedim(-1, 1).float() / 127.5 - 1
+    return pixels.movedim(-1, 1).float() / 127.5 - 1, crop
 
 
-def latents_of(pipe: Any, family: FamilySpec, paths: list[Path], size: Size) -> Tensor:
-    """The pictures as scaled latents on the CPU: (pictures, *latent), float32.
+@dataclass(frozen=True)
+class EncodedPictures:
+    """Pictures as scaled latents on the CPU.
+
+    Args:
+        mode: (pictures, *latent) the most likely latents.
+        spread: (pictures, *latent) the standard deviation of the encoder's distribution.
+        crops: (pictures, 2) pixels from the top and from the left at which each was cut.
+    """
+
+    mode: Tensor
+    spread: Tensor
+    crops: Tensor
+
+
+def encode(pipe: Any, paths: Sequence[Path], size: Size, seed: int | None = None) -> EncodedPictures:
+    """The pictures as latents.
+
+    Args:
+        seed: cut each at a place of its own, drawn from this seed and its number; None cuts the middle.
 
     Raises:
         StudioError: a picture cannot be read, or the model draws videos.
     """
     if size.frames != 1:
         raise StudioError("A folder of images cannot start the training of a video model.", "Choose start own.")
-    return torch.cat([family.encode_image(pipe, pixels_of(open_picture(path), size)).float().cpu() for path in paths])
+    modes, spreads, crops = [], [], []
+    for number, path in enumerate(paths):
+        random = None if seed is None else generator_of(seed, number, CROPS)
+        pixels, crop = pixels_of(open_picture(path), size, random)
+        mode, spread = encode_distribution(pipe, pixels)
+        modes.append(mode.float().cpu())
+        spreads.append(spread.float().cpu())
+        crops.append([crop.top, crop.left])
+    return EncodedPictures(torch.cat(modes), torch.cat(spreads), torch.tensor(crops))

@@ -10,8 +10,9 @@ from torch import Tensor
 from core.families.base import Conditioning, join, take
 from core.method.tdft import guided_denoiser, renoise, rollout
 from core.training.config import TrainConfig
+from core.training.draws import generator_of, in_turn
 from core.training.material import Material
-from core.training.objective import Predict, drop_captions, generator_of, levels_between, loss_of
+from core.training.objective import Predict, drop_captions, levels_between, loss_of
 from core.training.start_points import StartPoints
 
 
@@ -26,12 +27,45 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Draws:
+    """The random numbers of one step of one process, on the CPU; `uniform` ones lie in [0, 1).
+
+    Args:
+        chosen: (batch,) which start points.
+        noise: (batch, *latent) of the start, and `renoise` of the way up to s.
+        first, s, dropout: (batch,) uniform: where on the grid, which level s, whether without its prompt.
+        latent: (batch, *latent) of the encoder's distribution; None where latents are not drawn from it.
+    """
+
+    chosen: Tensor
+    noise: Tensor
+    renoise: Tensor
+    first: Tensor
+    s: Tensor
+    dropout: Tensor
+    latent: Tensor | None
+
+
+@dataclass(frozen=True)
 class SelfNpo:
-    """Truncated diffusion fine-tuning of one run."""
+    """Truncated diffusion fine-tuning of one run, in `processes` processes."""
 
     config: TrainConfig
     material: Material
     points: StartPoints
+    processes: int = 1
+
+    def draws(self, step: int, rank: int) -> Draws:
+        """The random numbers of a step."""
+        config, random, rows = self.config, generator_of(self.config.seed, step, rank), self.config.batch_size
+        shape = (rows, *self.material.shape)
+        chosen = torch.randint(self.material.count, (rows,), generator=random)
+        if config.sampling == "epochs":
+            chosen = in_turn(config.seed, (step * self.processes + rank) * rows, rows, self.material.count)
+        noise, renoise = torch.randn((2, *shape), generator=random)
+        first, s, dropout = torch.rand((3, rows), generator=random)
+        latent = torch.randn(shape, generator=random) if config.latents == "sample" else None
+        return Draws(chosen, noise, renoise, first, s, dropout, latent)
 
     @torch.no_grad()
     def batch(self, reference: Predict, step: int, rank: int, device: torch.device) -> Batch:
@@ -39,54 +73,49 @@ class SelfNpo:
 
         Cost: rollout_steps + 1 row-forwards a sample, twice that where w mixes two predictions; none for trajectories.
         """
-        config, random, schedule = self.config, generator_of(self.config.seed, step, rank), self.material.schedule
-        rows = config.batch_size
-        chosen = torch.randint(self.material.count, (rows,), generator=random)
-        noise = torch.randn((2, rows, *self.material.shape), generator=random).to(device)
-        uniform = torch.rand((3, rows), generator=random)
-        cond = {name: tensor.to(device) for name, tensor in take(self.material.cond, chosen).items()}
-        empty = {
-            name: tensor.to(device).expand(rows, *tensor.shape[1:]) for name, tensor in self.material.empty.items()
-        }
-
-        x_t, t, x0_hat = self._rolled_out(reference, chosen, cond, empty, noise[0], uniform[0], device)
+        config, schedule, drawn = self.config, self.material.schedule, self.draws(step, rank)
+        cond = {name: tensor.to(device) for name, tensor in take(self.material.cond, drawn.chosen).items()}
+        empty = self.material.without_prompt(cond)
+        x_t, t, x0_hat = self._rolled_out(reference, drawn, cond, empty, device)
         # s is uniform over the allowed levels above t; where none is allowed, the level t itself
-        s = levels_between(t + 1, config, schedule.timesteps, uniform[1].to(device))
-        dropped = (uniform[2] < config.caption_dropout).to(device)
-        return Batch(renoise(x_t, t, s, noise[1], schedule), s, x0_hat, drop_captions(cond, empty, dropped))
+        s = levels_between(t + 1, config, schedule.timesteps, drawn.s.to(device))
+        dropped = (drawn.dropout < config.caption_dropout).to(device)
+        x_s = renoise(x_t, t, s, drawn.renoise.to(device), schedule)
+        return Batch(x_s, s, x0_hat, drop_captions(cond, empty, dropped))
 
     def _rolled_out(
-        self,
-        reference: Predict,
-        chosen: Tensor,
-        cond: Conditioning,
-        empty: Conditioning,
-        noise: Tensor,
-        uniform: Tensor,
-        device: torch.device,
+        self, reference: Predict, drawn: Draws, cond: Conditioning, empty: Conditioning, device: torch.device
     ) -> tuple[Tensor, Tensor, Tensor]:
         """(x_t, t, x0_hat) at the end of the rollouts."""
-        config, grid, rows = self.config, self.material.grid, len(chosen)
+        config, grid, chosen = self.config, self.material.grid, drawn.chosen
         if config.start == "noise":
-            first = torch.zeros(rows, dtype=torch.long)
-            taken = (uniform * (config.rollout_steps + 1)).long()  # k <= K, each as likely
+            first = torch.zeros(len(chosen), dtype=torch.long)
+            taken = (drawn.first * (config.rollout_steps + 1)).long()  # k <= K, each as likely
         else:
-            first = (uniform * len(grid)).long()
-            taken = torch.full((rows,), config.rollout_steps)
+            first = (drawn.first * len(grid)).long()
+            taken = torch.full((len(chosen),), config.rollout_steps)
         if config.start == "trajectory":
             assert self.points.trajectory is not None and self.points.estimates is not None
             x_t, x0_hat = (part[chosen, first].to(device) for part in (self.points.trajectory, self.points.estimates))
             return x_t, grid[first].to(device), x0_hat
+        if config.rollout_end == "zero":
+            grid = torch.cat([grid, torch.zeros(1, dtype=torch.long)])
         steps = torch.minimum(torch.arange(config.rollout_steps + 1)[:, None], taken)
         levels = grid[(first + steps).clamp(max=len(grid) - 1)].to(device)
-        if config.start == "noise":
-            x = noise
-        else:
-            assert self.points.x_0 is not None
-            x = self.material.schedule.noise(self.points.x_0[chosen].to(device), noise, levels[0])
+        x = drawn.noise.to(device)
+        if config.start != "noise":
+            x = self.material.schedule.noise(self._x_0(drawn).to(device), x, levels[0])
         guided = guided_denoiser(reference, cond, empty, config.rollout_guidance, join)
         end = rollout(guided, x, levels, self.material.schedule)
         return end.x_t, end.t, end.x0_hat
+
+    def _x_0(self, drawn: Draws) -> Tensor:
+        """The chosen start points, drawn from the encoder's distribution where the settings ask for it."""
+        assert self.points.x_0 is not None
+        x_0 = self.points.x_0[drawn.chosen]
+        if self.points.spread is None or drawn.latent is None:
+            return x_0
+        return x_0 + self.points.spread[drawn.chosen] * drawn.latent
 
     def loss(self, student: Predict, batch: Batch) -> Tensor:
         """The student's loss on a batch, a scalar with its gradient."""

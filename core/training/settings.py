@@ -71,7 +71,18 @@ class MaterialSettings:
     )
     images_folder: str = setting("", "Folder of captioned images, for start = images.")
     prompts_file: str = setting("", "Text file of prompts, one a line; empty: the prompts that come with the base.")
-    pool_size: Whole = setting(256, "Prompts used, and own samples drawn once before training.", 1, 100_000)
+    pool_size: Whole = setting(
+        256, "Prompts used, and own samples drawn once before training; 0: every picture of a folder.", 0, 10_000_000
+    )
+    sampling: Literal["replacement", "epochs"] = setting(
+        "replacement", "How start points are taken: any at any step; or each once before any comes again, shuffled."
+    )
+    crop: Literal["center", "random"] = setting(
+        "center", "Which part of a picture of another shape is used. SDXL is told where a random one lies."
+    )
+    latents: Literal["mode", "sample"] = setting(
+        "mode", "Latents of a picture: the encoder's best, or drawn anew each step from its distribution."
+    )
     pool_omega: float = setting(0.0, "Guidance of the own samples: 0 is none, -1 is unconditional.", -1, 30)
     height: Whole = setting(0, "Height in pixels; 0 is the model's own.", 0, 8192)
     width: Whole = setting(0, "Width in pixels; 0 is the model's own.", 0, 8192)
@@ -83,6 +94,13 @@ class RolloutSettings:
     """How the reference rolls out."""
 
     ddim_grid: Whole = setting(25, "Steps of the whole DDIM grid.", 2, 1000)
+    grid_spacing: Literal["model", "leading", "trailing"] = setting(
+        "model",
+        "Where the grid lies: as the model's scheduler has it; from 1 upwards; or from the noisiest level down.",
+    )
+    rollout_end: Literal["grid", "zero"] = setting(
+        "grid", "Where rollouts end at the latest: at the last level of the grid, or at t = 0."
+    )
     rollout_steps: Whole = setting(5, "K: DDIM steps of a rollout before its estimate.", 0, 1000)
     rollout_guidance: float = setting(
         -1.0, "w of the rollout: cond + w (cond - uncond). -1 is unconditional, 0 conditional.", -20, 20

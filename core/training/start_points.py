@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,11 +15,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from core.errors import StudioError
-from core.families.base import Conditioning, FamilySpec, join, take
+from core.families.base import Conditioning, join, take
 from core.method.tdft import guided_denoiser
 from core.training.config import TrainConfig
 from core.training.material import Material
-from core.training.pictures import latents_of, read_captioned_images
+from core.training.pictures import encode, read_captioned_images
 
 FILE = "pool.safetensors"
 
@@ -29,12 +30,16 @@ class StartPoints:
 
     Args:
         x_0: (points, *latent) own samples or encoded pictures; None for start = noise.
+        spread: (points, *latent) standard deviation of the encoder's distribution, where latents are drawn from it.
+        crops: (points, 2) pixels from the top and from the left at which each picture was cut, where places are random.
         trajectory, estimates: (points, grid, *latent) every x_t of own trajectories and its x̂_0; start = trajectory alone.
     """
 
     x_0: Tensor | None = None
     trajectory: Tensor | None = None
     estimates: Tensor | None = None
+    spread: Tensor | None = None
+    crops: Tensor | None = None
 
     def save(self, path: Path) -> None:
         """Keeps the start points, whole or not at all, so that a resumed run trains on the same.
@@ -42,7 +47,7 @@ class StartPoints:
         Raises:
             StudioError: one of them is NaN or infinite, or the disk refuses.
         """
-        named = {"x_0": self.x_0, "trajectory": self.trajectory, "estimates": self.estimates}
+        named = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         tensors = {name: tensor for name, tensor in named.items() if tensor is not None}
         if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
             raise StudioError(
@@ -112,7 +117,7 @@ def draw_own_samples(
     yield StartPoints(torch.cat(ends), torch.cat(paths) if keep else None, torch.cat(estimates) if keep else None)
 
 
-def encoded_pictures(pipe: Any, family: FamilySpec, config: TrainConfig, material: Material) -> StartPoints:
+def encoded_pictures(pipe: Any, config: TrainConfig, material: Material) -> StartPoints:
     """The pictures of the run's folder as latents, cut to the middle and scaled to the size.
 
     Raises:
@@ -120,7 +125,13 @@ def encoded_pictures(pipe: Any, family: FamilySpec, config: TrainConfig, materia
     """
     pictures = read_captioned_images(Path(config.images_folder), config.pool_size)
     check_texts(material.texts, [text for _, text in pictures])
-    return StartPoints(latents_of(pipe, family, [path for path, _ in pictures], material.size))
+    random = config.crop == "random"
+    encoded = encode(pipe, [path for path, _ in pictures], material.size, config.seed if random else None)
+    return StartPoints(
+        encoded.mode,
+        spread=encoded.spread if config.latents == "sample" else None,
+        crops=encoded.crops if random else None,
+    )
 
 
 def check_texts(began_with: Sequence[str], now: Sequence[str]) -> None:

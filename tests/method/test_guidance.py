@@ -54,6 +54,15 @@ def test_what_is_no_number_is_refused(value):
         GuidanceWeights(omega=value)
 
 
-@given(st.floats(0, 1), st.floats(0, 1), st.floats(-4, 4))
-def test_the_factor_is_one_of_two(split, at, late):
-    assert BetaSchedule(split=split, late=late).factor(at) == (1.0 if at >= split else late)
+@pytest.mark.parametrize(
+    ("split", "at", "factor"),
+    [(0.6, 1.0, 1.0), (0.6, 0.6, 1.0), (0.6, 0.599, -2.5), (0.0, 0.0, 1.0), (1.0, 0.999, -2.5)],
+)
+def test_the_factor_is_one_of_two(split, at, factor):
+    assert BetaSchedule(split=split, late=-2.5).factor(at) == factor
+
+
+@given(st.floats(0, 1), st.floats(-4, 4))
+def test_beta_never_acts_twice_along_the_way(split, late):
+    factors = [BetaSchedule(split=split, late=late).factor(t / 50) for t in range(50, -1, -1)]
+    assert set(factors) <= {1.0, late} and sum(a != b for a, b in zip(factors, factors[1:], strict=False)) <= 1
