@@ -85,8 +85,11 @@ def load_into(network: nn.Module, state: Mapping[str, Tensor], title: str) -> nn
     wrong = [name for name in wrong if not _UNUSED.search(name)]
     if wrong:
         raise StudioError(
-            f"The weights of {title} do not fit its network: {len(wrong)} tensors differ, {wrong[0]} for one.",
+            "The weights of {title} do not fit its network: {count} tensors differ, {first} for one.",
             "Fetch them again at the revision that the scorer names.",
+            title=title,
+            count=len(wrong),
+            first=wrong[0],
         )
     with torch.no_grad():
         for name, tensor in own.items():

@@ -20,7 +20,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from core.errors import StudioError
+from core.errors import Sentence, StudioError
+from core.files import cannot_read
 
 LENGTH_LIMIT = 4000
 
@@ -45,7 +46,9 @@ def read_prompts(path: Path, count: int | None = None) -> Iterator[Prompt]:
     prompts = islice(_of_folder(path) if path.is_dir() else _of_file(path), count)
     first = next(prompts, None)
     if first is None:
-        raise StudioError(f"“{path.name}” holds no prompt.", "Write one prompt a line, or choose another file.")
+        raise StudioError(
+            "“{name}” holds no prompt.", "Write one prompt a line, or choose another file.", name=path.name
+        )
     yield first
     yield from prompts
 
@@ -59,20 +62,31 @@ def _of_file(path: Path) -> Iterator[Prompt]:
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise StudioError(
-            f"“{path.name}” is not in a format of prompts that is known here.", f"Use {', '.join(sorted(_READERS))}."
+            "“{name}” is not in a format of prompts that is known here.",
+            "Use {formats}.",
+            name=path.name,
+            formats=", ".join(sorted(_READERS)),
         )
     try:
         yield from reader(path)
     except OSError as error:
-        raise StudioError(f"The prompts “{path.name}” cannot be read.", "Check the name and the rights.") from error
+        raise cannot_read(path.name, error) from error
+
+
+def _line(number: int) -> Sentence:
+    return Sentence("Line {number}", number=number)
 
 
 def _checked(path: Path, place: str, text: Any, category: Any = "") -> Prompt:
     if not isinstance(text, str) or not text.strip():
-        raise StudioError(f"{place} of “{path.name}” has no prompt.", "Correct or remove it.")
+        raise StudioError("{place} of “{name}” has no prompt.", "Correct or remove it.", place=place, name=path.name)
     if len(text) > LENGTH_LIMIT:
         raise StudioError(
-            f"The prompt at {place} of “{path.name}” is longer than {LENGTH_LIMIT} characters.", "Cut it."
+            "{place} of “{name}” is longer than {limit} characters.",
+            "Shorten it.",
+            place=place,
+            name=path.name,
+            limit=LENGTH_LIMIT,
         )
     return Prompt(text.strip(), category.strip() if isinstance(category, str) else "")
 
@@ -89,17 +103,25 @@ def _lines(path: Path) -> Iterator[str]:
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
                 raise StudioError(
-                    f"Line {number} of “{path.name}” is not UTF-8 text.", "Save the file as UTF-8 and try again."
+                    "{place} of “{name}” is not UTF-8 text.",
+                    "Save it as UTF-8.",
+                    place=_line(number),
+                    name=path.name,
                 ) from error
             if "\0" in line:
-                raise StudioError(f"Line {number} of “{path.name}” is not text.", "Save the file as UTF-8.")
+                raise StudioError(
+                    "{place} of “{name}” is not UTF-8 text.",
+                    "Save it as UTF-8.",
+                    place=_line(number),
+                    name=path.name,
+                )
             yield line.rstrip("\r\n")
 
 
 def _text(path: Path) -> Iterator[Prompt]:
     for number, line in enumerate(_lines(path), 1):
         if line.strip():
-            yield _checked(path, f"Line {number}", line)
+            yield _checked(path, _line(number), line)
 
 
 def _table(path: Path, delimiter: str, columns: tuple[str, ...]) -> Iterator[Prompt]:
@@ -113,7 +135,10 @@ def _table(path: Path, delimiter: str, columns: tuple[str, ...]) -> Iterator[Pro
         at = next((heading.index(name) for name in columns if name in heading), None)
         if at is None:
             raise StudioError(
-                f"Line 1 of “{path.name}” names no column of prompts.", f"Call the column {columns[0].capitalize()}."
+                "The first line of “{name}” names no column of prompts.",
+                "Call the column {column}.",
+                name=path.name,
+                column=columns[0].capitalize(),
             )
         category = heading.index("category") if "category" in heading else None
         for row in rows:
@@ -121,12 +146,23 @@ def _table(path: Path, delimiter: str, columns: tuple[str, ...]) -> Iterator[Pro
                 continue
             if len(row) <= at:
                 raise StudioError(
-                    f"Line {rows.line_num} of “{path.name}” has {len(row)} of {len(heading)} columns.", "Correct it."
+                    "{place} of “{name}” has {count} of {columns} columns.",
+                    "Correct or remove it.",
+                    place=_line(rows.line_num),
+                    name=path.name,
+                    count=len(row),
+                    columns=len(heading),
                 )
             kind = row[category] if category is not None and category < len(row) else ""
-            yield _checked(path, f"Line {rows.line_num}", row[at], kind)
+            yield _checked(path, _line(rows.line_num), row[at], kind)
     except csv.Error as error:
-        raise StudioError(f"Line {rows.line_num} of “{path.name}” is malformed: {error}.", "Correct it.") from error
+        raise StudioError(
+            "{place} of “{name}” is malformed: {reason}.",
+            "Correct or remove it.",
+            place=_line(rows.line_num),
+            name=path.name,
+            reason=str(error),
+        ) from error
 
 
 def _json_lines(path: Path) -> Iterator[Prompt]:
@@ -136,8 +172,10 @@ def _json_lines(path: Path) -> Iterator[Prompt]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise StudioError(f"Line {number} of “{path.name}” is not JSON.", "Correct or remove it.") from error
-        yield _of_object(path, f"Line {number}", row)
+            raise StudioError(
+                "{place} of “{name}” is not valid JSON.", "Correct or remove it.", place=_line(number), name=path.name
+            ) from error
+        yield _of_object(path, _line(number), row)
 
 
 def _json_list(path: Path) -> Iterator[Prompt]:
@@ -145,13 +183,18 @@ def _json_list(path: Path) -> Iterator[Prompt]:
     try:
         rows = json.loads(text)
     except json.JSONDecodeError as error:
-        raise StudioError(f"Line {error.lineno} of “{path.name}” is not JSON.", "Correct it.") from error
+        raise StudioError(
+            "{place} of “{name}” is not valid JSON.",
+            "Correct or remove it.",
+            place=_line(error.lineno),
+            name=path.name,
+        ) from error
     except RecursionError as error:
-        raise StudioError(f"“{path.name}” is nested too deeply.", "Give a list of prompts.") from error
+        raise StudioError("“{name}” is not a list of prompts.", "Give a JSON list.", name=path.name) from error
     if not isinstance(rows, list):
-        raise StudioError(f"“{path.name}” is not a list of prompts.", "Give a JSON list.")
+        raise StudioError("“{name}” is not a list of prompts.", "Give a JSON list.", name=path.name)
     for number, row in enumerate(rows, 1):
-        place = f"Entry {number}"
+        place = Sentence("Entry {number}", number=number)
         yield _checked(path, place, row, path.stem) if isinstance(row, str) else _of_object(path, place, row)
 
 
@@ -167,8 +210,9 @@ def _of_object(path: Path, place: str, row: Any) -> Prompt:
 def _parquet(path: Path) -> Iterator[Prompt]:
     if importlib.util.find_spec("pyarrow") is None:
         raise StudioError(
-            f"“{path.name}” is a Parquet file, and pyarrow is not installed.",
+            "“{name}” is a Parquet file, and pyarrow is not installed.",
             "Run pip install pyarrow, or use a text file.",
+            name=path.name,
         )
     import pyarrow
     from pyarrow import parquet
@@ -177,14 +221,16 @@ def _parquet(path: Path) -> Iterator[Prompt]:
         table = parquet.ParquetFile(path)
         name = next((name for name in ("caption", "prompt", "text") if name in table.schema_arrow.names), None)
         if name is None:
-            raise StudioError(f"“{path.name}” has no column caption.", "Use a file of the Pick-a-Pic set.")
+            raise StudioError("“{name}” has no column caption.", "Use a file of the Pick-a-Pic set.", name=path.name)
         number = 0
         for batch in table.iter_batches(columns=[name], batch_size=1024):
             for text in batch.column(0).to_pylist():
                 number += 1
-                yield _checked(path, f"Row {number}", text)
+                yield _checked(path, Sentence("Row {number}", number=number), text)
     except pyarrow.ArrowException as error:
-        raise StudioError(f"“{path.name}” is not a readable Parquet file.", "Copy or download it again.") from error
+        raise StudioError(
+            "“{name}” is not a readable Parquet file.", "Copy or download the file again.", name=path.name
+        ) from error
 
 
 _READERS: dict[str, Callable[[Path], Iterator[Prompt]]] = {
