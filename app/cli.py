@@ -68,10 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     compare = commands.add_parser("compare", help="render with and without NPO")
     compare.add_argument("prompt", nargs="?", default=None)
     compare.add_argument("--preset", metavar="FILE", type=Path, help="settings of a JSON file or a picture")
-    compare.add_argument(
-        "--set", nargs="*", default=[], metavar="KEY=VALUE", help="omega, alpha, beta, seed, images, …"
-    )
-
+    compare.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="any setting; see --settings")
+    compare.add_argument("--settings", action="store_true", help="list every setting with its range and meaning")
     compare.add_argument(
         "--input", metavar="FILE", type=Path, help="a picture to begin from; with control=NAME, to follow"
     )
@@ -212,36 +210,41 @@ def _resume(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from core.studio.comparing.compare import Note, Saved
+    from core.generation.settings import FIELDS, Settings
     from core.studio.comparing.engine import Engine
-    from core.studio.comparing.values import checked, comparison_of
-    from core.studio.library.choose import BUNDLED, find_base, find_offset, start_values
+    from core.studio.comparing.events import Note, Saved
+    from core.studio.comparing.settings import comparison_of
+    from core.studio.library.choose import find_base, find_offset, start_values
     from core.studio.presets.preset import read_preset, resolve
 
+    if options.settings:
+        rows = [{"name": f.name, "default": f.default, "range": f.span, "meaning": f.help} for f in FIELDS.values()]
+        lines = (f"{r['name']} = {r['default']!r}  {r['range']}".rstrip() + f"\n    {r['meaning']}" for r in rows)
+        _print(options, rows, "\n".join(lines))
+        return 0
     workspace = _workspace(options)
     values: dict[str, Any] = {}
     if options.preset:
-        found = resolve(workspace, read_preset(options.preset))
-        values = found.values
-        for sentence in found.missing:
+        preset = resolve(workspace, read_preset(options.preset))
+        values = preset.values
+        for sentence in preset.missing:
             print(sentence, file=sys.stderr)
     values |= parse_pairs(options.set)
     if options.prompt is not None:
         values["prompt"] = options.prompt
-    base = find_base(workspace, values.get("base", BUNDLED))
-    values = checked({**start_values(base), **values})
+    base = find_base(workspace, Settings.from_values(values).base)
+    settings = Settings.from_values({**start_values(base), **values})
     if options.mask and not options.input:
-        raise StudioError("--mask is of no use without --input.", "Name the picture that it belongs to.")
-    settings = comparison_of(values, options.input, options.mask)
-    find_offset(workspace, settings.negative)
-    find_offset(workspace, settings.positive)
+        raise StudioError("--mask requires --input.", "Name the picture that it belongs to.")
+    comparison = comparison_of(settings.values(), options.input, options.mask)
+    find_offset(workspace, comparison.negative)
+    find_offset(workspace, comparison.positive)
     if options.dry_run:
-        rows = 2 * len(settings.seeds) * len(settings.columns) if values["omega"] else len(settings.seeds) * 2
-        values["row_forwards"] = rows * settings.steps
-        _print(options, values, "\n".join(f"{key} = {value!r}" for key, value in values.items()))
+        facts = {**settings.values(), "row_forwards": comparison.row_forwards}
+        _print(options, facts, "\n".join(f"{key} = {value!r}" for key, value in facts.items()))
         return 0
     saved: list[Saved] = []
-    for event in Engine(workspace, cpu=options.cpu).compare(settings):
+    for event in Engine(workspace, cpu=options.cpu).compare(comparison):
         if isinstance(event, Saved):
             saved.append(event)
         elif isinstance(event, Note):

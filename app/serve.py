@@ -16,7 +16,7 @@ from app.importing import without_stubs
 from app.space import Visitors, ZeroGPUEngine, asking_session
 from core.errors import StudioError
 from core.studio.comparing.engine import Engine
-from core.studio.comparing.values import comparison_of, opening_values
+from core.studio.comparing.settings import comparison_of, opening_values
 from core.studio.workspace import ASSETS, Workspace
 
 BEGAN = time.monotonic()

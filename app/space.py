@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from core.studio.comparing.compare import CompareSettings, Note, Sampling, Saved, Waiting
+from core.generation.comparison import Comparison
 from core.studio.comparing.engine import Engine
+from core.studio.comparing.events import Note, Sampling, Saved, Waiting
 from core.studio.library.choose import BUNDLED, find_base
 from core.studio.workspace import Workspace
 
@@ -93,14 +94,14 @@ class ZeroGPUEngine(Engine):
         self._pipeline(find_base(workspace, BUNDLED))
         self._on_card: Callable[..., Any] = spaces.GPU(duration=SECONDS)(self._whole)
 
-    def _whole(self, settings: CompareSettings, folder: Path) -> Iterator[Waiting | Sampling | Saved | Note]:
-        yield from super()._compare(settings, folder, lambda: False)
+    def _whole(self, comparison: Comparison, folder: Path) -> Iterator[Waiting | Sampling | Saved | Note]:
+        yield from super()._compare(comparison, folder, lambda: False)
 
     def _compare(
-        self, settings: CompareSettings, folder: Path, cancelled: Callable[[], bool]
+        self, comparison: Comparison, folder: Path, cancelled: Callable[[], bool]
     ) -> Iterator[Waiting | Sampling | Saved | Note]:
         """As the engine's; what is still being sampled when it is cancelled is given up, at the next event."""
-        for event in self._on_card(settings, folder):
+        for event in self._on_card(comparison, folder):
             yield event
             if cancelled():
                 return

@@ -43,10 +43,10 @@ def test_files_that_documents_name_are_there(name):
 
 
 def test_settings_that_the_readme_sets_exist():
-    from core.studio.comparing.values import DEFAULTS
+    from core.generation.settings import FIELDS as SETTINGS
     from core.training.config import FIELDS
 
     for line in COMMANDS:
-        known = FIELDS if line.startswith("train") else DEFAULTS
+        known = FIELDS if line.startswith("train") else SETTINGS
         for key in re.findall(r"(\w+)=", line):
             assert key in known, f"python launch.py {line}"

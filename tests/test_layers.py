@@ -12,9 +12,10 @@ ROOT = Path(__file__).parents[1]
 METHOD = {"core.method"}
 FAMILIES = METHOD | {"core.families"}
 OFFSETS = FAMILIES | {"core.offsets"}
+DECLARATIONS = {"core.generation.settings", "core.generation.comparison"}
 BELOW = {
     # the page knows the studio; the modules below it are plain data without torch, and a test holds them to that
-    "app": {"core.studio", "core.method.guidance", "core.training.config", "core.training.cost"},
+    "app": {"core.studio", "core.method.guidance", "core.training.config", "core.training.cost", *DECLARATIONS},
     "core.studio": OFFSETS | {"core.training", "core.generation", "core.evaluation", "core.miniature"},
     "core.training": OFFSETS,
     "core.generation": OFFSETS,
@@ -70,6 +71,11 @@ def imports(path: Path, *, at_once: bool = False) -> set[str]:
     return found
 
 
+WINGS = ("core.studio.comparing", "core.studio.runs", "core.studio.presets")
+"""Wings of the studio. Each may import the hall (the modules of core/studio itself) and the library, but no other wing."""
+DOCTOR = "core.studio.doctor"  # looks after the whole house
+
+
 def within(module: str, *floors: str) -> bool:
     return any(module == floor or module.startswith(f"{floor}.") for floor in floors)
 
@@ -99,6 +105,15 @@ def test_imports_run_downwards_and_siblings_never_meet(path):
             assert floor and within(imported, floor, *BELOW[floor]), f"{module} imports {imported}"
         assert not within(imported, "app") or floor == "app", f"{module} imports {imported}"
         assert not within(imported, "assets", "tests", "launch"), f"{module} imports {imported}"
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if within(module_of(path), "core.studio")], ids=module_of)
+def test_the_wings_of_the_studio_do_not_know_each_other(path):
+    module, imported = module_of(path), imports(path)
+    own = next((wing for wing in WINGS if within(module, wing)), None)
+    others = [wing for wing in WINGS if wing != own]
+    if module != DOCTOR:
+        assert not [name for name in imported if within(name, *others)], f"{module} enters another wing"
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)

@@ -19,14 +19,13 @@ from app.page.text import label, sentence
 from app.page.views import flicker, players
 from app.page.wiring import QUICK, RENDERING
 from core.errors import StudioError
-from core.studio.comparing.compare import Note, Sampling, Saved, Waiting, describe_settings
 from core.studio.comparing.engine import Engine
+from core.studio.comparing.events import Note, Sampling, Saved, Waiting, describe_settings
 from core.studio.comparing.grid import parse_axis
-from core.studio.comparing.values import comparison_of, opening_values
+from core.studio.comparing.settings import comparison_of, opening_values
 from core.studio.library.choose import list_bases, start_values
 from core.studio.presets.preset import known_values, read_preset, resolve
 
-KEEP = "(...values) => { localStorage.setItem('self-npo-compare', JSON.stringify(values)); }"
 FIRST = "window.selfNpoFirst = localStorage.getItem('self-npo-compare') || '';"
 RECALL = """() => {
   const first = window.selfNpoFirst;
@@ -185,7 +184,7 @@ def build(engine: Engine, opening: Mapping[str, Any], *, persistent: bool = True
         source = told or (records[0][-1][3] if records else {})
         return fields.fill(engine, values_of(source))
 
-    def dropped(path: str | None) -> list[Any]:
+    def dropped(path: str | None, base: str) -> list[Any]:
         if not path:
             return [gr.skip()] * (2 + len(controls))
         try:
@@ -195,7 +194,7 @@ def build(engine: Engine, opening: Mapping[str, Any], *, persistent: bool = True
         except StudioError as error:
             return [fault(error), None, *[gr.skip()] * len(controls)]
         said = sentence("The settings of the file are in the form.") + " " + sentences(*found.missing)
-        return [said, None, *fields.fill(engine, found.values)]
+        return [said, None, *fields.fill(engine, found.values, base)]
 
     def base_changed(name: str) -> list[Any]:
         here = {choice.name: choice.path for choice in list_bases(engine.workspace)}
@@ -222,7 +221,7 @@ def build(engine: Engine, opening: Mapping[str, Any], *, persistent: bool = True
     for control in three:
         control.change(None, three, [other["diagram"], other["scale"]], js=diagram.DRAW, api_visibility="private")
     for control in fields.all():
-        control.change(None, fields.all(), None, js=KEEP, api_visibility="private")
+        control.change(None, fields.all(), None, js=fields.keeping(), api_visibility="private")
 
     def arrived(picture: Any) -> str:
         """The editor sends what is in it when it has come to rest; until then a rendering does not have it."""
@@ -252,14 +251,14 @@ def build(engine: Engine, opening: Mapping[str, Any], *, persistent: bool = True
     parts["sides"].select(pick, finished, [parts["told"], chosen], **QUICK)
     parts["reuse"].click(reuse, [chosen, finished], fields.all(), **QUICK)
     emptied = [parts["status"], other["dropped"], *fields.all()]
-    other["dropped"].upload(dropped, other["dropped"], emptied, **QUICK)
+    other["dropped"].upload(dropped, [other["dropped"], controls["base"]], emptied, **QUICK)
     controls["base"].input(base_changed, controls["base"], fields.all(), **QUICK)
     past = history.connect(engine, parts, chosen, away) if persistent else None
 
     def refresh(kept: str, request: gr.Request) -> list[Any]:
         link = str(dict(request.query_params).get("preset", ""))
         if link:
-            return [*opened_by_link(engine, fields, link), gr.skip()]
+            return [*opened_by_link(engine, fields, link, values["base"]), gr.skip()]
         if opening:
             return [gr.skip(), *fields.fill(engine, values), gr.skip()]
         return [gr.skip(), *fields.restore(engine, kept), gr.skip()]
@@ -269,7 +268,7 @@ def build(engine: Engine, opening: Mapping[str, Any], *, persistent: bool = True
     )
 
 
-def opened_by_link(engine: Engine, fields: Fields, link: str) -> list[Any]:
+def opened_by_link(engine: Engine, fields: Fields, link: str, base: str) -> list[Any]:
     """A sentence and the form filled by a link. Nothing starts: the person presses Render."""
     from core.studio.presets.sharing import from_link
 
@@ -284,7 +283,7 @@ def opened_by_link(engine: Engine, fields: Fields, link: str) -> list[Any]:
         "The link's preset “{name}” is in the form. Press Render to see it.",
         name=escape(preset.name or sentence("without a name")),
     )
-    return [f"{said} {sentences(*found.missing)}", *fields.fill(engine, found.values)]
+    return [f"{said} {sentences(*found.missing)}", *fields.fill(engine, found.values, base)]
 
 
 def _stop(button: gr.Button, stops: Stops) -> None:

@@ -11,48 +11,35 @@ import gradio as gr
 
 from app.page.text import label, word
 from core.errors import StudioError
+from core.generation.settings import DEFAULTS, FIELDS
 from core.studio.comparing.engine import Engine
-from core.studio.comparing.values import DEFAULTS
 from core.studio.library.choose import family_of_base, find_base, list_bases, list_controls, list_offsets, samplers_of
 from core.studio.library.entries import entries
 
-_WHOLE = ("seed", "images", "steps", "height", "width", "frames", "fps")
-_NAMES = ("positive", "negative", "control")
-_FOLLOWING = (*_NAMES, "scheduler")
+_FOLLOWING = tuple(name for name, about in FIELDS.items() if about.lists and about.lists != "base")
 _NOTHING = ("none", "auto")
 
-LABELS = {
-    "prompt": "Prompt",
-    "negative_prompt": "Negative prompt",
-    "omega": "ω · strength",
-    "alpha": "α · positive offset in the negative",
-    "beta": "β · negative offset in the negative",
-    "beta_split": "β acts down to noise level",
-    "beta_late": "β below that level, times",
-    "seed": "First seed",
-    "images": "Pairs",
-    "steps": "Steps",
-    "scheduler": "Scheduler",
-    "height": "Height (0: the model's own)",
-    "width": "Width (0: the model's own)",
-    "frames": "Frames (video; 0: its own)",
-    "fps": "Frames a second",
-    "dynamic_guidance": "Guidance grows along the way (CogVideoX)",
-    "strength": "Strength",
-    "control": "Control network",
-    "control_scale": "Control scale",
-    "base": "Base model θ",
-    "positive": "Positive offset η",
-    "negative": "Negative offset δ",
-}
+LABELS = {name: about.label for name, about in FIELDS.items()}
 """What a value is called in the page."""
 
-SYMBOLS = {"omega": "ω", "alpha": "α", "beta": "β"}
+SYMBOLS = {name: about.symbol for name, about in FIELDS.items() if about.symbol}
+
+_IN_0_2 = (
+    *("prompt", "negative_prompt", "omega", "alpha", "beta", "beta_split", "beta_late", "seed", "images", "steps"),
+    *("scheduler", "height", "width", "frames", "fps", "dynamic_guidance", "strength", "control_scale", "control"),
+    *("base", "positive", "negative"),
+)
+"""What version 0.2 kept in a browser: a list in this order, without names."""
 
 
 def short(name: str) -> str:
     """What a value, or an axis of the grid, is called where there is little room."""
     return SYMBOLS.get(name) or word(LABELS.get(name, name))
+
+
+def nothing(name: str) -> str:
+    """What a list to choose from shows where nothing is chosen."""
+    return "auto" if name == "scheduler" else "none"
 
 
 def options(names: Sequence[str]) -> list[tuple[Any, str]]:
@@ -78,57 +65,61 @@ class Fields:
         """The values that the controls hold, of all of them or of the steady ones; defaults for the others."""
         of_all = len(given) == len(self.controls)
         names = [name for name in self.controls if of_all or name not in _FOLLOWING]
-        values = {**dict.fromkeys(self.controls), **dict(zip(names, given, strict=True))}
-        for name in _NAMES:
-            values[name] = "" if values[name] in (None, "none") else values[name]
-        for name, default in DEFAULTS.items():
-            if values.get(name) is None:
-                values[name] = default
-        for name in _WHOLE:
-            if isinstance(values[name], float) and values[name] == int(values[name]):
-                values[name] = int(values[name])
-        values["scheduler"] = "" if values["scheduler"] == "auto" else values["scheduler"]
-        return values
+        values = {name: value for name, value in zip(names, given, strict=True) if value is not None}
+        return {**DEFAULTS, **{name: "" if _is_nothing(name, value) else value for name, value in values.items()}}
 
-    def fill(self, engine: Engine, values: Mapping[str, Any]) -> list[Any]:
-        """Updates that set these values and leave the others; names that are not in the lists are left out."""
-        updates = []
-        base = str(values.get("base") or "")
+    def fill(self, engine: Engine, values: Mapping[str, Any], base: str = "") -> list[Any]:
+        """Updates that set these values and leave the others; names that are not in the lists are left out.
+
+        Args:
+            base: the one that is chosen, where `values` do not choose another.
+        """
+        base = str(values.get("base") or base)
         lists = choices(engine, base) if base else {}
-        for name in self.controls:
-            if name in lists:
-                wanted = values.get(name)
-                known = lists[name]
-                shown = wanted or ("auto" if name == "scheduler" else "none")
-                if name in values and shown in known:
-                    updates.append(gr.Dropdown(choices=options(known), value=shown))
-                else:
-                    updates.append(gr.Dropdown(choices=options(known)))
-            elif name not in values:
-                updates.append(gr.skip())
-            elif name in _NAMES:
-                updates.append(values[name] or "none")
-            elif name == "scheduler":
-                updates.append(values[name] or "auto")
-            else:
-                updates.append(values[name])
-        return updates
+        return [self._update(name, values, lists.get(name)) for name in self.controls]
+
+    def _update(self, name: str, values: Mapping[str, Any], names: list[str] | None) -> Any:
+        value = values.get(name)
+        if FIELDS[name].lists:
+            value = value or nothing(name)
+        if names is not None:
+            known = name in values and value in names
+            return gr.Dropdown(choices=options(names), value=value) if known else gr.Dropdown(choices=options(names))
+        return value if name in values else gr.skip()
+
+    def keeping(self) -> str:
+        """The script with which the browser keeps what the controls hold, by name."""
+        names = json.dumps(list(self.controls))
+        return (
+            f"(...values) => {{ const kept = Object.fromEntries({names}.map((name, n) => [name, values[n]])); "
+            "localStorage.setItem('self-npo-compare', JSON.stringify(kept)); }"
+        )
 
     def restore(self, engine: Engine, kept: str) -> list[Any]:
-        """Updates from what a browser kept; whatever is not right any more is left as it is."""
+        """Updates from what a browser kept; whatever is not valid any more is left as it is."""
         try:
-            told = json.loads(kept or "null")
-            assert isinstance(told, list) and len(told) == len(self.controls)
-            values = self.read(told)
-            family_of_base(find_base(engine.workspace, values["base"]))
-        except (ValueError, AssertionError, StudioError, TypeError, KeyError):
+            values = json.loads(kept or "null")
+            if isinstance(values, list) and len(values) == len(_IN_0_2):
+                values = dict(zip(_IN_0_2, values, strict=True))
+            if not isinstance(values, dict):
+                raise ValueError("nothing is kept")
+            values = {name: "" if _is_nothing(name, value) else value for name, value in values.items()}
+            family_of_base(find_base(engine.workspace, FIELDS["base"].checked(values.get("base"))))
+        except (ValueError, RecursionError, StudioError):
             return [gr.skip()] * len(self.controls)
-        right = {
-            k: v
-            for k, v in values.items()
-            if isinstance(v, type(DEFAULTS[k])) or (isinstance(DEFAULTS[k], float) and isinstance(v, int))
-        }
-        return self.fill(engine, right)
+        return self.fill(engine, {name: value for name, value in values.items() if _is_valid(name, value)})
+
+
+def _is_nothing(name: str, value: Any) -> bool:
+    return name in FIELDS and bool(FIELDS[name].lists) and value in (None, nothing(name))
+
+
+def _is_valid(name: str, value: Any) -> bool:
+    try:
+        FIELDS[name].checked(value)
+    except (KeyError, StudioError):
+        return False
+    return True
 
 
 def choices(engine: Engine, base: str) -> dict[str, list[str]]:

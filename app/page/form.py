@@ -2,158 +2,111 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import gradio as gr
 
-from app.page.fields import LABELS, Fields, choices, options
+from app.page.fields import Fields, choices, nothing, options
 from app.page.html import scale_note
 from app.page.text import label
+from core.generation.settings import FIELDS, Setting
 from core.studio.comparing.engine import Engine
+
+
+def make_control(about: Setting, value: Any, names: list[str]) -> Any:
+    """The control of a setting, as its declaration says.
+
+    Args:
+        names: what it is chosen from, where it is chosen from a list.
+    """
+    shared: dict[str, Any] = {
+        "label": label(about.label),
+        "info": label(about.help) if about.explained else None,
+        "elem_id": about.name,
+    }
+    if about.lists:
+        empty = None if about.lists == "base" else nothing(about.name)
+        return gr.Dropdown(options(names), value=value or empty, min_width=140, **shared)
+    if about.kind is bool:
+        return gr.Checkbox(value, **shared)
+    if about.kind is str and about.name == "prompt":
+        return gr.Textbox(value, lines=2, max_lines=4, **shared)
+    if about.kind is str:
+        return gr.Textbox(value, lines=1, placeholder=label("empty"), **shared)
+    if about.step:
+        return gr.Slider(*about.range, value, step=about.step, min_width=140, **shared)
+    # no bounds here: a number outside the range is refused in a sentence that names the setting
+    return gr.Number(value, precision=0 if about.kind is int else None, min_width=130, **shared)
+
+
+class _Form:
+    """The controls made so far, group by group."""
+
+    def __init__(self, engine: Engine, values: Mapping[str, Any]) -> None:
+        self.values, self.lists = values, choices(engine, values["base"])
+        self.controls: dict[str, Any] = {}
+
+    def make(self, name: str) -> None:
+        """One control."""
+        self.controls[name] = make_control(FIELDS[name], self.values[name], self.lists.get(name, []))
+
+    def group(self, group: str, after: Mapping[str, Callable[[], None]] | None = None) -> None:
+        """All settings of a group: the wide ones in a row each, two of the others beside each other.
+
+        Args:
+            after: what is drawn below a setting's row.
+        """
+        rows: list[list[str]] = []
+        for name, about in FIELDS.items():
+            if about.group == group:
+                beside = not about.wide and rows and len(rows[-1]) == 1 and not FIELDS[rows[-1][0]].wide
+                rows = [*rows[:-1], [*rows[-1], name]] if beside else [*rows, [name]]
+        for names in rows:
+            with gr.Row() if len(names) > 1 else nullcontext():
+                for name in names:
+                    self.make(name)
+            if after and names[-1] in after:
+                after[names[-1]]()
 
 
 def make_form(engine: Engine, values: Mapping[str, Any]) -> tuple[Fields, dict[str, Any]]:
     """The left side of the tab: the fields, and the other things a handler needs."""
-    lists = choices(engine, values["base"])
-    other: dict[str, Any] = {}
-    prompt = gr.Textbox(values["prompt"], label=label(LABELS["prompt"]), lines=2, max_lines=4, elem_id="prompt")
-    negative_prompt = gr.Textbox(
-        values["negative_prompt"], label=label(LABELS["negative_prompt"]), placeholder=label("empty"), lines=1
-    )
+    form, other = _Form(engine, values), {}
+
+    def scale() -> None:
+        other["scale"] = gr.HTML(scale_note(values["omega"]), padding=False, elem_classes="in-group")
+
+    form.group("top")
     with gr.Row():
         other["go"] = gr.Button(label("Render"), variant="primary", scale=3, elem_id="render")
         other["stop"] = gr.Button(label("Stop"), scale=1, min_width=80)
     other["estimate"] = gr.HTML("", elem_classes="scale-note", padding=False)
     with gr.Group():
-        omega = gr.Slider(
-            0,
-            15,
-            values["omega"],
-            step=0.1,
-            label=label(LABELS["omega"]),
-            info=label("How far to move from the negative prediction towards the positive one."),
-            elem_id="omega",
-        )
-        other["scale"] = gr.HTML(scale_note(values["omega"]), padding=False, elem_classes="in-group")
-        alpha = gr.Slider(
-            0,
-            1,
-            values["alpha"],
-            step=0.05,
-            label=label(LABELS["alpha"]),
-            info=label(
-                "1 keeps both predictions alike where you want them alike; lower pushes away from the untuned model."
-            ),
-            elem_id="alpha",
-        )
-        beta = gr.Slider(
-            -1,
-            3,
-            values["beta"],
-            step=0.05,
-            label=label(LABELS["beta"]),
-            info=label("0 is plain CFG. More steers harder away from what the offset makes worse."),
-            elem_id="beta",
-        )
+        form.group("guidance", after={"omega": scale})
         other["diagram"] = gr.HTML("", elem_id="diagram", padding=False, elem_classes="in-group")
-    with gr.Row():
-        seed = gr.Number(values["seed"], label=label(LABELS["seed"]), precision=0, minimum=0, min_width=130)
-        images = gr.Slider(1, 16, values["images"], step=1, label=label(LABELS["images"]), min_width=180)
+    form.group("seeds")
     other["seed_mode"] = gr.Radio(
         [(label("fixed"), "fixed"), (label("next"), "next"), (label("random"), "random")],
         value="fixed",
         label=label("After rendering"),
     )
     with gr.Accordion(label("Model and offsets"), open=True):
-        base = gr.Dropdown(options(lists["base"]), value=values["base"] or None, label=label(LABELS["base"]))
-        with gr.Row():
-            negative = gr.Dropdown(
-                options(lists["negative"]),
-                value=values["negative"] or "none",
-                label=label(LABELS["negative"]),
-                min_width=140,
-            )
-            positive = gr.Dropdown(
-                options(lists["positive"]),
-                value=values["positive"] or "none",
-                label=label(LABELS["positive"]),
-                min_width=140,
-            )
+        form.group("model")
     with gr.Accordion(label("More"), open=False):
-        with gr.Row():
-            steps = gr.Slider(1, 100, values["steps"], step=1, label=label(LABELS["steps"]), min_width=140)
-            scheduler = gr.Dropdown(
-                options(lists["scheduler"]),
-                value=values["scheduler"] or "auto",
-                label=label(LABELS["scheduler"]),
-                min_width=140,
-            )
-        with gr.Row():
-            height = gr.Number(values["height"], label=label(LABELS["height"]), precision=0, min_width=130)
-            width = gr.Number(values["width"], label=label(LABELS["width"]), precision=0, min_width=130)
-        split = gr.Slider(
-            0,
-            1,
-            values["beta_split"],
-            step=0.05,
-            label=label(LABELS["beta_split"]),
-            info=label("1 is pure noise, 0 the finished picture. Composition is decided early."),
-        )
-        late = gr.Slider(
-            -1,
-            2,
-            values["beta_late"],
-            step=0.05,
-            label=label(LABELS["beta_late"]),
-            info=label("0 is plain CFG for the rest of the way."),
-        )
+        form.group("more")
+        form.group("schedule")
         other["betas"] = gr.Textbox(
             "",
             label=label("More columns: other values of β"),
             placeholder="0.5, 1, 1.5",
             info=label("Each is one more column."),
         )
-        with gr.Row():
-            frames = gr.Number(values["frames"], label=label(LABELS["frames"]), precision=0, min_width=130)
-            fps = gr.Number(values["fps"], label=label(LABELS["fps"]), precision=0, min_width=110)
-        dynamic = gr.Checkbox(values["dynamic_guidance"], label=label(LABELS["dynamic_guidance"]))
+        form.group("video")
     with gr.Accordion(label("Input image"), open=False):
-        gr.HTML(
-            label("Begin from a picture. Paint over a part, and only that part is drawn anew."),
-            elem_classes="scale-note",
-            padding=False,
-        )
-        other["picture"] = gr.ImageEditor(
-            type="pil",
-            label=label("Picture"),
-            show_label=False,
-            brush=gr.Brush(default_size=12, colors=["#ffffff"], color_mode="fixed"),
-            transforms=(),
-            layers=False,
-            height=300,
-            elem_id="input-image",
-        )
-        other["arrived"] = gr.HTML("", elem_classes="scale-note", padding=False, elem_id="arrived")
-        strength = gr.Slider(
-            0.05,
-            1,
-            values["strength"],
-            step=0.05,
-            label=label(LABELS["strength"]),
-            info=label("How far the picture is taken back to noise; 1 keeps nothing of it."),
-        )
-        with gr.Row():
-            control = gr.Dropdown(
-                options(lists["control"]),
-                value=values["control"] or "none",
-                label=label(LABELS["control"]),
-                info=label("A ControlNet or T2I-Adapter: the picture is then followed, not redrawn."),
-                min_width=160,
-            )
-            control_scale = gr.Slider(
-                0, 2, values["control_scale"], step=0.05, label=label(LABELS["control_scale"]), min_width=140
-            )
+        other |= _input_image()
+        form.group("input")
     other["dropped"] = gr.File(
         label=label("Settings of a picture or video: drop it anywhere on the page"),
         file_types=[".png", ".mp4"],
@@ -169,31 +122,29 @@ def make_form(engine: Engine, values: Mapping[str, Any]) -> tuple[Fields, dict[s
         ),
         elem_id="meaning",
     )
-    controls = {
-        "prompt": prompt,
-        "negative_prompt": negative_prompt,
-        "omega": omega,
-        "alpha": alpha,
-        "beta": beta,
-        "beta_split": split,
-        "beta_late": late,
-        "seed": seed,
-        "images": images,
-        "steps": steps,
-        "scheduler": scheduler,
-        "height": height,
-        "width": width,
-        "frames": frames,
-        "fps": fps,
-        "dynamic_guidance": dynamic,
-        "strength": strength,
-        "control_scale": control_scale,
-        "control": control,
-        "base": base,
-        "positive": positive,
-        "negative": negative,
+    return Fields({name: form.controls[name] for name in FIELDS}), other
+
+
+def _input_image() -> dict[str, Any]:
+    gr.HTML(
+        label("Begin from a picture. Paint over a part, and only that part is drawn anew."),
+        elem_classes="scale-note",
+        padding=False,
+    )
+    picture = gr.ImageEditor(
+        type="pil",
+        label=label("Picture"),
+        show_label=False,
+        brush=gr.Brush(default_size=12, colors=["#ffffff"], color_mode="fixed"),
+        transforms=(),
+        layers=False,
+        height=300,
+        elem_id="input-image",
+    )
+    return {
+        "picture": picture,
+        "arrived": gr.HTML("", elem_classes="scale-note", padding=False, elem_id="arrived"),
     }
-    return Fields(controls), other
 
 
 def make_results(persistent: bool) -> dict[str, Any]:

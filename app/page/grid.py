@@ -14,9 +14,9 @@ from app.page.html import fault, progress
 from app.page.text import label, sentence, word
 from app.page.wiring import QUICK, RENDERING
 from core.errors import StudioError
-from core.studio.comparing.compare import Sampling, Waiting
 from core.studio.comparing.engine import Engine
-from core.studio.comparing.grid import AXES, Axis, Cell, Sheet, parse_axis, render_grid
+from core.studio.comparing.events import Sampling, Waiting
+from core.studio.comparing.grid import Axis, Cell, Sheet, axes, parse_axis, render_grid
 
 HELP = (
     "Everything that no axis changes is as Compare has it. Values: 0, 1, 2 or a range 0:2:0.5; offsets by name; "
@@ -51,7 +51,8 @@ def heat_map(done: list[Cell], x: Axis, y: Axis, page: int) -> str:
 def build(engine: Engine, compare: CompareTab) -> dict[str, Any]:
     """The tab; what other tabs may touch."""
     stops = Stops()
-    axes = [(label("none"), "none"), *((SYMBOLS.get(name) or label(LABELS.get(name, name)), name) for name in AXES)]
+    names = [(SYMBOLS.get(name) or label(LABELS.get(name, name)), name) for name in axes()]
+    choices = [(label("none"), "none"), *names]
     starts = (("beta", "0, 1, 2"), ("omega", "1, 3, 6"), ("none", ""))
     boxes: list[Any] = []
     with gr.Row(equal_height=False):
@@ -59,7 +60,7 @@ def build(engine: Engine, compare: CompareTab) -> dict[str, Any]:
             gr.HTML(label(HELP), elem_classes="scale-note", padding=False)
             for title, (name, text) in zip((label("Across"), label("Down"), label("Pages")), starts, strict=True):
                 with gr.Row():
-                    boxes.append(gr.Dropdown(axes, value=name, label=title, min_width=150, scale=3))
+                    boxes.append(gr.Dropdown(choices, value=name, label=title, min_width=150, scale=3))
                     boxes.append(gr.Textbox(text, label=label("Values"), min_width=150, scale=3, lines=1, max_lines=6))
             with gr.Row():
                 go = gr.Button(label("Render the grid"), variant="primary", scale=3, elem_id="render-grid")

@@ -11,8 +11,8 @@ import gradio as gr
 from app.page.html import fault
 from app.page.wiring import QUICK
 from core.errors import StudioError
-from core.studio.comparing.compare import describe_settings
 from core.studio.comparing.engine import Engine
+from core.studio.comparing.events import describe_settings
 from core.studio.comparing.gallery import bring_back, pictures, put_away, toggle_favourite
 
 

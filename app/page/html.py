@@ -6,7 +6,7 @@ from html import escape
 
 from app.page.text import sentence, translate
 from core.errors import StudioError
-from core.studio.comparing.compare import Estimate
+from core.studio.comparing.events import Estimate
 
 
 def fault(error: StudioError) -> str:

@@ -147,7 +147,8 @@ def build(engine: Engine, compare: CompareTab, *, persistent: bool = True) -> di
         if found is None:
             return [label("Choose a preset first."), gr.skip(), gr.skip(), *[gr.skip()] * len(fields.controls)]
         said = sentence("Applied. Press Render to see it.") + " " + sentences(*found.missing)
-        return [said, said, gr.Tabs(selected="compare"), *fields.fill(engine, found.values)]
+        filled = fields.fill(engine, found.values, fields.read(given)["base"])
+        return [said, said, gr.Tabs(selected="compare"), *filled]
 
     def keep(title: str, text: str, who: str, over: bool, *given: Any) -> tuple[Any, ...]:
         try:

@@ -15,7 +15,7 @@ from core.families import detect, get
 from core.generation.compare import Comparison, RenderedImage, render
 from core.miniature.world.scene import sample_prompts
 from core.offsets.files import load_lora
-from core.studio.comparing.values import comparison_of
+from core.studio.comparing.settings import comparison_of
 from core.studio.library.choose import prompts_of
 
 PAIRS, SIDE = 12, 128

@@ -21,13 +21,12 @@ from torch import Tensor
 
 from core.errors import StudioError
 from core.families.base import Conditioning, FamilySpec, Size
+from core.generation.comparison import Comparison
 from core.generation.inputs import InputImage, arguments_with, callback_for, fitting, pipeline_with, steps_with
+from core.generation.limits import check_size
 from core.method.guidance import GuidanceWeights
 from core.offsets.offset import Offset
 from core.offsets.row_gate import row_gate
-
-STEPS_RANGE = (1, 200)
-SEED_RANGE = (0, 2**63 - 1)
 
 
 class Cancelled(StudioError):
@@ -35,46 +34,6 @@ class Cancelled(StudioError):
 
     def __init__(self) -> None:
         super().__init__("Stopped.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """What to render.
-
-    Args:
-        prompt, negative_prompt: text.
-        seeds: one image of each column for each seed, 0 to 2**63 - 1.
-        columns: guidance settings, at least one.
-        steps: sampling steps, 1 to 200.
-        scheduler: a name of the family's samplers; None is its usual one.
-        height, width: pixels; None is the model's own size.
-        frames: of a video; None is the model's own number.
-        dynamic_guidance: let guidance grow along the way, where the family's pipeline can (`use_dynamic_cfg`).
-
-    Raises:
-        StudioError: a value outside its range.
-    """
-
-    prompt: str
-    negative_prompt: str = ""
-    seeds: tuple[int, ...] = (0,)
-    columns: tuple[GuidanceWeights, ...] = (GuidanceWeights(omega=6.5),)
-    steps: int = 25
-    scheduler: str | None = None
-    height: int | None = None
-    width: int | None = None
-    frames: int | None = None
-    dynamic_guidance: bool = False
-
-    def __post_init__(self) -> None:
-        low, high = STEPS_RANGE
-        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or not low <= self.steps <= high:
-            raise StudioError(f"{self.steps!r} is no number of steps.", f"Choose {low} to {high}.")
-        if not self.seeds or not self.columns:
-            raise StudioError("There is nothing to render.", "Give one seed and one column at least.")
-        for seed in self.seeds:
-            if isinstance(seed, bool) or not isinstance(seed, int) or not SEED_RANGE[0] <= seed <= SEED_RANGE[1]:
-                raise StudioError(f"{seed!r} is no seed.", f"Choose a whole number from 0 to {SEED_RANGE[1]}.")
 
 
 @dataclass(frozen=True)
@@ -220,6 +179,7 @@ def render(
         comparison.width or standard.size.width,
         comparison.frames or standard.size.frames,
     )
+    check_size(size.height, size.width, size.frames, comparison.count)
     shape = family.latent_shape(pipe, size)
     if comparison.dynamic_guidance and not family.dynamic_guidance:
         raise StudioError(f"{family.title} has no dynamic guidance.", "Turn it off.")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from core.errors import StudioError
 from core.families.base import FamilySpec, Size
+from core.generation import limits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,7 @@ class InputImage:
     Args:
         image: any size; cropped in the middle to the shape of the result and scaled to it.
         mask: white is drawn anew and black is kept; None draws everything anew.
-        strength: (0, 1], how far the picture is taken back to noise; 1 keeps nothing of it.
+        strength: 0.01 to 1, how far the picture is taken back to noise; 1 keeps nothing of it.
         control: a ControlNet or T2I-Adapter of the family; `image` is then what it was trained to read (edges, a pose).
         control_scale: [0, 2], how strongly it is followed.
 
@@ -40,10 +41,8 @@ class InputImage:
     control_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.strength <= 1:
-            raise StudioError(f"{self.strength:g} is no strength.", "Choose more than 0 and at most 1.")
-        if not 0 <= self.control_scale <= 2:
-            raise StudioError(f"{self.control_scale:g} is no scale of a control network.", "Choose 0 to 2.")
+        limits.check_number("strength", self.strength, *limits.STRENGTH, whole=False)
+        limits.check_number("control_scale", self.control_scale, *limits.CONTROL_SCALE, whole=False)
         if self.control is not None and self.mask is not None:
             raise StudioError("A control network and a painted mask do not go together.", "Take one of them away.")
 

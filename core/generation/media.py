@@ -9,12 +9,14 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from core.errors import StudioError
+from core.generation.settings import FIELDS, METADATA
 
 CHUNK = "self_npo"
 TEXT_LIMIT = 256 * 1024
@@ -28,15 +30,7 @@ _NAMES = {
     "seed": "Seed",
     "size": "Size",
     "model": "Model",
-    "omega": "NPO omega",
-    "alpha": "NPO alpha",
-    "beta": "NPO beta",
-    "beta_split": "NPO beta split",
-    "beta_late": "NPO beta late",
-    "positive": "NPO positive",
-    "negative": "NPO negative",
-    "frames": "Frames",
-    "fps": "FPS",
+    **METADATA,
     "version": "Version",
 }
 """Our setting to its name in the `parameters` text, in the order written."""
@@ -187,7 +181,8 @@ def _same_things(told: Mapping[str, Any]) -> dict[str, Any]:
             continue
     if "omega" in found:
         found["omega"] = round(found["omega"] - 1, 6)
-        if not 0 <= found["omega"] <= 30:
+        low, high = FIELDS["omega"].range
+        if not low <= found["omega"] <= high:
             del found["omega"]
     sampler = str(told.get("sampler", "")).lower()
     name = next((ours for theirs, ours in _SAMPLER_NAMES.items() if sampler.startswith(theirs)), None)
@@ -208,16 +203,10 @@ def parse_parameters(text: str) -> dict[str, Any]:
     body = "\n".join(lines[:-1])
     prompt, _, negative = body.partition("Negative prompt:")
     found = _same_things({**told, "cfg": told.get("cfg scale")})
-    for ours, theirs in (
-        ("alpha", "npo alpha"),
-        ("beta", "npo beta"),
-        ("beta_split", "npo beta split"),
-        ("beta_late", "npo beta late"),
-    ):
-        try:
-            found[ours] = float(told[theirs])
-        except (KeyError, ValueError):
-            continue
+    for ours, theirs in METADATA.items():
+        if ours not in found and FIELDS[ours].kind in (int, float) and theirs.lower() in told:
+            with suppress(ValueError, StudioError):  # a value that is not a number is left out
+                found[ours] = FIELDS[ours].checked(FIELDS[ours].kind(told[theirs.lower()]))
     return {**found, "prompt": prompt.strip(), "negative_prompt": negative.strip()}
 
 

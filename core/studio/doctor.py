@@ -115,9 +115,9 @@ def _in_words(error: Exception) -> str:
 
 def _render_a_pair(cpu: bool) -> Iterator[tuple[str, bool, str]]:
     from core.generation.media import read_png
-    from core.studio.comparing.compare import Saved
     from core.studio.comparing.engine import Engine
-    from core.studio.comparing.values import comparison_of
+    from core.studio.comparing.events import Saved
+    from core.studio.comparing.settings import comparison_of
 
     began = time.monotonic()
     prompt = "a large shiny red circle in the middle"

@@ -79,7 +79,7 @@ def test_dry_runs_do_nothing(space, capsys, tmp_path):
         (["resume", "../../x"], "There is no run"),
         (["compare", "x", "--set", "omegga=1"], "Did you mean omega"),
         (["compare", "x", "--set", "omega=99"], "outside 0 to 30"),
-        (["compare", "x", "--preset", "/no/such.json"], "no preset"),
+        (["compare", "x", "--preset", "/no/such.json"], "not a preset"),
         (["offset", "info", "/etc/hostname"], "“hostname”"),
         (["--listen", "--no-browser"], "Add --auth"),
         (["--share", "--no-browser"], "Add --auth"),
@@ -112,8 +112,8 @@ def test_an_input_picture_on_the_command_line(tmp_path, capsys):
     (tmp_path / "no.png").write_text("x")
     for more, said in (
         (["--input", str(tmp_path / "no.png")], "no picture that can be read"),
-        (["--mask", str(tmp_path / "start.jpg")], "of no use without --input"),
-        (["--input", str(tmp_path / "start.jpg"), "--set", "strength=0"], "no strength"),
+        (["--mask", str(tmp_path / "start.jpg")], "--mask requires --input"),
+        (["--input", str(tmp_path / "start.jpg"), "--set", "strength=0"], "strength is 0, outside 0.01 to 1"),
     ):
         assert main(["compare", *space, *more]) == 1
         assert said in capsys.readouterr().err

@@ -15,7 +15,7 @@ from core.miniature.judge import Judge
 from core.miniature.world.render import render
 from core.miniature.world.scene import parse, sample_prompts, sample_scene
 from core.offsets.files import load_lora, read_offset
-from core.studio.comparing.values import comparison_of
+from core.studio.comparing.settings import comparison_of
 
 ASSETS = Path(__file__).parents[2] / "assets"
 MINIATURE = ASSETS / "miniature-sd15"

@@ -103,10 +103,10 @@ def test_previews_come_every_step_and_look_like_the_end(pipe):
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ({"steps": 0}, "no number of steps"),
-        ({"steps": 2.5}, "no number of steps"),
+        ({"steps": 0}, "steps is 0, outside 1 to 200"),
+        ({"steps": 2.5}, "steps must be a whole number"),
         ({"seeds": ()}, "nothing to render"),
-        ({"seeds": (-1,)}, "no seed"),
+        ({"seeds": (-1,)}, "seed is -1, outside"),
         ({"scheduler": "best"}, "no scheduler"),
         ({"height": 33}, "no multiple of 4"),
     ],

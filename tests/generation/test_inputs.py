@@ -116,7 +116,7 @@ def test_what_the_mask_leaves_stays(family, pipe):
 
 
 def test_what_cannot_be_is_a_sentence(family, pipe):
-    with pytest.raises(StudioError, match="is no strength"):
+    with pytest.raises(StudioError, match="strength is 0, outside"):
         InputImage(image=PICTURE, strength=0)
     with pytest.raises(StudioError, match="do not go together"):
         InputImage(image=PICTURE, mask=PICTURE, control=torch.nn.Identity())

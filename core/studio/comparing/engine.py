@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import os
 import queue
 import secrets
@@ -19,18 +20,8 @@ from typing import Any
 from core import __version__
 from core.errors import StudioError
 from core.families.libraries import load_libraries
-from core.method.guidance import GuidanceWeights
-from core.studio.comparing.compare import (
-    IMAGES_LIMIT,
-    PROMPT_LIMIT,
-    CompareSettings,
-    Estimate,
-    InputSettings,
-    Note,
-    Sampling,
-    Saved,
-    Waiting,
-)
+from core.generation.comparison import Comparison
+from core.studio.comparing.events import Estimate, Note, Sampling, Saved, Waiting
 from core.studio.comparing.memory import RenderingNeeds, card_room, rendering
 from core.studio.library.choose import family_of_base, find_base, find_control, find_offset
 from core.studio.locks import waiting_for
@@ -67,14 +58,14 @@ class Engine:
         self.warming = ""
         """Name of the base that `warm` is loading; empty when it is done."""
 
-    def warm(self, settings: CompareSettings) -> None:
+    def warm(self, comparison: Comparison) -> None:
         """Imports the libraries and loads the model and offsets of a comparison, in a thread. Of a bundled model it samples
         two steps, too: the first rendering then starts at once, and its time can be told before it."""
-        self.warming = Path(settings.base).name
+        self.warming = Path(comparison.base).name
         steps: list[float] = []
 
         def load() -> None:
-            one = dataclasses.replace(settings, seeds=settings.seeds[:1])
+            one = dataclasses.replace(comparison, seeds=comparison.seeds[:1])
             with self._lock, contextlib.suppress(Exception):  # a fault is told when the comparison is asked for
                 named = self._named(one)
                 enough = 2 if named[0].is_relative_to(ASSETS) else 0
@@ -144,28 +135,28 @@ class Engine:
             self._offsets[key] = load_offset(path, family.name, family.denoiser(pipe))
         return self._offsets[key]
 
-    def _input(self, given: InputSettings | None, family: Any, pipe: Any) -> Any:
+    def _input(self, comparison: Comparison, family: Any, pipe: Any) -> Any:
         from core.generation.inputs import InputImage
         from core.studio.library.load import load_control
 
-        if given is None:
+        if comparison.image is None:
             return None
         control = None
-        if path := find_control(self.workspace, given.control):
+        if path := find_control(self.workspace, comparison.control):
             if self._control is None or self._control[0] != path:
                 module = family.denoiser(pipe)
                 self._control = (path, load_control(path, family.name).to(pipe._execution_device, module.dtype))
             control = self._control[1]
         return InputImage(
-            image=given.image,
-            mask=given.mask,
-            strength=given.strength,
+            image=comparison.image,
+            mask=comparison.mask,
+            strength=comparison.strength,
             control=control,
-            control_scale=given.control_scale,
+            control_scale=comparison.control_scale,
         )
 
     def compare(
-        self, settings: CompareSettings, *, cancelled: Callable[[], bool] = lambda: False
+        self, comparison: Comparison, *, cancelled: Callable[[], bool] = lambda: False
     ) -> Iterator[Waiting | Sampling | Saved | Note]:
         """Renders a comparison, step by step, and keeps its pictures in the folder of outputs.
 
@@ -175,23 +166,19 @@ class Engine:
         Raises:
             StudioError: a setting that does not fit, or a fault of the machine.
         """
-        yield from self._compare(settings, self.outputs(), cancelled)
+        yield from self._compare(comparison, self.outputs(), cancelled)
 
     def _compare(
-        self, settings: CompareSettings, folder: Path, cancelled: Callable[[], bool]
+        self, comparison: Comparison, folder: Path, cancelled: Callable[[], bool]
     ) -> Iterator[Waiting | Sampling | Saved | Note]:
-        if len(settings.prompt) > PROMPT_LIMIT or len(settings.negative_prompt) > PROMPT_LIMIT:
-            raise StudioError(f"The prompt is longer than {PROMPT_LIMIT} characters.", "Shorten it.")
-        if len(settings.seeds) * len(settings.columns) > IMAGES_LIMIT:
-            raise StudioError(f"That is more than {IMAGES_LIMIT} images at once.", "Choose fewer seeds or columns.")
-        named = self._named(settings)
+        named = self._named(comparison)
         if self._lock.locked():
             waits = Waiting("Waiting for the rendering before this one.")
             yield Waiting("Loading {name}.", self.warming) if self.warming else waits
         told: queue.Queue[Waiting | Sampling | Saved | Note | BaseException | None] = queue.Queue()
         left = threading.Event()
         worker = threading.Thread(
-            target=self._render, args=(settings, named, folder, told, left, cancelled), daemon=True
+            target=self._render, args=(comparison, named, folder, told, left, cancelled), daemon=True
         )
         worker.start()
         try:
@@ -202,39 +189,27 @@ class Engine:
         finally:
             left.set()  # the page went away: stop within a step
 
-    def _named(self, settings: CompareSettings) -> tuple[Path, Path | None, Path | None]:
+    def _named(self, comparison: Comparison) -> tuple[Path, Path | None, Path | None]:
         """Where the base, the positive and the negative offset are; all that is named is there."""
-        find_control(self.workspace, settings.given.control if settings.given else "")
-        base = find_base(self.workspace, settings.base)
-        return base, find_offset(self.workspace, settings.positive), find_offset(self.workspace, settings.negative)
+        find_control(self.workspace, comparison.control if comparison.image is not None else "")
+        base = find_base(self.workspace, comparison.base)
+        return base, find_offset(self.workspace, comparison.positive), find_offset(self.workspace, comparison.negative)
 
     def _sample(
-        self, settings: CompareSettings, base: Path, positive: Path | None, negative: Path | None, **hooks: Any
+        self, comparison: Comparison, base: Path, positive: Path | None, negative: Path | None, **hooks: Any
     ) -> None:
         """Loads what is not loaded yet and renders; `hooks` are those of `core.generation.compare.render`."""
         load_libraries()
         from core.families import get
         from core.families.full_size import decode_in_tiles
-        from core.generation.compare import Comparison, render
+        from core.generation.compare import render
 
         family = get(family_of_base(base))
         pipe = self._pipeline(base)
-        comparison = Comparison(
-            prompt=settings.prompt,
-            negative_prompt=settings.negative_prompt,
-            seeds=settings.seeds,
-            columns=settings.columns,
-            steps=settings.steps,
-            scheduler=settings.scheduler or None,
-            height=settings.height,
-            width=settings.width,
-            frames=settings.frames,
-            dynamic_guidance=settings.dynamic_guidance,
-        )
         offsets = {"positive": self._offset(positive, family, pipe), "negative": self._offset(negative, family, pipe)}
-        given = self._input(settings.given, family, pipe)
+        given = self._input(comparison, family, pipe)
         max_rows, in_tiles = self._fitted(
-            rendering(base, settings.height, settings.width, settings.frames), loaded=True
+            rendering(base, comparison.height, comparison.width, comparison.frames), loaded=True
         )
         if in_tiles:
             decode_in_tiles(pipe.vae)
@@ -254,7 +229,7 @@ class Engine:
 
     def _render(
         self,
-        settings: CompareSettings,
+        comparison: Comparison,
         named: tuple[Path, Path | None, Path | None],
         folder: Path,
         told: queue.Queue,
@@ -279,7 +254,7 @@ class Engine:
                     self._pipeline(base)
                 from core.generation.compare import Cancelled
 
-                began, key = time.monotonic(), self._key(settings)
+                began, key = time.monotonic(), self._key(comparison)
 
                 def on_step(step: Any) -> None:
                     rate = step.step / max(1e-6, time.monotonic() - began)
@@ -288,14 +263,14 @@ class Engine:
                 stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
                 with contextlib.suppress(Cancelled):
                     self._sample(
-                        settings,
+                        comparison,
                         *named,
                         on_step=on_step,
-                        on_image=lambda image: told.put(self._save(image, settings, folder / stamp, base)),
+                        on_image=lambda image: told.put(self._save(image, comparison, folder / stamp, base)),
                         on_note=lambda text: told.put(Note(text)),
                         cancelled=given_up,
                     )
-                    self._pace[key] = (time.monotonic() - began) / settings.row_forwards
+                    self._pace[key] = (time.monotonic() - began) / comparison.row_forwards
             told.put(None)
         except StudioError as error:
             told.put(error)
@@ -309,10 +284,10 @@ class Engine:
                 else StudioError(f"Rendering failed: {type(error).__name__}: {str(error)[:200]}", "See the console.")
             )
 
-    def _key(self, settings: CompareSettings) -> str:
-        return f"{settings.base} {settings.height} {settings.width} {settings.frames}"
+    def _key(self, comparison: Comparison) -> str:
+        return f"{comparison.base} {comparison.height} {comparison.width} {comparison.frames}"
 
-    def estimate(self, settings: CompareSettings) -> Estimate:
+    def estimate(self, comparison: Comparison) -> Estimate:
         """What a comparison will cost, as far as it is known before it starts."""
         import psutil
 
@@ -324,51 +299,43 @@ class Engine:
 
                 used, free = torch.cuda.memory_reserved(), torch.cuda.mem_get_info()[0]
             with contextlib.suppress(StudioError):
-                base = find_base(self.workspace, settings.base)
-                if needs := rendering(base, settings.height, settings.width, settings.frames):
+                base = find_base(self.workspace, comparison.base)
+                if needs := rendering(base, comparison.height, comparison.width, comparison.frames):
                     rows, in_tiles = self._fitted(needs, loaded=loaded[0] == base)
                     in_turns = self.memory != "high" and on_card
-                    needed = needs.total(min(rows, settings.rows), in_turns=in_turns, in_tiles=in_tiles)
+                    needed = needs.total(min(rows, comparison.rows), in_turns=in_turns, in_tiles=in_tiles)
                     needed *= 1 if on_card else 2  # float32 on a processor
-        pace = self._pace.get(self._key(settings))
-        seconds = None if pace is None else settings.row_forwards * pace
-        return Estimate(settings.row_forwards, seconds, needed, used, free)
+        pace = self._pace.get(self._key(comparison))
+        seconds = None if pace is None else comparison.row_forwards * pace
+        return Estimate(comparison.row_forwards, seconds, needed, used, free)
 
-    def _save(self, image: Any, settings: CompareSettings, stem: Path, base: Path) -> Saved:
+    def _save(self, image: Any, comparison: Comparison, stem: Path, base: Path) -> Saved:
         from core.families import get
         from core.generation.media import contact_sheet, save_mp4, save_png
 
-        weights: GuidanceWeights = image.weights
+        weights = image.weights
         family = get(family_of_base(base))
         standard = family.defaults(self._pipeline(base))
-        scheduler = settings.scheduler or standard.scheduler
-        facts = {
-            "prompt": settings.prompt,
-            "negative_prompt": settings.negative_prompt,
-            "steps": settings.steps,
+        scheduler = comparison.scheduler or standard.scheduler
+        facts = comparison.facts(image.column, image.seed, video=bool(standard.fps))
+        facts |= {
+            "model": facts.pop("base"),
+            "scheduler": scheduler,
             "sampler": family.samplers[scheduler][1],
             "guidance_scale": weights.guidance_scale,
-            "seed": image.seed,
             "size": f"{image.image.width}x{image.image.height}",
-            "model": Path(settings.base).name,
-            "omega": weights.omega,
-            "alpha": weights.alpha,
-            "beta": weights.beta,
-            "beta_split": weights.beta_schedule.split,
-            "beta_late": weights.beta_schedule.late,
-            "positive": Path(settings.positive).name,
-            "negative": Path(settings.negative).name,
-            "scheduler": scheduler,
             "version": f"self-npo-studio {__version__}",
         }
-        if settings.given:
-            facts |= settings.given.facts()
+        if comparison.image is not None:
+            pixels = comparison.image.convert("RGB")
+            facts["input_sha256"] = hashlib.sha256(f"{pixels.size}".encode() + pixels.tobytes()).hexdigest()
+            if not comparison.control:
+                facts["inpainted"] = comparison.mask is not None
         picture = stem.with_name(f"{stem.name}-{image.column}-{image.seed}.png")
-        if len(image.frames) == 1 and not standard.fps:
+        if not standard.fps:
             save_png(image.image, picture, facts)
             return Saved(image.column, image.seed, picture, facts, picture)
-        facts |= {"frames": len(image.frames), "fps": settings.fps or standard.fps}
-        facts["dynamic_guidance"] = settings.dynamic_guidance
+        facts |= {"frames": len(image.frames), "fps": comparison.fps or standard.fps}
         save_png(contact_sheet(image.frames), picture, facts)
         save_mp4(image.frames, picture.with_suffix(".mp4"), facts, fps=facts["fps"])
         return Saved(image.column, image.seed, picture.with_suffix(".mp4"), facts, picture)

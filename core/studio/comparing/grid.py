@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,32 +13,25 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import StudioError
-from core.method.guidance import BetaSchedule, GuidanceWeights
-from core.studio.comparing.compare import IMAGES_LIMIT, CompareSettings, Note, Sampling, Saved, Waiting
+from core.generation import limits
+from core.generation.comparison import Comparison
+from core.generation.settings import COLUMN, FIELDS, Settings
 from core.studio.comparing.engine import Engine
-from core.studio.comparing.values import DEFAULTS, checked, comparison_of
+from core.studio.comparing.events import Note, Sampling, Saved, Waiting
 
-AXES = (  # "checkpoint": steps of the run whose offset is the negative one
-    "omega",
-    "alpha",
-    "beta",
-    "beta_split",
-    "beta_late",
-    "negative",
-    "checkpoint",
-    "positive",
-    "steps",
-    "scheduler",
-    "seed",
-    "prompt",
-)
 CELLS_LIMIT = 256
-_GUIDANCE = ("omega", "alpha", "beta", "beta_split", "beta_late")
+
+
+def axes() -> tuple[str, ...]:
+    """The settings a grid may vary; "checkpoint" is the step of the run whose offset is the negative one."""
+    names = [name for name, about in FIELDS.items() if about.axis]
+    names.insert(names.index("negative") + 1, "checkpoint")
+    return tuple(names)
 
 
 @dataclass(frozen=True)
 class Axis:
-    """A setting and its values, in the order shown. An empty name is no axis."""
+    """A setting and its values, in the order shown. An empty name is for no axis."""
 
     name: str
     values: tuple[Any, ...]
@@ -63,17 +57,17 @@ def parse_axis(name: str, text: str) -> Axis:
     """The values of an axis as a person writes them: separated by commas, or `0:2:0.5` for a range; prompts by lines.
 
     Raises:
-        StudioError: an unknown setting, or values that are none of it.
+        StudioError: an unknown setting, or values that it cannot have.
     """
     if not name or name == "none":
         return Axis("", (None,))
-    if name not in AXES:
-        raise StudioError(f"“{name[:40]}” is no axis.", f"Choose one of {', '.join(AXES)}.")
+    if name not in axes():
+        raise StudioError(f"“{name[:40]}” is not an axis of the grid.", f"Choose one of {', '.join(axes())}.")
     parts = [part.strip() for part in (text.splitlines() if name == "prompt" else text.split(",")) if part.strip()]
     if not parts:
         raise StudioError(f"The axis {name} has no values.", "Write for example 0, 1, 2.")
-    default = 0 if name == "checkpoint" else DEFAULTS[name]
-    if isinstance(default, str):
+    kind = int if name == "checkpoint" else FIELDS[name].kind
+    if kind is str:
         return Axis(name, tuple("" if part == "none" else part for part in parts))
     values: list[Any] = []
     for part in parts:
@@ -84,22 +78,20 @@ def parse_axis(name: str, text: str) -> Axis:
                     raise ValueError
                 values += [round(first + n * step, 6) for n in range(int((last - first) / step + 1e-6) + 1)]
             else:
-                values.append(float(part))
-        except ValueError as error:
+                values.append(int(part) if kind is int and part.isdecimal() else float(part))
+        except (ValueError, OverflowError) as error:
             raise StudioError(
-                f"“{part[:40]}” is no value of {name}.", "Write for example 0, 0.5, 1 or 0:2:0.5."
+                f"“{part[:40]}” is not a value of {name}.", "Write for example 0, 0.5, 1 or 0:2:0.5."
             ) from error
-    if isinstance(default, int):
-        if any(value != int(value) for value in values):
+    if kind is int:
+        if any(not math.isfinite(value) or value != int(value) for value in values):
             raise StudioError(f"{name} takes whole numbers.", "Write for example 10, 20, 30.")
         values = [int(value) for value in values]
     return Axis(name, tuple(values))
 
 
-def cells(
-    values: Mapping[str, Any], x: Axis, y: Axis, pages: Axis
-) -> list[tuple[tuple[int, int, int], dict[str, Any]]]:
-    """Each cell's place and its whole settings.
+def cells(values: Mapping[str, Any], x: Axis, y: Axis, pages: Axis) -> list[tuple[tuple[int, int, int], Settings]]:
+    """Each cell's place and its settings.
 
     Raises:
         StudioError: two axes of one setting, too many cells, or a value out of range: before anything is rendered.
@@ -114,20 +106,15 @@ def cells(
     count = len(x.values) * len(y.values) * len(pages.values)
     if count > CELLS_LIMIT:
         raise StudioError(f"That is {count} cells; at most {CELLS_LIMIT} are rendered.", "Choose fewer values.")
-    found = []
+    planned = []
     for (k, page), (j, row), (i, column) in itertools.product(*(enumerate(axis.values) for axis in (pages, y, x))):
         changed = {axis.name: value for axis, value in ((x, column), (y, row), (pages, page)) if axis.name}
         if (step := changed.pop("checkpoint", None)) is not None:
             changed["negative"] = f"{values.get('negative') or 'none'} step {step}"
-        told = {**checked(values), **changed, "images": 1}
-        comparison_of(told)
-        found.append(((i, j, k), told))
-    return found
-
-
-def _weights(told: Mapping[str, Any]) -> GuidanceWeights:
-    schedule = BetaSchedule(split=told["beta_split"], late=told["beta_late"])
-    return GuidanceWeights(omega=told["omega"], alpha=told["alpha"], beta=told["beta"], beta_schedule=schedule)
+        settings = Settings.from_values({**values, **changed, "images": 1})
+        Comparison.of(settings)
+        planned.append(((i, j, k), settings))
+    return planned
 
 
 def _scorer(base: str) -> Callable[[Saved], float | None]:
@@ -173,50 +160,42 @@ def render_grid(
         StudioError: as `cells`, or while rendering.
     """
     planned = cells(values, x, y, pages)
-    groups: dict[str, list[tuple[tuple[int, int, int], dict[str, Any]]]] = {}
-    for place, told in planned:
-        rest = {key: value for key, value in told.items() if key not in (*_GUIDANCE, "seed")}
-        groups.setdefault(json.dumps(rest, sort_keys=True), []).append((place, told))
+    groups: dict[str, list[tuple[tuple[int, int, int], Settings]]] = {}
+    for place, settings in planned:
+        shared = {key: value for key, value in settings.values().items() if key not in (*COLUMN, "seed")}
+        groups.setdefault(json.dumps(shared, sort_keys=True), []).append((place, settings))
     score = _scorer(str(values.get("base", "")))
     done: list[Cell] = []
     for members in groups.values():
         if cancelled():
             break  # no other model is loaded for what will not be rendered
-        seeds = tuple(dict.fromkeys(int(told["seed"]) for _, told in members))
-        columns = tuple(dict.fromkeys(_weights(told) for _, told in members))
-        at = {(_weights(told), int(told["seed"])): place for place, told in members}
-        fit = max(1, IMAGES_LIMIT // len(seeds))
+        seeds = tuple(dict.fromkeys(settings.seed for _, settings in members))
+        columns = tuple(dict.fromkeys(settings.weights for _, settings in members))
+        places = {(settings.weights, settings.seed): place for place, settings in members}
+        fit = max(1, limits.IMAGES // len(seeds))
         for start in range(0, len(columns), fit):
             part = columns[start : start + fit]
-            for some in (seeds[i : i + IMAGES_LIMIT] for i in range(0, len(seeds), IMAGES_LIMIT)):
-                settings = _settings(members[0][1], part, some)
-                for event in engine.compare(settings, cancelled=cancelled):
+            for some in (seeds[i : i + limits.IMAGES] for i in range(0, len(seeds), limits.IMAGES)):
+                comparison = Comparison.of(members[0][1], columns=part, seeds=some)
+                for event in engine.compare(comparison, cancelled=cancelled):
                     if isinstance(event, Saved):
-                        if (key := (part[event.column], event.seed)) in at:
-                            done.append(Cell(at[key], event, score(event)))
+                        if (key := (part[event.column], event.seed)) in places:
+                            done.append(Cell(places[key], event, score(event)))
                             yield done[-1]
                     else:
                         yield event
                 if cancelled():
                     break
     if done:
-        yield Sheet(tuple(_sheets(engine, values, x, y, pages, done)))
+        yield Sheet(tuple(_sheets(engine, x, y, pages, done)))
 
 
-def _settings(told: Mapping[str, Any], columns: Sequence[GuidanceWeights], seeds: Sequence[int]) -> CompareSettings:
-    import dataclasses
-
-    return dataclasses.replace(comparison_of(told), columns=tuple(columns), seeds=tuple(seeds))
-
-
-def _told(axis: Axis, value: Any) -> str:
-    """As it stands in a sheet's margin, whose font has no Greek."""
+def _margin(axis: Axis, value: Any) -> str:
+    """An axis's value in the margin of a sheet, whose font has no Greek."""
     return f"{axis.name} {value:g}" if isinstance(value, float) else f"{axis.name} {value}" if axis.name else ""
 
 
-def _sheets(
-    engine: Engine, values: Mapping[str, Any], x: Axis, y: Axis, pages: Axis, done: Sequence[Cell]
-) -> Iterator[Path]:
+def _sheets(engine: Engine, x: Axis, y: Axis, pages: Axis, done: Sequence[Cell]) -> Iterator[Path]:
     from PIL import Image
 
     from core.generation.media import grid_sheet, save_png
@@ -230,9 +209,9 @@ def _sheets(
             pictures = {place: opened.enter_context(Image.open(cell.saved.picture)) for place, cell in mine.items()}
             sheet = grid_sheet(
                 pictures,
-                [_told(x, value) for value in x.values],
-                [_told(y, value) for value in y.values],
-                _told(pages, page_value),
+                [_margin(x, value) for value in x.values],
+                [_margin(y, value) for value in y.values],
+                _margin(pages, page_value),
             )
         axes = {axis.name: list(axis.values) for axis in (x, y, pages) if axis.name}
         scores = {f"{i},{j}": cell.score for (i, j), cell in mine.items() if cell.score is not None}

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from core.errors import StudioError
-from core.studio.comparing.values import DEFAULTS
+from core.families import CARDS
+from core.generation import limits
+from core.generation.settings import FIELDS, Setting, Settings
 from core.studio.library.entries import entries, hash_of
 from core.studio.workspace import Workspace
 
@@ -24,8 +26,9 @@ VERSION = 1
 FILE_LIMIT = 2**20
 _PATH_LIKE = re.compile(r"(^[/\\~])|(^[A-Za-z]:[/\\])|(\.\.)|(://)")
 
-Text = Annotated[str, Field(max_length=4000)]
+Text = Annotated[str, Field(max_length=limits.PROMPT)]
 Line = Annotated[str, Field(max_length=200)]
+Name = Annotated[str, Field(max_length=limits.NAME)]
 Sha = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -36,7 +39,7 @@ class _Part(BaseModel):
 class Base(_Part):
     """The base model a preset was made for."""
 
-    name: Line | None = Field(None, description="Name in the library: a bundled miniature, or a folder's name.")
+    name: Name | None = Field(None, description="Name in the library: a bundled miniature, or a folder's name.")
     family: Line | None = Field(None, description="sd15, sdxl, cogvideox or sd3.")
     repo_id: Line | None = Field(
         None, description="Where it can be had on the Hugging Face Hub; never fetched unasked."
@@ -48,33 +51,37 @@ class Base(_Part):
 class OffsetRef(_Part):
     """A positive or negative offset."""
 
-    name: Line | None = Field(None, description="Name in the library; empty text means none.")
+    name: Name | None = Field(None, description="Name in the library; empty text means none.")
     repo_id: Line | None = Field(None, description="Where it can be had on the Hub; never fetched unasked.")
     sha256: Sha | None = Field(None, description="Of the file: finds the offset under another name.")
     rank: int | None = Field(None, ge=1, le=4096, description="Rank, for the reader.")
     training: dict[str, Line] | None = Field(None, description="How it was trained: recipe, steps, seed.")
 
 
-class Guidance(_Part):
-    """The strengths of guidance."""
-
-    omega: float | None = Field(None, ge=0, le=30, description="CFG strength; the CFG scale of other programs minus 1.")
-    alpha: float | None = Field(None, ge=0, le=1, description="Share of the positive offset in the negative weights.")
-    beta: float | None = Field(None, ge=-10, le=10, description="Share of the negative offset in the negative weights.")
-    beta_split: float | None = Field(None, ge=0, le=1, description="beta holds from pure noise (1) down to this level.")
-    beta_late: float | None = Field(None, ge=-10, le=10, description="beta is multiplied by this below the split.")
-    dynamic: bool | None = Field(None, description="CogVideoX: guidance grows along the way.")
+def places() -> dict[str, tuple[str, str]]:
+    """Setting of Compare to its (part, key) in a preset, for those with a key of their own."""
+    return {
+        name: (part, key) for name, about in FIELDS.items() for part, _, key in [about.preset.partition(".")] if key
+    }
 
 
-class Sampler(_Part):
-    """How images are sampled. 0 for a size or number means the model's own."""
+def _key(about: Setting) -> Any:
+    if about.kind is bool:
+        return (bool | None, Field(None, description=about.help))
+    if about.kind is str:
+        return (str | None, Field(None, max_length=about.longest, description=about.help))
+    low, high = (about.kind(bound) for bound in about.range)
+    return (about.kind | None, Field(None, ge=low, le=high, description=about.help))
 
-    scheduler: Line | None = Field(None, description="dpmsolver++, ddim, euler, unipc; CogVideoX: ddim, dpm.")
-    steps: int | None = Field(None, ge=1, le=200, description="Sampling steps.")
-    height: int | None = Field(None, ge=0, le=8192, description="Pixels.")
-    width: int | None = Field(None, ge=0, le=8192, description="Pixels.")
-    frames: int | None = Field(None, ge=0, le=1000, description="Frames of a video.")
-    fps: int | None = Field(None, ge=0, le=120, description="Frames a second.")
+
+def _part(name: str, meaning: str, part: str) -> Any:
+    """A part of a preset whose keys are settings of Compare."""
+    keys: dict[str, Any] = {key: _key(FIELDS[name]) for name, (where, key) in places().items() if where == part}
+    return create_model(name, __base__=_Part, __doc__=meaning, **keys)
+
+
+Guidance = _part("Guidance", "The strengths of guidance.", "guidance")
+Sampler = _part("Sampler", "How images are sampled. 0 for a size or number means the model's own.", "sampler")
 
 
 class Evidence(_Part):
@@ -101,12 +108,12 @@ class Preset(_Part):
     base: Base | None = None
     positive: OffsetRef | None = None
     negative: OffsetRef | None = None
-    guidance: Guidance | None = None
-    sampler: Sampler | None = None
+    guidance: Guidance | None = None  # type: ignore[valid-type]
+    sampler: Sampler | None = None  # type: ignore[valid-type]
     prompts: list[Text] | None = Field(None, max_length=100, description="The first one fills the prompt.")
     negative_prompt: Text | None = Field(None, description="What to steer away from, in words.")
-    seeds: list[Annotated[int, Field(ge=0, lt=2**63)]] | None = Field(
-        None, max_length=64, description="The first one and their number fill the form."
+    seeds: list[Annotated[int, Field(ge=limits.SEED[0], le=limits.SEED[1])]] | None = Field(
+        None, max_length=limits.IMAGES, description="The first one and their number fill the form."
     )
     evidence: list[Evidence] | None = Field(None, max_length=20)
 
@@ -114,20 +121,20 @@ class Preset(_Part):
 
     def to_json(self) -> str:
         """The preset as a person reads and shares it."""
-        told = self.model_dump(by_alias=True, exclude_none=True)
-        return json.dumps(told, indent=2, ensure_ascii=False) + "\n"
+        keys = self.model_dump(by_alias=True, exclude_none=True)
+        return json.dumps(keys, indent=2, ensure_ascii=False) + "\n"
 
 
 def schema_json() -> str:
     """JSON Schema of a preset, as kept in `presets/schema.json`."""
-    told = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Preset.model_json_schema(by_alias=True)}
-    return json.dumps(told, indent=2) + "\n"
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Preset.model_json_schema(by_alias=True)}
+    return json.dumps(schema, indent=2) + "\n"
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = [name for name, _ in pairs]
     if len(set(names)) != len(names):
-        raise ValueError("a key stands twice")
+        raise ValueError("a key appears twice")
     return dict(pairs)
 
 
@@ -137,29 +144,30 @@ def parse_preset(text: str, name: str = "preset") -> Preset:
     Raises:
         StudioError: no JSON, an unknown or wrong key (it is named), or a newer version.
     """
-    again = "Choose a preset that this studio saved, or mend the key."
+    again = "Choose a preset that this studio saved, or correct the key."
+    unreadable = f"“{name}” is not a preset that can be read."
     try:
         if len(text) > FILE_LIMIT:
             raise StudioError(f"“{name}” is longer than {FILE_LIMIT // 2**10} KiB.", again)
         text.encode("utf-8")
-        told = json.loads(text, object_pairs_hook=_no_duplicates)
+        keys = json.loads(text, object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError) as error:
-        raise StudioError(f"“{name}” is no preset that can be read.", again) from error
-    if not isinstance(told, dict) or told.get("schema") != "self-npo-preset":
-        raise StudioError(f"“{name}” is no preset: it lacks schema = self-npo-preset.", again)
-    version = told.get("version")
+        raise StudioError(unreadable, again) from error
+    if not isinstance(keys, dict) or keys.get("schema") != "self-npo-preset":
+        raise StudioError(f"“{name}” is not a preset: it lacks schema = self-npo-preset.", again)
+    version = keys.get("version")
     if isinstance(version, int) and version > VERSION:
         raise StudioError(
             f"“{name}” is of preset version {version}; this studio reads version {VERSION}.", "Update the studio."
         )
     try:
-        return Preset.model_validate(told)
+        return Preset.model_validate(keys)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "preset"
         raise StudioError(f"“{name}”: {key[:120]}: {first['msg'][:120]}.", again) from error
     except RecursionError as error:
-        raise StudioError(f"“{name}” is no preset that can be read.", again) from error
+        raise StudioError(unreadable, again) from error
 
 
 def read_preset(path: Path) -> Preset:
@@ -178,35 +186,28 @@ def read_preset(path: Path) -> Preset:
         return parse_preset(path.read_text(encoding="utf-8"), path.name)
     except (OSError, UnicodeDecodeError) as error:
         raise StudioError(
-            f"“{path.name}” is no preset that can be read.", "Choose a JSON file or a picture."
+            f"“{path.name}” is not a preset that can be read.", "Choose a JSON file or a picture."
         ) from error
 
 
 def known_values(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a picture that Compare has a field for."""
-    return {key: value for key, value in settings.items() if key in DEFAULTS}
-
-
-_KEYS = {
-    "omega": ("guidance", "omega"),
-    "alpha": ("guidance", "alpha"),
-    "beta": ("guidance", "beta"),
-    "beta_split": ("guidance", "beta_split"),
-    "beta_late": ("guidance", "beta_late"),
-    "dynamic_guidance": ("guidance", "dynamic"),
-    "scheduler": ("sampler", "scheduler"),
-    "steps": ("sampler", "steps"),
-    "height": ("sampler", "height"),
-    "width": ("sampler", "width"),
-    "frames": ("sampler", "frames"),
-    "fps": ("sampler", "fps"),
-}
-"""Field of Compare to its place in a preset."""
+    return {key: value for key, value in settings.items() if key in FIELDS}
 
 
 def _safe_name(name: str) -> str:
     """A name to share: of a path only its last part."""
     return Path(name).name if _PATH_LIKE.search(name) else name
+
+
+def checked(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Some of Compare's values, each in its own type; None is left out.
+
+    Raises:
+        StudioError: a wrong value; nothing was built from it.
+    """
+    settings = Settings.from_values({"images": 1, **{key: value for key, value in values.items() if value is not None}})
+    return {key: getattr(settings, key) for key, value in values.items() if value is not None}
 
 
 def preset_of(
@@ -223,39 +224,35 @@ def preset_of(
     Raises:
         StudioError: a value that a preset cannot hold.
     """
-    told: dict[str, Any] = {"schema": "self-npo-preset", "version": VERSION, "created": time.strftime("%Y-%m-%d")}
-    told |= {key: text for key, text in (("name", name), ("description", description), ("author", author)) if text}
-    for key, (part, field) in _KEYS.items():
-        if key in values and values[key] is not None:
-            number = values[key]
-            wanted = DEFAULTS[key]
-            if isinstance(wanted, float) and isinstance(number, int) and not isinstance(number, bool):
-                number = float(number)
-            told.setdefault(part, {})[field] = number
+    values = checked(values)
+    keys: dict[str, Any] = {"schema": "self-npo-preset", "version": VERSION, "created": time.strftime("%Y-%m-%d")}
+    keys |= {key: text for key, text in (("name", name), ("description", description), ("author", author)) if text}
+    for setting, (part, key) in places().items():
+        if setting in values:
+            keys.setdefault(part, {})[key] = values[setting]
     known = {entry.name: entry for entry in entries(workspace)} if workspace else {}
     for key in ("base", "positive", "negative"):
         if key in values:
-            chosen = str(values[key] or "")
-            told[key] = {"name": _safe_name(chosen)}
+            chosen = values[key]
+            keys[key] = {"name": _safe_name(chosen)}
             if chosen in known and workspace:
-                told[key]["sha256"] = hash_of(workspace, known[chosen].path)
+                keys[key]["sha256"] = hash_of(workspace, known[chosen].path)
                 if key == "base":
-                    told[key]["family"] = known[chosen].family
+                    keys[key]["family"] = known[chosen].family
     if values.get("prompt"):
-        told["prompts"] = [values["prompt"]]
+        keys["prompts"] = [values["prompt"]]
     if "negative_prompt" in values:
-        told["negative_prompt"] = values["negative_prompt"]
+        keys["negative_prompt"] = values["negative_prompt"]
     if "seed" in values:
-        first, count = int(values["seed"]), int(values.get("images", 1))
-        told["seeds"] = [first + n for n in range(count)]
+        keys["seeds"] = [values["seed"] + n for n in range(values.get("images", 1))]
     if evidence:
-        told["evidence"] = [part.model_dump(exclude_none=True) for part in evidence]
+        keys["evidence"] = [part.model_dump(exclude_none=True) for part in evidence]
     try:
-        return Preset.model_validate(told)
+        return Preset.model_validate(keys)
     except ValidationError as error:
-        first_error = error.errors()[0]
-        key = ".".join(str(part) for part in first_error["loc"])
-        raise StudioError(f"{key}: {first_error['msg'][:120]}.", "Mend the value and try again.") from error
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise StudioError(f"{where}: {first['msg'][:120]}.", "Correct the value and try again.") from error
 
 
 @dataclass(frozen=True)
@@ -273,16 +270,18 @@ def resolve(workspace: Workspace, preset: Preset) -> Resolved:
     """
     values: dict[str, Any] = {}
     missing: list[str] = []
-    for key, (part, field) in _KEYS.items():
+    for setting, (part, key) in places().items():
         holder = getattr(preset, part)
-        if holder is not None and (value := getattr(holder, field)) is not None:
-            values[key] = value
+        if holder is not None and (value := getattr(holder, key)) is not None:
+            values[setting] = value
+    if values.get("scheduler") and not any(values["scheduler"] in card.samplers for card in CARDS.values()):
+        missing.append(f"There is no scheduler “{values.pop('scheduler')[:40]}” here.")
     if preset.prompts:
         values["prompt"] = preset.prompts[0]
     if preset.negative_prompt is not None:
         values["negative_prompt"] = preset.negative_prompt
     if preset.seeds:
-        values |= {"seed": preset.seeds[0], "images": min(16, len(preset.seeds))}
+        values |= {"seed": preset.seeds[0], "images": min(limits.PAIRS[1], len(preset.seeds))}
     wanted = {"base": "model", "positive": "offset", "negative": "offset"}
     named = [key for key in wanted if getattr(preset, key) is not None]
     known = entries(workspace) if named else []
@@ -292,12 +291,12 @@ def resolve(workspace: Workspace, preset: Preset) -> Resolved:
             values[key] = ""
             continue
         kinds = ("model",) if wanted[key] == "model" else ("offset", "weights")
-        here = [entry for entry in known if entry.kind in kinds]
-        found = next((entry.name for entry in here if entry.name == ref.name), None)
-        if found is None and ref.sha256:
-            found = next((entry.name for entry in here if hash_of(workspace, entry.path) == ref.sha256), None)
-        if found is not None:
-            values[key] = found
+        candidates = [entry for entry in known if entry.kind in kinds]
+        match = next((entry.name for entry in candidates if entry.name == ref.name), None)
+        if match is None and ref.sha256:
+            match = next((entry.name for entry in candidates if hash_of(workspace, entry.path) == ref.sha256), None)
+        if match is not None:
+            values[key] = match
             continue
         what = {"base": "base model", "positive": "positive offset", "negative": "negative offset"}[key]
         where = f"; it can be had from {ref.repo_id} on the Hub" if ref.repo_id else ""

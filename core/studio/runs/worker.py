@@ -174,9 +174,9 @@ def preview_of(
                 prompt=prompt,
                 seeds=(config.preview_seed + index,),
                 columns=(GuidanceWeights(omega=config.preview_omega, beta=beta),),
-                height=config.height or None,
-                width=config.width or None,
-                frames=config.frames or None,
+                height=config.height,
+                width=config.width,
+                frames=config.frames,
             )
             try:
                 found = render(

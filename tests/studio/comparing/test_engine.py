@@ -8,11 +8,12 @@ import pytest
 from PIL import Image
 
 from core.errors import StudioError
+from core.generation.comparison import Comparison
 from core.generation.media import read_png
 from core.method.guidance import GuidanceWeights
 from core.offsets.files import save_offset
-from core.studio.comparing.compare import CompareSettings, InputSettings, Sampling, Saved, Waiting
 from core.studio.comparing.engine import Engine
+from core.studio.comparing.events import Sampling, Saved, Waiting
 from core.studio.library.choose import find_base, find_offset, list_bases, list_controls, list_offsets
 from core.studio.locks import holding
 from tests.offsets.test_row_gate import DELTA
@@ -28,7 +29,7 @@ def engine(workspace):
 
 def settings(**changes):
     told = {"base": "tiny", "prompt": "ab", "negative": "bad.safetensors", "steps": 3, "columns": (NPO.plain(), NPO)}
-    return CompareSettings(**{**told, **changes})
+    return Comparison(**{**told, **changes})
 
 
 def test_a_comparison_is_told_step_by_step_and_kept_with_its_settings(engine):
@@ -109,10 +110,10 @@ def test_who_comes_while_the_model_loads_is_told_so(engine, monkeypatch):
         ({"base": "nothing"}, "no base model “nothing”"),
         ({"base": "/etc"}, "not a model folder"),
         ({"negative": "/no/such/file"}, "no offset “file”"),
-        ({"prompt": "x" * 5000}, "longer than 4000"),
-        ({"seeds": tuple(range(99))}, "more than 64"),
+        ({"prompt": "x" * 5000}, "at most 4000"),
+        ({"seeds": tuple(range(99))}, "at most 64"),
         ({"scheduler": "x"}, "no scheduler"),
-        ({"steps": 0}, "no number of steps"),
+        ({"steps": 0}, "steps is 0, outside 1 to 200"),
     ],
 )
 def test_what_cannot_be_done_is_said_without_a_path(engine, wrong, said):
@@ -138,11 +139,11 @@ def test_the_studio_floor_loads_without_torch():
 
 def test_an_input_picture_is_rendered_and_its_hash_and_strength_are_kept(workspace, engine):
     picture = Image.new("RGB", (40, 30), (200, 30, 30))
-    given = InputSettings(image=picture, strength=0.5)
-    saved = [e for e in engine.compare(settings(given=given)) if isinstance(e, Saved)]
+    given = {"image": picture, "strength": 0.5}
+    saved = [e for e in engine.compare(settings(**given)) if isinstance(e, Saved)]
     told = read_png(saved[-1].path)
     assert told["strength"] == 0.5 and len(told["input_sha256"]) == 64 and told["inpainted"] is False
-    rows = engine.estimate(settings(given=given, steps=20)).row_forwards
+    rows = engine.estimate(settings(**given, steps=20)).row_forwards
     assert rows == 2 * 2 * 10 * len(settings().seeds)
 
 
@@ -157,12 +158,12 @@ def test_a_control_network_is_found_by_its_configuration_and_follows_the_base(wo
     assert [c.path.name for c in list_controls(workspace, "sd15")] == ["sd15"]
     assert "sd15" not in [choice.name for choice in list_bases(workspace)]
     picture = Image.new("RGB", (32, 32), (250, 250, 250))
-    given = InputSettings(image=picture, control="sd15", control_scale=0.8)
-    saved = [e for e in engine.compare(settings(given=given)) if isinstance(e, Saved)]
+    given = {"image": picture, "control": "sd15", "control_scale": 0.8}
+    saved = [e for e in engine.compare(settings(**given)) if isinstance(e, Saved)]
     assert saved and read_png(saved[0].path)["control"] == "sd15"
     for name, said in (("sdxl", "is Stable Diffusion 1.5"), ("nothing", "no ControlNet or T2I-Adapter “nothing”")):
         with pytest.raises(StudioError, match=said):
-            list(engine.compare(settings(given=InputSettings(image=picture, control=name))))
+            list(engine.compare(settings(image=picture, control=name)))
 
 
 def test_low_memory_slices_the_vae_and_the_batch_and_shows_the_same_pictures(workspace, engine):

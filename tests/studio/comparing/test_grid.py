@@ -7,8 +7,8 @@ from PIL import Image
 
 from core.errors import StudioError
 from core.generation.media import read_png
-from core.studio.comparing.compare import Sampling
 from core.studio.comparing.engine import Engine
+from core.studio.comparing.events import Sampling
 from core.studio.comparing.grid import Axis, Cell, Sheet, cells, parse_axis, render_grid
 from core.studio.workspace import ASSETS, Workspace
 
@@ -45,12 +45,12 @@ def test_values_as_a_person_writes_them(name, text, values):
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("beta", "x", "no value of beta"),
+        ("beta", "x", "not a value of beta"),
         ("beta", "", "has no values"),
         ("steps", "1.5", "whole numbers"),
-        ("height", "64", "no axis"),
-        ("beta", "0:9:0", "no value"),
-        ("beta", "0:1e9:1e-9", "no value"),
+        ("height", "64", "not an axis"),
+        ("beta", "0:9:0", "not a value"),
+        ("beta", "0:1e9:1e-9", "not a value"),
     ],
 )
 def test_values_that_are_none(name, text, said):

@@ -6,9 +6,9 @@ import shutil
 import pytest
 
 from assets.build.memory import rendered
+from core.generation.comparison import Comparison
 from core.method.guidance import GuidanceWeights
 from core.studio.comparing import memory
-from core.studio.comparing.compare import CompareSettings
 from core.studio.comparing.engine import Engine
 from core.studio.memory import RESERVE
 from core.studio.workspace import ASSETS, Workspace
@@ -74,7 +74,7 @@ def test_what_a_true_architecture_takes_is_told_before_it_is_rendered(tmp_path):
     space = Workspace(tmp_path / "space")
     shutil.copytree(ASSETS / "configs" / "sdxl", space.models / "sdxl")
     engine = Engine(space, cpu=True)
-    settings = CompareSettings(
+    settings = Comparison(
         base="sdxl", seeds=(0, 1), columns=(GuidanceWeights(omega=3), GuidanceWeights(omega=3, beta=1))
     )
     assert settings.rows == 8 and engine.estimate(settings).needed is None  # torch may not be there yet

@@ -10,9 +10,10 @@ from PIL import Image, PngImagePlugin
 
 from core.errors import StudioError
 from core.families import NAMES
+from core.generation.comparison import Comparison
 from core.generation.media import save_png
+from core.generation.settings import DEFAULTS, Settings
 from core.offsets.files import save_offset
-from core.studio.comparing.values import DEFAULTS, checked, comparison_of
 from core.studio.presets import preset as presets
 from core.studio.presets.files import (
     BUILT_IN,
@@ -56,7 +57,7 @@ def test_what_a_preset_was_made_of_comes_back_and_is_a_comparison(workspace):
     assert not found.missing
     kept = {key: value for key, value in VALUES.items() if key in found.values}
     assert found.values == {**kept, "omega": 3.0}
-    assert comparison_of(found.values).columns[1].beta == 2.0
+    assert Settings.from_values(found.values).weights.beta == 2.0
 
 
 def test_applying_touches_only_the_keys_it_has(workspace):
@@ -90,7 +91,7 @@ def test_what_is_saved_from_a_path_shares_its_last_part_alone(workspace):
 @pytest.mark.parametrize(
     ("raw", "said"),
     [
-        ("{", "no preset that can be read"),
+        ("{", "not a preset that can be read"),
         ("[]", "lacks schema"),
         ('{"schema": "other"}', "lacks schema"),
         (text(version=2), "version 2; this studio reads version 1"),
@@ -98,13 +99,13 @@ def test_what_is_saved_from_a_path_shares_its_last_part_alone(workspace):
         (text(guidance={"omega": 99.0}), "guidance.omega: Input should be less"),
         (text(guidance={"omega": "3"}), "guidance.omega: Input should be a valid number"),
         ('{"schema": "self-npo-preset", "version": 1, "guidance": {"omega": NaN}}', "guidance.omega"),
-        ('{"schema": "self-npo-preset", "version": 1, "version": 1}', "no preset that can be read"),
+        ('{"schema": "self-npo-preset", "version": 1, "version": 1}', "not a preset that can be read"),
         (text(name="x" * 300), "name: String should have at most 200"),
-        ("[" * 100_000, "no preset"),
-        ('{"schema": "self-npo-preset", "version": 1, "seeds": [' + "9" * 5000 + "]}", "no preset|seeds"),
+        ("[" * 100_000, "not a preset"),
+        ('{"schema": "self-npo-preset", "version": 1, "seeds": [' + "9" * 5000 + "]}", "not a preset|seeds"),
         (text(negative={"sha256": "xyz"}), "negative.sha256"),
         (text(seeds=[-1]), "seeds.0"),
-        (json.dumps({**HEAD, "name": "\ud800"}), "no preset|name"),
+        (json.dumps({**HEAD, "name": "\ud800"}), "not a preset|name"),
     ],
 )
 def test_what_is_wrong_is_said_and_the_key_named(raw, said):
@@ -185,7 +186,7 @@ def test_built_in_presets_cannot_be_changed_and_carry_their_evidence(workspace):
         assert preset.evidence and preset.description and kept.path.parent.name == preset.base.family in NAMES
         measured = preset.base.name.startswith("miniature")
         assert all((part.kind == "measured") == measured for part in preset.evidence)
-        checked(resolve(workspace, preset).values)
+        Comparison.of(Settings.from_values(resolve(workspace, preset).values))
         with pytest.raises(StudioError, match="built in"):
             delete_preset(workspace, kept.name)
 

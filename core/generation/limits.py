@@ -1,0 +1,109 @@
+"""The one table of limits of a rendering: what the page, the command line, pictures, presets and links are checked against.
+
+No torch here. A limit is checked where settings are made, before anything is built from them.
+"""
+
+from __future__ import annotations
+
+import math
+
+from core.errors import StudioError
+
+PROMPT = 4000
+"""Characters of a prompt."""
+NAME = 1000
+"""Characters of the name of a model, an offset or a scheduler."""
+STEPS = (1, 200)
+SEED = (0, 2**63 - 1)
+PAIRS = (1, 16)
+"""Seeds that a person asks for at once."""
+SIDE = (0, 8192)
+"""Pixels of height or width; 0 is the model's own."""
+FRAMES = (0, 1000)
+FPS = (0, 120)
+STRENGTH = (0.01, 1.0)
+CONTROL_SCALE = (0.0, 2.0)
+
+IMAGES = 64
+"""Images of one rendering: seeds times columns."""
+PIXELS = 2**24
+"""Pixels of one picture, or of one frame of a video: 4096 x 4096."""
+ALL_PIXELS = 2**29
+"""Pixels of a whole rendering: height x width x frames x images."""
+
+
+def shown(number: float) -> str:
+    """A number in a sentence: whole ones with all their digits."""
+    return str(number) if isinstance(number, int) else f"{number:g}"
+
+
+def check_number(name: str, value: object, low: float, high: float, *, whole: bool) -> float:
+    """The value as a finite number within its range.
+
+    Raises:
+        StudioError: it is text, a truth value, NaN, infinite, not whole where it must be, or out of range.
+    """
+    kind = "a whole number" if whole else "a number"
+    choose = f"Choose {name} from {shown(low)} to {shown(high)}."
+    number = value
+    if isinstance(number, int) and not isinstance(number, bool) and abs(number) >= 2**1000:
+        number = math.inf  # larger than a float can be
+    if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+        raise StudioError(f"{name} must be {kind}, not {_excerpt(value)}.", choose)
+    if whole and number != int(number):
+        raise StudioError(f"{name} must be {kind}, not {_excerpt(value)}.", choose)
+    number = int(number) if whole else float(number)
+    if not low <= number <= high:
+        raise StudioError(f"{name} is {shown(number)}, outside {shown(low)} to {shown(high)}.", choose)
+    return number
+
+
+def check_text(name: str, value: object, longest: int) -> str:
+    """The value as text.
+
+    Raises:
+        StudioError: it is not text, not valid Unicode, or too long.
+    """
+    if not isinstance(value, str):
+        raise StudioError(f"{name} must be text, not {_excerpt(value)}.", "Write it in quotes.")
+    if len(value) > longest:
+        raise StudioError(f"{name} is {len(value)} characters long; at most {longest} are read.", "Shorten it.")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise StudioError(f"{name} holds a character that is not valid Unicode.", "Type it anew.") from error
+    return value
+
+
+def check_switch(name: str, value: object) -> bool:
+    """The value as true or false.
+
+    Raises:
+        StudioError: it is neither.
+    """
+    if not isinstance(value, bool):
+        raise StudioError(f"{name} must be true or false, not {_excerpt(value)}.", "Choose true or false.")
+    return value
+
+
+def check_size(height: int, width: int, frames: int, images: int) -> None:
+    """Refuses what would keep the engine for hours. A size of 0 is the model's own: it is checked when it is known.
+
+    Raises:
+        StudioError: too many pixels in a picture, or in all of them.
+    """
+    if height * width > PIXELS:
+        raise StudioError(
+            f"height {height} x width {width} is more than {PIXELS:,} pixels.", "Choose a smaller height or width."
+        )
+    if (total := height * width * max(1, frames) * images) > ALL_PIXELS:
+        raise StudioError(
+            f"{images} images of {width} x {height} pixels and {max(1, frames)} frames are {total:,} pixels; "
+            f"at most {ALL_PIXELS:,} are rendered at once.",
+            "Choose fewer images or frames, or a smaller size.",
+        )
+
+
+def _excerpt(value: object) -> str:
+    """A value in a sentence, in ASCII and short, whatever it is."""
+    return "an enormous number" if isinstance(value, int) and abs(value) >= 2**1000 else f"{value!a:.40}"

@@ -1,0 +1,251 @@
+"""Every setting of a comparison, declared once: default, range, label, meaning, and where it appears elsewhere.
+
+The form, the command line, the keys of a preset, the facts of a picture and the axes of a grid are derived from this
+file. A new setting is one line: in `Rendering` where all pictures of a comparison share it, in `Settings` where each
+column may have its own. No torch here: the page and the command line read this file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from core.errors import StudioError
+from core.generation import limits
+from core.method.guidance import ALPHA_RANGE, BETA_RANGE, OMEGA_RANGE, BetaSchedule, GuidanceWeights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What is declared of one setting.
+
+    Args:
+        name, kind, default: as the field has them.
+        label: what the form calls it; `symbol`: where there is little room.
+        help: what it means, in a sentence, in the command line and the documents; `explained`: in the form, too.
+        group: part of the form it is in: top, guidance, seeds, model, more, schedule, video or input.
+        wide: it has a row of the form to itself.
+        range: least and greatest value; `step`: of its slider, 0 for a box to type in.
+        longest: characters of a text.
+        lists: what a name is chosen from: base, offset, control or scheduler.
+        preset: its key in a preset, `part.key`; empty where presets do not hold it so.
+        metadata: its name in the text that other programs read in a picture; empty for none.
+        axis: a grid may vary it.
+        only: "video", "picture" or "control": it applies to videos, to an input picture that is drawn anew, or to one that
+            a control network follows.
+    """
+
+    name: str = ""
+    kind: type = str
+    default: Any = None
+    label: str
+    help: str = ""
+    symbol: str = ""
+    group: str = "more"
+    explained: bool = False
+    wide: bool = False
+    range: tuple[float, float] = (0, 0)
+    step: float = 0
+    longest: int = limits.NAME
+    lists: str = ""
+    preset: str = ""
+    metadata: str = ""
+    axis: bool = False
+    only: str = ""
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it names a file or folder."""
+        return self.lists in ("base", "offset", "control")
+
+    @property
+    def span(self) -> str:
+        """Its range in words; empty where it has none."""
+        return f"{limits.shown(self.range[0])} to {limits.shown(self.range[1])}" if any(self.range) else ""
+
+    def checked(self, value: Any) -> Any:
+        """The value in its own type.
+
+        Raises:
+            StudioError: another type, or outside the range; the setting is named.
+        """
+        if self.kind is bool:
+            return limits.check_switch(self.name, value)
+        if self.kind is str:
+            return limits.check_text(self.name, value, self.longest)
+        return limits.check_number(self.name, value, *self.range, whole=self.kind is int)
+
+
+def _setting(default: Any, label: str, help: str = "", **declared: Any) -> Any:
+    about = Setting(label=label, help=help, **declared)
+    return field(default=default, metadata={"about": about})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rendering:
+    """What all pictures of a comparison share. Names are those of the library; an empty one is none, or the usual one.
+
+    Raises:
+        StudioError: a value of the wrong type or outside its range; the setting and the range are named.
+    """
+
+    prompt: str = _setting("", "Prompt", "What to draw.", group="top", wide=True, longest=limits.PROMPT, axis=True)
+    negative_prompt: str = _setting(
+        "", "Negative prompt", "What to steer away from, in words.", group="top", wide=True, longest=limits.PROMPT
+    )
+    base: str = _setting(
+        "miniature-sd15",
+        "Base model θ",
+        "A name from the library, or a folder.",
+        group="model",
+        lists="base",
+        wide=True,
+    )
+    negative: str = _setting(
+        "", "Negative offset δ", "Trained to be worse; what guidance steers away from.", group="model",
+        lists="offset", metadata="NPO negative", axis=True,
+    )  # fmt: skip
+    positive: str = _setting(
+        "", "Positive offset η", "Trained to be better; part of both predictions.", group="model",
+        lists="offset", metadata="NPO positive", axis=True,
+    )  # fmt: skip
+    steps: int = _setting(
+        25, "Steps", "Sampling steps.", range=limits.STEPS, step=1, preset="sampler.steps", metadata="Steps", axis=True
+    )
+    scheduler: str = _setting(
+        "", "Scheduler", "dpmsolver++, ddim, euler, unipc; CogVideoX: ddim, dpm. Empty is the model's usual one.",
+        lists="scheduler", preset="sampler.scheduler", axis=True,
+    )  # fmt: skip
+    height: int = _setting(
+        0, "Height (0: the model's own)", "Pixels; 0 is the model's own.", range=limits.SIDE, preset="sampler.height"
+    )
+    width: int = _setting(
+        0, "Width (0: the model's own)", "Pixels; 0 is the model's own.", range=limits.SIDE, preset="sampler.width"
+    )
+    frames: int = _setting(
+        0, "Frames (video; 0: its own)", "Frames of a video; 0 is the model's own number.", group="video",
+        range=limits.FRAMES, preset="sampler.frames", metadata="Frames", only="video",
+    )  # fmt: skip
+    fps: int = _setting(
+        0, "Frames a second", "Frames a second of a video; 0 is the model's own.", group="video",
+        range=limits.FPS, preset="sampler.fps", metadata="FPS", only="video",
+    )  # fmt: skip
+    dynamic_guidance: bool = _setting(
+        False, "Guidance grows along the way (CogVideoX)", "CogVideoX: guidance grows along the way.",
+        group="video", wide=True, preset="guidance.dynamic", only="video",
+    )  # fmt: skip
+    strength: float = _setting(
+        0.6, "Strength", "How far the picture is taken back to noise; 1 keeps nothing of it.", group="input", explained=True, wide=True,
+        range=limits.STRENGTH, step=0.01, only="picture",
+    )  # fmt: skip
+    control: str = _setting(
+        "", "Control network", "A ControlNet or T2I-Adapter: the picture is then followed, not redrawn.",
+        group="input", explained=True, lists="control", only="control",
+    )  # fmt: skip
+    control_scale: float = _setting(
+        1.0, "Control scale", "How strongly the picture is followed.", group="input", range=limits.CONTROL_SCALE,
+        step=0.05, only="control",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        for entry in dataclasses.fields(self):
+            if about := FIELDS.get(entry.name):
+                object.__setattr__(self, entry.name, about.checked(getattr(self, entry.name)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Rendering):
+    """A comparison as a person fills it in, flat: one setting of guidance, and a number of seeds from a first one on."""
+
+    omega: float = _setting(
+        2.0, "ω · strength", "How far to move from the negative prediction towards the positive one; the CFG scale of "
+        "other programs minus 1.", symbol="ω", group="guidance", explained=True, wide=True, range=OMEGA_RANGE, step=0.1,
+        preset="guidance.omega", metadata="NPO omega", axis=True,
+    )  # fmt: skip
+    alpha: float = _setting(
+        1.0, "α · positive offset in the negative", "Share of the positive offset in the negative weights. 1 keeps both "
+        "predictions alike where you want them alike; lower pushes away from the untuned model.", symbol="α",
+        group="guidance", explained=True, wide=True, range=ALPHA_RANGE, step=0.05, preset="guidance.alpha", metadata="NPO alpha", axis=True,
+    )  # fmt: skip
+    beta: float = _setting(
+        1.0, "β · negative offset in the negative", "Share of the negative offset in the negative weights. 0 is plain "
+        "CFG; more steers harder away from what the offset makes worse.", symbol="β", group="guidance",
+        explained=True, wide=True, range=BETA_RANGE, step=0.05, preset="guidance.beta", metadata="NPO beta", axis=True,
+    )  # fmt: skip
+    beta_split: float = _setting(
+        0.0, "β acts down to noise level", "β acts from pure noise, 1, down to this noise level; 0 is the finished picture. Composition is decided early.",
+        group="schedule", explained=True, wide=True, range=(0.0, 1.0), step=0.05, preset="guidance.beta_split", metadata="NPO beta split", axis=True,
+    )  # fmt: skip
+    beta_late: float = _setting(
+        1.0, "β below that level, times", "A factor on β below that noise level; 0 is plain CFG for the rest of the way.",
+        group="schedule", explained=True, wide=True, range=BETA_RANGE, step=0.05, preset="guidance.beta_late", metadata="NPO beta late", axis=True,
+    )  # fmt: skip
+    seed: int = _setting(
+        0, "First seed", "Seed of the first pair; each further pair takes the next.", group="seeds",
+        range=limits.SEED, metadata="Seed", axis=True,
+    )  # fmt: skip
+    images: int = _setting(2, "Pairs", "How many seeds.", group="seeds", range=limits.PAIRS, step=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        limits.check_number("seed + images", self.seed + self.images - 1, *limits.SEED, whole=True)
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Settings:
+        """The settings of some values; defaults for the others.
+
+        Raises:
+            StudioError: an unknown name (the nearest known one is named), or a wrong value.
+        """
+        for name in values:
+            if name not in FIELDS:
+                near = difflib.get_close_matches(str(name), FIELDS, n=1)
+                raise StudioError(
+                    f"There is no setting “{str(name).encode('ascii', 'replace').decode():.60}”.",
+                    f"Did you mean {near[0]}?" if near else "Remove it.",
+                )
+        return cls(**values)
+
+    def values(self) -> dict[str, Any]:
+        """The settings as JSON values."""
+        return {name: getattr(self, name) for name in FIELDS}
+
+    @property
+    def weights(self) -> GuidanceWeights:
+        """The setting of guidance with the offsets."""
+        own = {name: getattr(self, name) for name in COLUMN if name in GuidanceWeights.__dataclass_fields__}
+        return GuidanceWeights(**own, beta_schedule=BetaSchedule(split=self.beta_split, late=self.beta_late))
+
+
+def column_values(weights: GuidanceWeights) -> dict[str, Any]:
+    """A column as the settings that made it."""
+    schedule = {"beta_split": weights.beta_schedule.split, "beta_late": weights.beta_schedule.late}
+    return {name: schedule[name] if name in schedule else getattr(weights, name) for name in COLUMN}
+
+
+def _fields() -> dict[str, Setting]:
+    kinds: dict[str, type] = {"int": int, "float": float, "bool": bool, "str": str}
+    shared = {entry.name for entry in dataclasses.fields(Rendering)}
+    return {
+        entry.name: dataclasses.replace(
+            entry.metadata["about"], name=entry.name, kind=kinds[str(entry.type)], default=entry.default
+        )
+        for entry in sorted(dataclasses.fields(Settings), key=lambda entry: entry.name in shared)
+    }
+
+
+FIELDS: dict[str, Setting] = _fields()
+"""Every setting by its name: those of guidance, the seeds, then what all pictures of a comparison share."""
+
+DEFAULTS: dict[str, Any] = {name: about.default for name, about in FIELDS.items()}
+"""Every setting with what it is where nothing is said. 0 and an empty scheduler are the model's own."""
+
+_SHARED = {*Rendering.__dataclass_fields__, "seed", "images"}
+COLUMN = tuple(name for name in FIELDS if name not in _SHARED)
+"""The settings that each column may have of its own."""
+
+METADATA = {name: about.metadata for name, about in FIELDS.items() if about.metadata}
+"""The settings that other programs read in a picture, by the names they have there."""

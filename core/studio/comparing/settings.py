@@ -1,0 +1,41 @@
+"""From plain values, as the page, the command line, a preset or a picture gives them, to a comparison. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from core.generation.comparison import Comparison
+from core.generation.settings import DEFAULTS, Settings
+from core.studio.library.choose import list_bases, start_values
+from core.studio.workspace import Workspace
+
+
+def opening_values(workspace: Workspace, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """What Compare opens with: what is wanted, then what the base brings along, then the defaults. The base is the wanted
+    one, else the first there is."""
+    known = {choice.name: choice.path for choice in list_bases(workspace)}
+    base = wanted.get("base") or next(iter(known), "")
+    return {**DEFAULTS, **(start_values(known[base]) if base in known else {}), "base": base, **wanted}
+
+
+def _opened(picture: Any) -> Any:
+    if not isinstance(picture, Path):
+        return picture
+    from core.generation.media import open_picture
+
+    return open_picture(picture)
+
+
+def comparison_of(values: Mapping[str, Any], image: Any = None, mask: Any = None) -> Comparison:
+    """Without and with NPO at the same omega, in this order.
+
+    Args:
+        image, mask: an input picture and what of it is drawn anew, as pictures or as files.
+
+    Raises:
+        StudioError: an unknown name, or a value of the wrong type or outside its range.
+    """
+    settings = Settings.from_values(values)
+    return Comparison.of(settings, image=_opened(image), mask=_opened(mask))

@@ -1,0 +1,82 @@
+"""The form of Compare, without a browser: its controls are the declared settings, and fill and read are each other's inverse."""
+
+import json
+
+import gradio as gr
+import pytest
+
+from app.page.fields import _IN_0_2, nothing
+from app.page.form import make_form
+from core.generation.settings import DEFAULTS, FIELDS
+from core.studio.comparing.engine import Engine
+from core.studio.comparing.settings import comparison_of, opening_values
+from core.studio.workspace import Workspace
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    return Engine(Workspace(tmp_path_factory.mktemp("space")), cpu=True)
+
+
+@pytest.fixture(scope="module")
+def fields(engine):
+    with gr.Blocks():
+        return make_form(engine, opening_values(engine.workspace, {}))[0]
+
+
+def shown(updates, fields):
+    """What the controls hold after these updates; None for those that are left alone."""
+    held = {}
+    for name, update in zip(fields.controls, updates, strict=True):
+        given = update if isinstance(update, dict) else getattr(update, "constructor_args", {"value": update})
+        held[name] = given.get("value")
+    return held
+
+
+def test_every_setting_has_one_control_with_its_range(fields):
+    assert set(fields.controls) == set(FIELDS)
+    for name, control in fields.controls.items():
+        if isinstance(control, gr.Slider):
+            assert (control.minimum, control.maximum) == FIELDS[name].range
+        assert isinstance(control, gr.Dropdown) == bool(FIELDS[name].lists)
+
+
+def test_what_the_controls_hold_is_a_comparison(fields):
+    held = [
+        nothing(name) if FIELDS[name].lists not in ("", "base") else FIELDS[name].default for name in fields.controls
+    ]
+    assert fields.read(held) == DEFAULTS
+    assert comparison_of(fields.read(held)).seeds == (0, 1)
+    assert fields.read([None] * len(held)) == DEFAULTS, "an emptied control is the default"
+
+
+def test_filling_sets_what_is_given_and_leaves_the_rest(engine, fields):
+    updates = shown(fields.fill(engine, {"omega": 3.0, "prompt": "a"}), fields)
+    assert (updates["omega"], updates["prompt"]) == (3.0, "a")
+    assert all(value is None for name, value in updates.items() if name not in ("omega", "prompt"))
+
+
+def test_row_75_an_unknown_scheduler_does_not_enter_the_list(engine, fields):
+    for values in ({"scheduler": "best", "base": "miniature-sd15"}, {"scheduler": "dpm"}):
+        updates = fields.fill(engine, values, "miniature-sd15")
+        listed = [name for _, name in updates[list(fields.controls).index("scheduler")].choices]
+        assert listed == ["auto", "dpmsolver++", "ddim", "euler", "unipc"]
+        assert shown(updates, fields)["scheduler"] is None, "what was chosen stays"
+
+
+def test_the_browser_gets_back_what_it_kept_by_name_and_as_version_0_2_kept_it(engine, fields):
+    values = {**DEFAULTS, "omega": 4.5, "negative": "sd15-mini-negative", "scheduler": "auto", "control": "none"}
+    for kept in (values, [values[name] for name in _IN_0_2]):
+        updates = shown(fields.restore(engine, json.dumps(kept)), fields)
+        assert (updates["omega"], updates["negative"], updates["scheduler"]) == (4.5, "sd15-mini-negative", "auto")
+
+
+@pytest.mark.parametrize("kept", ["", "null", "5", "[1]", "{", '{"base": 5}', '{"base": "nowhere"}', "[" * 100_000])
+def test_what_a_browser_kept_may_be_anything(engine, fields, kept):
+    assert fields.restore(engine, kept) == [gr.skip()] * len(fields.controls)
+
+
+def test_a_kept_value_outside_its_range_is_left_out(engine, fields):
+    kept = {"base": "miniature-sd15", "omega": 99, "beta": "x", "steps": True, "strange": 1, "seed": 4}
+    updates = shown(fields.restore(engine, json.dumps(kept)), fields)
+    assert updates["seed"] == 4 and updates["omega"] is None and updates["beta"] is None and updates["steps"] is None
