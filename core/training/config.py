@@ -21,6 +21,7 @@ from core.training.settings import (
     KeepingSettings,
     LossSettings,
     MaterialSettings,
+    MethodSettings,
     OptimiserSettings,
     PreviewSettings,
     RolloutSettings,
@@ -104,6 +105,7 @@ class TrainConfig(
     MaterialSettings,
     OptimiserSettings,
     StudentSettings,
+    MethodSettings,
     RunSettings,
 ):
     """One training, whole.
@@ -130,13 +132,43 @@ class TrainConfig(
             raise StudioError(f"s_min {self.s_min:g} is not below s_max {self.s_max:g}.", "Lower s_min.")
         if self.start == "images" and not self.images_folder:
             raise StudioError("start = images needs images_folder.", "Name a folder of captioned images.")
-        if self.pool_size == 0 and self.start != "images":
-            raise StudioError("pool_size 0 needs start = images.", "Choose how many prompts to use.")
-        if self.rollout_steps >= self.ddim_grid and self.start != "trajectory":
+        if self.pool_size == 0 and self.start not in ("images", "pairs"):
+            raise StudioError("pool_size 0 needs start = images or pairs.", "Choose how many prompts to use.")
+        self._check_method()
+        if self.rollout_steps >= self.ddim_grid and self.method == "self-npo" and self.start != "trajectory":
             raise StudioError(
                 f"rollout_steps {self.rollout_steps} does not fit a ddim_grid of {self.ddim_grid}.",
                 f"Choose rollout_steps up to {self.ddim_grid - 1}: that is the full simulation.",
             )
+
+    def _check_method(self) -> None:
+        allowed = {
+            "self-npo": ("noise", "own", "trajectory", "images"),
+            "fine-tuning": ("own", "images"),
+            "distillation": ("own", "images"),
+            "pairs": ("pairs",),
+        }[self.method]
+        if self.start not in allowed:
+            raise StudioError(
+                "method = {method} cannot start from {start}.",
+                "Choose start = {allowed}.",
+                method=self.method,
+                start=self.start,
+                allowed=" or ".join(allowed),
+            )
+        if self.method == "pairs" and not self.pairs:
+            raise StudioError("method = pairs needs pairs.", "Name a folder, a JSONL or a Parquet file.")
+        if self.method == "distillation" and not self.flaw_list:
+            raise StudioError("method = distillation needs flaws.", "Write the words of a negative prompt.")
+        if self.flaw_list and self.method in ("self-npo", "pairs"):
+            raise StudioError(
+                "flaws are of use to fine-tuning and distillation alone.", "Choose such a method, or clear flaws."
+            )
+
+    @property
+    def flaw_list(self) -> tuple[str, ...]:
+        """The flaws, one by one."""
+        return tuple(flaw.strip() for flaw in self.flaws.split("|") if flaw.strip())
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as JSON values."""
@@ -192,6 +224,23 @@ OFFICIAL: dict[str, Any] = {
 }
 """The published SD1.5 script. Two things differ: its AdamW keeps 8-bit moments, and it writes whole weights alone."""
 
+DIFFUSION_NPO: dict[str, Any] = {
+    "method": "pairs",
+    "start": "pairs",
+    "sampling": "epochs",
+    "pool_size": 0,
+    "rank": 8,
+    "beta_dpo": 500.0,
+    "learning_rate": 5e-6,
+    "warmup_steps": 0,
+    "weight_decay": 1e-2,
+    "batch_size": 64,
+    "steps": 5000,
+    "caption_dropout": 0.0,
+    "gradient_checkpointing": True,
+}
+"""The published LoRA run of Diffusion-NPO on SD1.5 (beta_dpo 500; SDXL has 2000 and batches of 60), here in float32."""
+
 RECIPES: dict[str, dict[str, Any]] = {
     # the text of the paper: data-free rollouts from noise by the frozen model
     "paper": {
@@ -217,6 +266,29 @@ RECIPES: dict[str, dict[str, Any]] = {
         "crop": "random",
         "gradient_checkpointing": True,
     },
+    # what one does not want, as pictures
+    "from-pictures": {
+        "method": "fine-tuning",
+        "start": "images",
+        "pool_size": 0,
+        "sampling": "epochs",
+        "caption_dropout": 0.5,
+        "steps": 200,
+        "batch_size": 32,
+    },
+    # own samples drawn with a flaw in the prompt, learned without it: neither data nor reward
+    "from-words": {
+        "method": "fine-tuning",
+        "start": "own",
+        "flaws": "blurry",
+        "pool_omega": 2.0,
+        "pool_size": 768,
+        "steps": 160,
+        "batch_size": 32,
+    },
+    "negative-prompt": {"method": "distillation", "start": "own", "flaws": "blurry", "pool_omega": 2.0},
+    "diffusion-npo": DIFFUSION_NPO,
+    "diffusion-dpo": {**DIFFUSION_NPO, "direction": "positive"},
     # the best measured on the bundled miniature: TrainConfig's own defaults
     "studio": {},
 }
@@ -226,6 +298,11 @@ RECIPE_HELP = {
     "studio": "The best we measured on the bundled miniature. Data-free.",
     "paper": "The paper's text: rollouts from pure noise by the frozen model. Data-free. As a LoRA, at a rate of ours.",
     "official": "The published SD1.5 script, to the letter: all weights in fp16, a folder of captioned images, EMA reference.",
+    "from-pictures": "Plain fine-tuning on a folder of pictures that you do not want; captions beside them, or none.",
+    "from-words": "Own samples drawn with a flaw in the prompt, learned without its words. Neither data nor reward.",
+    "negative-prompt": "A negative prompt, distilled into the offset. Neither data nor reward.",
+    "diffusion-npo": "Diffusion-NPO from pairs: reversed Diffusion-DPO, a LoRA as published for SD1.5. Needs pairs.",
+    "diffusion-dpo": "Diffusion-DPO from pairs, for a positive offset. Needs pairs.",
     "official-sdxl": "The published SDXL script, to the letter: as official, with w = −5, random crops and a lower rate.",
 }
 

@@ -10,7 +10,9 @@ import hashlib
 import torch
 from torch import Tensor
 
-CROPS, EPOCHS = -1, -2
+from core.training.config import TrainConfig
+
+CROPS, EPOCHS, DOSE = -1, -2, -3
 """Stand in the place of a process's number, for what is drawn outside of the steps."""
 
 
@@ -29,3 +31,11 @@ def in_turn(seed: int, first: int, rows: int, count: int) -> Tensor:
         for epoch in range(first // count, (first + rows - 1) // count + 1)
     }
     return torch.stack([orders[place // count][place % count] for place in places.tolist()])
+
+
+def chosen_rows(config: TrainConfig, turn: int, count: int, random: torch.Generator) -> Tensor:
+    """Which start points a batch takes: (batch,) long. `turn` counts batches over all processes."""
+    drawn = torch.randint(count, (config.batch_size,), generator=random)
+    if config.sampling == "epochs":
+        return in_turn(config.seed, turn * config.batch_size, config.batch_size, count)
+    return drawn

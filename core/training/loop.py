@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from core.errors import Sentence
 from core.events import (
@@ -25,15 +28,17 @@ from core.events import (
     StepDone,
     TrainEvent,
 )
-from core.families.base import FamilySpec
+from core.families.base import Conditioning, FamilySpec
 from core.training.config import RECIPE_FAMILY, TrainConfig
 from core.training.cost import row_forwards_per_sample
+from core.training.dose import SAMPLES, Dose, measure_dose
 from core.training.material import Material, gather
+from core.training.methods import objective_of
+from core.training.objective import Objective
 from core.training.previews import Preview, draw_previews
 from core.training.resume import check_same_run
 from core.training.run_offset import OFFSET, RunOffset
-from core.training.self_npo import SelfNpo
-from core.training.start_points import FILE, StartPoints, draw_own_samples, encoded_pictures
+from core.training.start_points import FILE, StartPoints, draw_own_samples, encoded_pairs, encoded_pictures
 from core.training.trainer import Trainer, make_accelerator
 
 Stop = Callable[[], str | None]
@@ -128,7 +133,7 @@ def train(
         reason = "while own samples were drawn"
         yield RunPaused(**when, reason=reason) if wish == "pause" else RunStopped(**when)
         return
-    objective = SelfNpo(config, material.at_crops(points.crops), points, accelerator.num_processes)
+    objective = objective_of(config, material, points, accelerator.num_processes)
     saved_at = trainer.steps_done if restored.checkpoint else -1
     clock.pass_over()
     while trainer.steps_done < config.steps:
@@ -146,7 +151,7 @@ def train(
                 yield PreviewSaved(**clock.at(step), plain=pictures[0], guided=pictures[1])
         clock.pass_over()
     if main:
-        share = offset.write(config.steps)
+        share = offset.write(config.steps, dose=_dose(trainer, material, points))
         if config.weights == "full":
             message = f"The offset of rank {config.rank} captures {share:.0%} of what was trained."
             yield Notice(**clock.at(config.steps), message=message)
@@ -171,7 +176,7 @@ def family_note(config: TrainConfig, family: FamilySpec) -> str:
     )
 
 
-def _one_step(trainer: Trainer, objective: SelfNpo, clock: Clock) -> Iterator[TrainEvent]:
+def _one_step(trainer: Trainer, objective: Objective, clock: Clock) -> Iterator[TrainEvent]:
     before = trainer.overflows
     done = trainer.step(objective)
     yield StepDone(
@@ -186,6 +191,23 @@ def _one_step(trainer: Trainer, objective: SelfNpo, clock: Clock) -> Iterator[Tr
     if done.overflows > before and done.overflows in (1, 10, 100, 1000):
         message = f"The gradient has overflowed fp16 in {done.overflows} of {done.step} steps; those changed nothing."
         yield Notice(**clock.at(done.step), message=message)
+
+
+def _dose(trainer: Trainer, material: Material, points: StartPoints) -> Dose:
+    """How strong the finished offset is, measured on the start points; where there are none, on a few own samples."""
+    x_0 = points.x_0
+    if x_0 is None:
+        few = replace(trainer.config, batch_size=SAMPLES, start="own", method="self-npo")
+        with trainer.base() as predict:
+            *_, drawn = draw_own_samples(predict, material.first(SAMPLES), few, trainer.accelerator.device)
+        assert isinstance(drawn, StartPoints) and drawn.x_0 is not None
+        x_0 = drawn.x_0
+
+    def base(x: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
+        with trainer.base() as predict:
+            return predict(x, t, cond)
+
+    return measure_dose(trainer.predict_unwrapped, base, material, x_0, trainer.config.seed)
 
 
 def _checkpoint(trainer: Trainer, offset: RunOffset, clock: Clock) -> CheckpointSaved:
@@ -217,8 +239,9 @@ def _start_points(
     if config.start == "noise":
         return StartPoints(), None
     if trainer.accelerator.is_main_process and not (folder / FILE).exists():
-        if config.start == "images":
-            encoded_pictures(pipe, config, material).save(folder / FILE)
+        if config.start in ("images", "pairs"):
+            encoded = encoded_pictures if config.start == "images" else encoded_pairs
+            encoded(pipe, config, material).save(folder / FILE)
         else:
             done = 0
             with trainer.base() as predict:

@@ -12,9 +12,10 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from core.errors import StudioError
-from core.families.base import Conditioning, FamilySpec, Size
+from core.families.base import Conditioning, FamilySpec, Size, take
 from core.method.schedule import NoiseSchedule, ddim_grid
 from core.training.config import TrainConfig
+from core.training.pairs import Pair, read_pairs
 from core.training.pictures import read_captioned_images
 from core.training.resume import fingerprint, fixed_texts
 
@@ -31,6 +32,8 @@ class Material:
         texts: one for each start point.
         cond: conditioning of the texts, one row each, on the CPU.
         empty: conditioning of the empty prompt, one row, on the CPU.
+        flawed: conditioning of what one does not want, one row for each text: the text with a flaw, which own samples are drawn
+            with, or for distillation the flaw alone; None where the settings name no flaw.
         schedule: of the model, on the training device.
         grid: (ddim_grid,) timesteps, noisiest first.
         size: of the pictures or videos; `shape`: of one latent.
@@ -40,6 +43,7 @@ class Material:
     texts: list[str]
     cond: Conditioning
     empty: Conditioning
+    flawed: Conditioning | None
     schedule: NoiseSchedule
     grid: Tensor
     size: Size
@@ -63,6 +67,12 @@ class Material:
         rows = len(next(iter(cond.values())))
         empty = {name: one.to(cond[name].device).expand(rows, *one.shape[1:]) for name, one in self.empty.items()}
         return {**empty, **{name: cond[name] for name in PLACES if name in cond}}
+
+    def first(self, count: int) -> Material:
+        """The material of the first start points alone."""
+        rows = slice(count)
+        flawed = self.flawed and take(self.flawed, rows)
+        return replace(self, texts=self.texts[rows], cond=take(self.cond, rows), flawed=flawed)
 
     @property
     def count(self) -> int:
@@ -95,9 +105,10 @@ def gather(
         spacing = pipe.scheduler.config.get("timestep_spacing", "leading")
     grid = ddim_grid(schedule.timesteps, config.ddim_grid, spacing=spacing)
     cond, empty = conditionings(pipe, family, texts, size)
+    flawed = conditionings(pipe, family, flawed_texts(config, texts), size)[0] if config.flaw_list else None
     if family.large_text_encoder:
         family.free_text_encoders(pipe)
-    return Material(base, texts, cond, empty, schedule, grid, size, shape)
+    return Material(base, texts, cond, empty, flawed, schedule, grid, size, shape)
 
 
 def size_of(config: TrainConfig, standard: Size) -> Size:
@@ -112,7 +123,9 @@ def choose_texts(config: TrainConfig, prompts: Sequence[str]) -> list[str]:
         StudioError: there are none, and training is not unconditional.
     """
     if config.start == "images":
-        return [text for _, text in read_captioned_images(Path(config.images_folder), config.pool_size)]
+        return [text for _, text in captioned_images_of(config)]
+    if config.start == "pairs":
+        return [pair.prompt for pair in pairs_of(config)]
     if prompts:
         order = torch.randperm(len(prompts), generator=torch.Generator().manual_seed(config.seed)).tolist()
         return [prompts[order[i % len(order)]] for i in range(config.pool_size)]
@@ -122,6 +135,32 @@ def choose_texts(config: TrainConfig, prompts: Sequence[str]) -> list[str]:
         "There are no prompts to train with.",
         "Name a text file with one prompt a line, or set caption_dropout to 1 to train without prompts.",
     )
+
+
+def captioned_images_of(config: TrainConfig) -> list[tuple[Path, str]]:
+    """The pictures and captions of the run's folder; rollouts need captions, other methods do not.
+
+    Raises:
+        StudioError: as `read_captioned_images`.
+    """
+    return read_captioned_images(Path(config.images_folder), config.pool_size, config.method == "self-npo")
+
+
+def pairs_of(config: TrainConfig) -> list[Pair]:
+    """The first `pool_size` pairs of the run's source, or all.
+
+    Raises:
+        StudioError: as `read_pairs`.
+    """
+    return read_pairs(Path(config.pairs), config.batch_size)[: config.pool_size or None]
+
+
+def flawed_texts(config: TrainConfig, texts: Sequence[str]) -> list[str]:
+    """What one does not want, for each text: the flaws in turn, behind the text; for distillation alone."""
+    flaws = [config.flaw_list[number % len(config.flaw_list)] for number in range(len(texts))]
+    if config.method == "distillation":
+        return flaws
+    return [f"{text}, {flaw}" if text else flaw for text, flaw in zip(texts, flaws, strict=True)]
 
 
 def conditionings(pipe: Any, family: FamilySpec, texts: Sequence[str], size: Size) -> tuple[Conditioning, Conditioning]:

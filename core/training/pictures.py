@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,11 +44,12 @@ def captions_of(folder: Path) -> dict[str, str]:
     return captions
 
 
-def read_captioned_images(folder: Path, limit: int) -> list[tuple[Path, str]]:
+def read_captioned_images(folder: Path, limit: int, captions_needed: bool = True) -> list[tuple[Path, str]]:
     """Pictures and captions: `name.txt` beside `name.png`, or `metadata.jsonl` with file_name and text.
 
     Args:
         limit: the most that are read, by name; 0 reads all.
+        captions_needed: pass over pictures without a caption; else theirs is empty.
 
     Raises:
         StudioError: no such folder, or no captioned picture in it.
@@ -65,6 +66,8 @@ def read_captioned_images(folder: Path, limit: int) -> list[tuple[Path, str]]:
             pictures.append((path, captions[path.name]))
         elif beside.is_file():
             pictures.append((path, beside.read_text(encoding="utf-8", errors="replace").strip()))
+        elif not captions_needed:
+            pictures.append((path, ""))
     if not pictures:
         raise StudioError(
             f"“{folder.name}” holds no captioned image.",
@@ -128,8 +131,8 @@ class EncodedPictures:
     crops: Tensor
 
 
-def encode(pipe: Any, paths: Sequence[Path], size: Size, seed: int | None = None) -> EncodedPictures:
-    """The pictures as latents.
+def encode(pipe: Any, images: Iterable[Image.Image], size: Size, seed: int | None = None) -> EncodedPictures:
+    """Pictures as latents, one after the other.
 
     Args:
         seed: cut each at a place of its own, drawn from this seed and its number; None cuts the middle.
@@ -140,9 +143,9 @@ def encode(pipe: Any, paths: Sequence[Path], size: Size, seed: int | None = None
     if size.frames != 1:
         raise StudioError("A folder of images cannot start the training of a video model.", "Choose start own.")
     modes, spreads, crops = [], [], []
-    for number, path in enumerate(paths):
+    for number, image in enumerate(images):
         random = None if seed is None else generator_of(seed, number, CROPS)
-        pixels, crop = pixels_of(open_picture(path), size, random)
+        pixels, crop = pixels_of(image, size, random)
         mode, spread = encode_distribution(pipe, pixels)
         modes.append(mode.float().cpu())
         spreads.append(spread.float().cpu())

@@ -8,13 +8,14 @@ from pathlib import Path
 from core.errors import StudioError
 from core.offsets.files import save_offset
 from core.training.config import TrainConfig
+from core.training.dose import Dose
 from core.training.student import Student
 
 OFFSET = "offset.safetensors"
 OFFSETS = "offsets"
 """Folder of a run: the offset as it was at each checkpoint, of LoRA training. Small, and never thinned out."""
 
-PRIVATE = ("base", "images_folder", "prompts_file")
+PRIVATE = ("base", "images_folder", "prompts_file", "pairs")
 """Settings that may hold a path of this machine: they stay out of a file that people share."""
 
 
@@ -30,8 +31,11 @@ class RunOffset:
     def __init__(self, folder: Path, config: TrainConfig, family: str, base: str, student: Student) -> None:
         self.folder, self.config, self.family, self.base, self.student = folder, config, family, base, student
 
-    def write(self, step: int, name: str = OFFSET) -> float:
+    def write(self, step: int, name: str = OFFSET, dose: Dose | None = None) -> float:
         """Writes the offset after `step` steps; returns the share of the trained change that it captures, 0 to 1.
+
+        Args:
+            dose: how strong it is, where that was measured.
 
         Raises:
             StudioError: a weight is NaN or infinite, or the disk refuses. A file of that name stays as it was.
@@ -50,7 +54,10 @@ class RunOffset:
             "rank": str(self.config.rank),
             "weights": self.config.weights,
             "captured": f"{share:.4f}",
+            "method": self.config.method,
+            "direction": self.config.direction,
             "settings": json.dumps(settings),
+            **(dose.facts() if dose else {}),
         }
         (self.folder / name).parent.mkdir(exist_ok=True)
         save_offset(self.folder / name, low_rank, family=self.family, provenance=provenance)

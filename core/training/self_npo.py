@@ -10,7 +10,7 @@ from torch import Tensor
 from core.families.base import Conditioning, join, take
 from core.method.tdft import guided_denoiser, renoise, rollout
 from core.training.config import TrainConfig
-from core.training.draws import generator_of, in_turn
+from core.training.draws import chosen_rows, generator_of
 from core.training.material import Material
 from core.training.objective import Predict, drop_captions, levels_between, loss_of
 from core.training.start_points import StartPoints
@@ -59,9 +59,7 @@ class SelfNpo:
         """The random numbers of a step."""
         config, random, rows = self.config, generator_of(self.config.seed, step, rank), self.config.batch_size
         shape = (rows, *self.material.shape)
-        chosen = torch.randint(self.material.count, (rows,), generator=random)
-        if config.sampling == "epochs":
-            chosen = in_turn(config.seed, (step * self.processes + rank) * rows, rows, self.material.count)
+        chosen = chosen_rows(config, step * self.processes + rank, self.material.count, random)
         noise, renoise = torch.randn((2, *shape), generator=random)
         first, s, dropout = torch.rand((3, rows), generator=random)
         latent = torch.randn(shape, generator=random) if config.latents == "sample" else None

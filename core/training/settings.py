@@ -41,6 +41,25 @@ class RunSettings:
 
 
 @dataclass(frozen=True, kw_only=True, config=VALIDATION)
+class MethodSettings:
+    """What the offset learns from."""
+
+    method: Literal["self-npo", "fine-tuning", "distillation", "pairs"] = setting(
+        "self-npo",
+        "What the offset learns: the model's own worse estimates; pictures as they are; a negative prompt; pairs of pictures.",
+    )
+    direction: Literal["negative", "positive"] = setting(
+        "negative",
+        "What kind of offset it is: of pairs, a negative one learns what was rejected, a positive one what was preferred.",
+    )
+    flaws: str = setting(
+        "", "Words for what you do not want, several separated by |: drawn with them and learned without; or distilled."
+    )
+    pairs: str = setting("", "Pairs of pictures: a folder, a JSONL or a Parquet file.")
+    beta_dpo: float = setting(2000.0, "How strongly learning from pairs is held to the base.", 1e-3, 1e6)
+
+
+@dataclass(frozen=True, kw_only=True, config=VALIDATION)
 class StudentSettings:
     """What is trained."""
 
@@ -66,8 +85,9 @@ class OptimiserSettings:
 class MaterialSettings:
     """What training starts from."""
 
-    start: Literal["noise", "own", "trajectory", "images"] = setting(
-        "own", "Where rollouts start: pure noise; noised own samples; own whole trajectories; a folder of images."
+    start: Literal["noise", "own", "trajectory", "images", "pairs"] = setting(
+        "own",
+        "Where training starts: pure noise; noised own samples; own whole trajectories; a folder of images; pairs.",
     )
     images_folder: str = setting("", "Folder of captioned images, for start = images.")
     prompts_file: str = setting("", "Text file of prompts, one a line; empty: the prompts that come with the base.")
@@ -143,6 +163,7 @@ class KeepingSettings:
 
 GROUPS: tuple[type, ...] = (
     RunSettings,
+    MethodSettings,
     StudentSettings,
     OptimiserSettings,
     MaterialSettings,

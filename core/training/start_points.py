@@ -18,8 +18,9 @@ from core.errors import StudioError
 from core.families.base import Conditioning, join, take
 from core.method.tdft import guided_denoiser
 from core.training.config import TrainConfig
-from core.training.material import Material
-from core.training.pictures import encode, read_captioned_images
+from core.training.material import Material, captioned_images_of, pairs_of
+from core.training.pairs import opened
+from core.training.pictures import encode, open_picture
 
 FILE = "pool.safetensors"
 
@@ -31,6 +32,7 @@ class StartPoints:
     Args:
         x_0: (points, *latent) own samples or encoded pictures; None for start = noise.
         spread: (points, *latent) standard deviation of the encoder's distribution, where latents are drawn from it.
+        rejected: (points, *latent) the rejected picture of each pair, beside the preferred one in x_0.
         crops: (points, 2) pixels from the top and from the left at which each picture was cut, where places are random.
         trajectory, estimates: (points, grid, *latent) every x_t of own trajectories and its x̂_0; start = trajectory alone.
     """
@@ -40,6 +42,15 @@ class StartPoints:
     estimates: Tensor | None = None
     spread: Tensor | None = None
     crops: Tensor | None = None
+    rejected: Tensor | None = None
+
+    def drawn(self, chosen: Tensor, random: torch.Generator) -> Tensor:
+        """The chosen points, (rows, *latent); from the encoder's distribution where its spread is kept."""
+        assert self.x_0 is not None
+        x_0 = self.x_0[chosen]
+        if self.spread is None:
+            return x_0
+        return x_0 + self.spread[chosen] * torch.randn(x_0.shape, generator=random)
 
     def save(self, path: Path) -> None:
         """Keeps the start points, whole or not at all, so that a resumed run trains on the same.
@@ -89,6 +100,9 @@ def draw_own_samples(
     Cost: `ddim_grid` row-forwards a sample, twice that with guidance.
     """
     grid, schedule = material.grid, material.schedule
+    told = material.cond
+    if config.method == "fine-tuning" and material.flawed is not None:
+        told = material.flawed
     keep = config.start == "trajectory"
     ends, paths, estimates = [], [], []
     for first in range(0, material.count, config.batch_size):
@@ -96,7 +110,7 @@ def draw_own_samples(
         seeds = [config.seed * 1_000_003 + row for row in rows]
         x = torch.stack([torch.randn(material.shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
         x = x.to(device)
-        cond = take(material.cond, slice(rows.start, rows.stop))
+        cond = take(told, slice(rows.start, rows.stop))
         empty = {name: tensor.expand(len(rows), *tensor.shape[1:]) for name, tensor in material.empty.items()}
         guided = guided_denoiser(predict, cond, empty, config.pool_omega, join)
         path, estimate = [], []
@@ -123,15 +137,34 @@ def encoded_pictures(pipe: Any, config: TrainConfig, material: Material) -> Star
     Raises:
         StudioError: a picture cannot be read, or the folder is not the one that the texts were read from.
     """
-    pictures = read_captioned_images(Path(config.images_folder), config.pool_size)
+    pictures = captioned_images_of(config)
     check_texts(material.texts, [text for _, text in pictures])
     random = config.crop == "random"
-    encoded = encode(pipe, [path for path, _ in pictures], material.size, config.seed if random else None)
+    paths = [path for path, _ in pictures]
+    encoded = encode(pipe, map(open_picture, paths), material.size, config.seed if random else None)
     return StartPoints(
         encoded.mode,
         spread=encoded.spread if config.latents == "sample" else None,
         crops=encoded.crops if random else None,
     )
+
+
+def encoded_pairs(pipe: Any, config: TrainConfig, material: Material) -> StartPoints:
+    """The pairs of the run as latents; a picture that recurs is encoded once.
+
+    Raises:
+        StudioError: as `read_pairs`; or they are not those that the run began with.
+    """
+    pairs = pairs_of(config)
+    check_texts(material.texts, [pair.prompt for pair in pairs])
+    contents = list(dict.fromkeys(content for pair in pairs for content in (pair.preferred, pair.rejected)))
+    place = {content: number for number, content in enumerate(contents)}
+    encoded = encode(pipe, (opened(content, "") for content in contents), material.size).mode
+    preferred, rejected = (
+        torch.stack([encoded[place[content]] for content in part])
+        for part in ([pair.preferred for pair in pairs], [pair.rejected for pair in pairs])
+    )
+    return StartPoints(preferred, rejected=rejected)
 
 
 def check_texts(began_with: Sequence[str], now: Sequence[str]) -> None:

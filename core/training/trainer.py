@@ -112,6 +112,11 @@ class Trainer:
         """The output of the network in training."""
         return self.family.predict(self.wrapped, x, t, cond)
 
+    def predict_unwrapped(self, x: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
+        """The same without the wrapper of several processes, for measuring on one of them."""
+        with self.autocast():
+            return self.family.predict(self.denoiser, x, t, cond).float()
+
     @contextmanager
     def base(self) -> Iterator[Predict]:
         """The output of the base, whatever was trained, for own samples."""

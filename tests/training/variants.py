@@ -62,9 +62,40 @@ def captioned_pictures(folder: Path) -> Path:
     return folder
 
 
+METHOD_VARIANTS: dict[str, dict[str, Any]] = {
+    "fine-tuning on pictures": {"method": "fine-tuning", "start": "images", "sampling": "epochs", "pool_size": 0},
+    "fine-tuning, sampled latents, full": {
+        "method": "fine-tuning",
+        "start": "images",
+        "latents": "sample",
+        "crop": "random",
+        "weights": "full",
+        "learning_rate": 1e-4,
+    },
+    "from words": {"method": "fine-tuning", "flaws": "blurry | noisy", "pool_omega": 1.0},
+    "distillation": {"method": "distillation", "flaws": "blurry"},
+    "reversed DPO": {"method": "pairs", "start": "pairs", "beta_dpo": 500.0},
+    "forward DPO": {"method": "pairs", "start": "pairs", "direction": "positive", "sampling": "epochs", "pool_size": 0},
+}
+"""Trainings by other methods than Self-NPO."""
+
+
+def folder_of_pairs(folder: Path) -> Path:
+    """A folder of four pairs of pictures."""
+    for part, shift in (("preferred", 0), ("rejected", 90)):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+        for n in range(4):
+            picture = Image.linear_gradient("L").resize((40, 44 + n)).convert("RGB")
+            picture.point(lambda v, n=n, shift=shift: (v * (n + 1) + shift) % 256).save(folder / part / f"{n}.png")
+            (folder / part / f"{n}.txt").write_text(f"p{n}", encoding="utf-8")
+    return folder
+
+
 def settings_of(variant: str, folder: Path) -> TrainConfig:
     """The settings of a variant; its pictures, where it needs some, go into `folder`."""
-    changes = VARIANTS[variant]
+    changes = {**VARIANTS, **METHOD_VARIANTS}[variant]
     if changes.get("start") == "images":
         changes = {**changes, "images_folder": str(captioned_pictures(folder / "pictures"))}
+    if changes.get("start") == "pairs":
+        changes = {**changes, "pairs": str(folder_of_pairs(folder / "pairs"))}
     return config(**changes)
