@@ -74,6 +74,9 @@ FIELDS: dict[str, Setting] = {
 }
 """Every setting by name, in the order in which a form shows them."""
 
+PATHS = ("images_folder", "prompts_file", "pairs")
+"""Settings that name a file or folder of this machine: they stay out of what people share."""
+
 _KINDS = {
     "int": "a whole number",
     "float": "a number",

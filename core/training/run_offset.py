@@ -7,16 +7,13 @@ from pathlib import Path
 
 from core.errors import StudioError
 from core.offsets.files import save_offset
-from core.training.config import TrainConfig
+from core.training.config import PATHS, TrainConfig
 from core.training.dose import Dose
 from core.training.student import Student
 
 OFFSET = "offset.safetensors"
 OFFSETS = "offsets"
 """Folder of a run: the offset as it was at each checkpoint, of LoRA training. Small, and never thinned out."""
-
-PRIVATE = ("base", "images_folder", "prompts_file", "pairs")
-"""Settings that may hold a path of this machine: they stay out of a file that people share."""
 
 
 class RunOffset:
@@ -44,7 +41,7 @@ class RunOffset:
             raise not_finite("weights", step)
         low_rank = self.student.low_rank()
         share = self.student.captured_share(low_rank)
-        settings = {key: value for key, value in self.config.to_dict().items() if key not in PRIVATE}
+        settings = {key: value for key, value in self.config.to_dict().items() if key not in ("base", *PATHS)}
         provenance = {
             "base": Path(self.config.base).name,
             "base_fingerprint": self.base,

@@ -28,7 +28,7 @@ from core.studio.library.choose import family_of_base, find_base
 from core.studio.locks import holding
 from core.studio.runs.journal import FILE, read_events, read_newest
 from core.studio.workspace import Workspace, slug
-from core.training.config import TrainConfig
+from core.training.config import PATHS, TrainConfig
 
 ROOT = Path(__file__).resolve().parents[3]
 OFFSET = "offset.safetensors"
@@ -186,7 +186,10 @@ def create_run(workspace: Workspace, config: TrainConfig, name: str = "") -> Run
     Raises:
         StudioError: there is no such base, or too little free disk space for its checkpoints, with the figures.
     """
-    config = dataclasses.replace(config, family=family_of_base(find_base(workspace, config.base)))
+    # the training process has another working directory than the person who names a file
+    named = {name: getattr(config, name) for name in PATHS}
+    absolute = {name: str(Path(path).expanduser().absolute()) for name, path in named.items() if path}
+    config = dataclasses.replace(config, family=family_of_base(find_base(workspace, config.base)), **absolute)
     needed = 2**28
     if workspace.free_bytes() < needed:
         raise StudioError(
