@@ -188,7 +188,7 @@ def create_run(workspace: Workspace, config: TrainConfig, name: str = "") -> Run
     """
     # the training process has another working directory than the person who names a file
     named = {name: getattr(config, name) for name in PATHS}
-    absolute = {name: str(Path(path).expanduser().absolute()) for name, path in named.items() if path}
+    absolute: dict[str, Any] = {name: str(Path(path).expanduser().absolute()) for name, path in named.items() if path}
     config = dataclasses.replace(config, family=family_of_base(find_base(workspace, config.base)), **absolute)
     needed = 2**28
     if workspace.free_bytes() < needed:
