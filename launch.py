@@ -1,7 +1,8 @@
 """Starts the studio: `python launch.py`. Makes `.venv` beside itself the first time, then hands over to the program.
 
     python launch.py [options]        the page
-    python launch.py test [--all]     sets up what the tests need and runs them
+    python launch.py test [LANE]      sets up what the tests need, a browser too, and runs them; LANE is --fast, --process
+                                      or --browser, and --all adds long checks
     python launch.py COMMAND ...      train, resume, compare, runs, offset, bench: see --help
 
 Standard library only. Where the running environment already has everything of the lock file, it is used as it is.
@@ -273,25 +274,10 @@ def hand_over(python: str, arguments: list[str]) -> None:
 
 
 def test(arguments: list[str]) -> int:
-    """Lint, format, types, then the suite, whose summary comes last. All are run; the first that fails is the result."""
+    """Sets up what the tests need and runs the lanes asked for; the exit code."""
     python = python_for([LOCK, TEST_LOCK])
-    threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONDONTWRITEBYTECODE": "1"}
-    chosen = [argument for argument in arguments if argument != "--all"]
-    checks = {
-        "ruff check": ["ruff", "check", "."],
-        "ruff format": ["ruff", "format", "--check", "."],
-        "mypy": ["mypy"],
-        "pytest": ["pytest", *(["-m", ""] if "--all" in arguments else []), *chosen],
-    }
-    failed = {}
-    for name, check in checks.items():
-        print(f"$ python -m {' '.join(check)}", flush=True)
-        code = subprocess.run([python, "-m", *check], cwd=ROOT, env={**surroundings(python), **threads}).returncode
-        if code:
-            failed[name] = code
-    if failed:
-        print(f"FAILED: {', '.join(failed)}", flush=True)
-    return next(iter(failed.values()), 0)
+    command = [python, "-m", "tests.lanes", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=surroundings(python)).returncode
 
 
 def main() -> None:

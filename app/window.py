@@ -14,7 +14,8 @@ _MAC = ("Google Chrome", "Microsoft Edge", "Chromium", "Brave Browser")
 _WINDOWS = (r"Google\Chrome\Application\chrome.exe", r"Microsoft\Edge\Application\msedge.exe")
 
 
-def _candidates() -> Iterable[str | None]:
+def installed_browsers() -> Iterable[str | None]:
+    """Where browsers that are like Chromium lie on this system, those that are there and some that are not."""
     if sys.platform == "darwin":
         return (f"/Applications/{name}.app/Contents/MacOS/{name}" for name in _MAC)
     if sys.platform == "win32":
@@ -25,7 +26,7 @@ def _candidates() -> Iterable[str | None]:
 
 def open_window(address: str) -> bool:
     """Opens the page in a window of its own; False where no browser can do that."""
-    for browser in _candidates():
+    for browser in installed_browsers():
         if browser and Path(browser).is_file():
             subprocess.Popen(
                 [browser, f"--app={address}", "--window-size=1320,900"],

@@ -135,6 +135,7 @@ def test_an_interrupted_install_is_mended_by_the_next_start(house, pip, monkeypa
     assert launch.stamped(locks) and pip == [["-r", str(locks[0])]]
 
 
+@pytest.mark.process
 def test_half_an_environment_is_made_anew(house):
     launch.PYTHON.parent.mkdir(parents=True)
     launch.PYTHON.write_text("")
@@ -302,21 +303,6 @@ def test_an_old_python_can_read_the_file_and_is_told_in_a_sentence():
 # the test command and the locks
 
 
-@pytest.mark.parametrize(("broken", "code"), [(None, 0), ("ruff", 1), ("pytest", 5)])
-def test_every_check_is_run_and_the_first_that_fails_is_the_result(monkeypatch, capsys, broken, code):
-    ran = []
-
-    def run(command, **options):
-        ran.append(command[2])
-        return subprocess.CompletedProcess(command, code if command[2] == broken else 0)
-
-    monkeypatch.setattr(launch, "python_for", lambda locks: sys.executable)
-    monkeypatch.setattr(launch.subprocess, "run", run)
-    assert launch.test(["--all", "-x"]) == code
-    assert ran == ["ruff", "ruff", "mypy", "pytest"]
-    assert ("FAILED" in capsys.readouterr().out) == (broken is not None)
-
-
 def plain(name: str) -> str:
     return re.split(r"[<>=\[ ;]", name)[0].lower().replace("_", "-")
 
@@ -367,6 +353,7 @@ def wheel(folder: Path, content: str = "VALUE = 1\n") -> None:
         made.writestr("alpha-1.0.dist-info/RECORD", "")
 
 
+@pytest.mark.process
 def test_a_real_pip_installs_mends_what_a_kill_left_and_fails_in_a_sentence(house, monkeypatch):
     folder, locks = house
     monkeypatch.setenv("PIP_NO_INDEX", "1")

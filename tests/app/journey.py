@@ -21,7 +21,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from playwright.sync_api import Page, sync_playwright
 
-from tests.app.conftest import ARGUMENTS, Studio, asks_the_server, at_rest, chromium
+from tests.builders.studio import ARGUMENTS, Studio, asks_the_server, at_rest, chromium
 
 PAINT = "() => performance.getEntriesByName('first-contentful-paint')[0].startTime / 1000"
 CLICK = """([pressed, until]) => new Promise((done) => {

@@ -28,6 +28,7 @@ def test_every_command_explains_itself(command, capsys):
     assert ended.value.code == 0 and "usage:" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_train_resume_runs_and_compare_end_to_end(space, capsys, tmp_path):
     assert main(["train", "--cpu", "--name", "first", *space, "--set", *TINY]) == 0
     assert "finished, offset offset.safetensors" in capsys.readouterr().out
@@ -50,14 +51,16 @@ def test_train_resume_runs_and_compare_end_to_end(space, capsys, tmp_path):
     assert told["seconds"] > 0 and told["measured_in"] == run["id"]
 
 
-def test_loading_prints_nothing_that_a_person_cannot_act_on(space):
-    for prompt, said in (
-        ("a blue ring", ""),
-        ("a " * 30, "The model does not read the end of the prompt: “a a a a”.\n"),
-    ):
-        command = [sys.executable, "-m", "app", "compare", prompt, "--cpu", *space, "--set", "steps=2", "images=1"]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
-        assert ended.stderr == said and ended.stdout.count("seed") == 2
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("prompt", "stderr"),
+    [("a blue ring", ""), ("a " * 30, "The model does not read the end of the prompt: “a a a a”.\n")],
+)
+def test_loading_prints_nothing_that_a_person_cannot_act_on(space, prompt, stderr):
+    """Imports included: a start of its own, not a copy."""
+    command = [sys.executable, "-m", "app", "compare", prompt, "--cpu", *space, "--set", "steps=2", "images=1"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
+    assert ended.stderr == stderr and ended.stdout.count("seed") == 2
 
 
 def test_dry_runs_do_nothing(space, capsys, tmp_path):

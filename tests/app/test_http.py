@@ -184,8 +184,8 @@ def test_a_window_of_its_own_is_asked_of_the_browser_that_can(monkeypatch, tmp_p
     browser = tmp_path / "chromium"
     browser.touch()
     opened = []
-    monkeypatch.setattr(window, "_candidates", lambda: [None, str(tmp_path / "gone"), str(browser)])
+    monkeypatch.setattr(window, "installed_browsers", lambda: [None, str(tmp_path / "gone"), str(browser)])
     monkeypatch.setattr(window.subprocess, "Popen", lambda command, **options: opened.append(command))
     assert window.open_window("http://127.0.0.1:1") and opened[0][:2] == [str(browser), "--app=http://127.0.0.1:1"]
-    monkeypatch.setattr(window, "_candidates", lambda: [None])
+    monkeypatch.setattr(window, "installed_browsers", lambda: [None])
     assert not window.open_window("http://127.0.0.1:1")

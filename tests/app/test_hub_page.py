@@ -9,8 +9,8 @@ from playwright.sync_api import expect
 
 from core.families import get
 from core.studio.presets.preset import parse_preset
-from tests.app.conftest import Studio
-from tests.hub_stand_in import serving
+from tests.builders.hub import serving
+from tests.builders.studio import Studio
 
 pytestmark = pytest.mark.timeout(300)
 

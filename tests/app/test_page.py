@@ -1,14 +1,14 @@
 """The journey of a newcomer in a real browser: compare, train, watch, reload, use what was trained."""
 
 import re
-import subprocess
 import sys
 
 import pytest
 from playwright.sync_api import expect
 
 from core.generation.media import read_png
-from tests.app.conftest import ROOT
+from tests.builders import warm
+from tests.builders.studio import ROOT
 
 pytestmark = pytest.mark.timeout(400)
 LONG = 120_000
@@ -117,7 +117,7 @@ def test_a_run_of_the_command_line_appears_in_the_page(page, studio):
         str(studio.workspace),
     ]
     command += ["--set", "steps=2", "batch_size=2", "pool_size=2", "preview_every=0"]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=200, stdout=subprocess.DEVNULL)
+    warm.run(command, cwd=ROOT)
     page.get_by_role("tab", name="Runs").click()  # opens on the newest run
     expect(page.get_by_text(re.compile("from-shell.*finished, step 2 of 2")).first).to_be_visible(timeout=30_000)
 

@@ -5,31 +5,23 @@ import http.client
 import json
 import os
 import re
-import subprocess
-import sys
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import expect
 
-from tests.app.conftest import ROOT
+from tests.builders.studio import ROOT, Studio
 
 
 @contextlib.contextmanager
 def served(folder, **more):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "SPACE_ID": "someone/studio", "OMP_NUM_THREADS": "1", **more}
-    command = [sys.executable, "-m", "app", "--cpu", "--port", "7930", "--workspace", str(folder)]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
-    ports = (re.search(r"http://[\w.]+:(\d+)", line) for line in process.stdout)
-    found = next(filter(None, ports), None)
-    assert found, "the Space did not start"
-    yield f"http://127.0.0.1:{found.group(1)}"
-    process.terminate()
-    process.wait(20)
+    made = Studio(folder, SPACE_ID="someone/studio", **more)
+    yield made.address
+    made.close()
 
 
 @pytest.fixture(scope="module", params=["cpu", "zero"])
-def space(request, tmp_path_factory):
+def space(request, tmp_path_factory, warm_starts):
     folder, zero = tmp_path_factory.mktemp("space"), request.param == "zero"
     stand_in = os.pathsep.join((str(ROOT), str(ROOT / "tests" / "app" / "zero")))
     with served(folder, **({"SPACES_ZERO_GPU": "true", "PYTHONPATH": stand_in} if zero else {})) as address:
@@ -109,6 +101,6 @@ def test_the_readme_is_the_front_matter_of_a_space():
     assert f"sdk_version: {version.split('==')[1]}" in head
 
 
-def test_the_owner_of_a_private_space_has_everything(tmp_path):
+def test_the_owner_of_a_private_space_has_everything(tmp_path, warm_starts):
     with served(tmp_path, SELF_NPO_PRIVATE="1") as address:
         assert "Start training" in get(address, "/config")[1]

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from core.studio.presets.files import list_presets
 from core.studio.workspace import Workspace
-from tests.app.conftest import asks_the_server, at_rest
+from tests.builders.studio import asks_the_server, at_rest
 
 pytestmark = pytest.mark.timeout(400)
 LONG = 120_000

@@ -45,6 +45,7 @@ def test_every_word_of_the_world_is_one_token(pipe):
 
 
 @torch.no_grad()
+@pytest.mark.long
 def test_the_judge_reads_clean_scenes_through_the_vae_and_knows_spoilt_ones(pipe):
     import numpy as np
 
@@ -57,6 +58,7 @@ def test_the_judge_reads_clean_scenes_through_the_vae_and_knows_spoilt_ones(pipe
 
 
 @pytest.mark.parametrize("name", ["miniature-sd15", "miniature-sdxl"])
+@pytest.mark.long
 def test_guidance_makes_the_miniatures_pictures_cleaner_and_truer(name):
     judge, family = Judge.load(ASSETS / "judge"), get(detect(ASSETS / name))
     pipe, told = family.load(ASSETS / name), {}
@@ -97,6 +99,7 @@ def test_compare_opens_with_values_that_can_be_rendered(folder):
 
 
 @torch.no_grad()
+@pytest.mark.long
 def test_the_video_judge_reads_clean_renderings_and_the_moving_miniature_heeds_its_prompts():
     import numpy as np
 

@@ -7,7 +7,7 @@ from core.evaluation.diagnostics import _facts, measuring
 from core.families import get
 from core.generation.compare import Comparison, render
 from core.method.guidance import GuidanceWeights
-from tests.offsets.test_row_gate import DELTA, ETA
+from tests.builders.offsets import DELTA, ETA
 
 FAMILY = get("sd15")
 

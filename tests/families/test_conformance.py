@@ -10,10 +10,10 @@ from core.generation.compare import Comparison, render
 from core.method.guidance import GuidanceWeights
 from core.method.schedule import NoiseSchedule, Prediction
 from core.method.tdft import Loss, renoise
-from core.offsets.adapter import attach, offset_of
+from core.offsets.adapter import attach
 from core.offsets.files import load_lora, save_offset
-from core.offsets.offset import Offset
 from core.offsets.row_gate import row_gate
+from tests.builders.offsets import noise, random_offset, size_of
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -24,28 +24,6 @@ def family(request):
 @pytest.fixture
 def pipe(family):
     return family.tiny()
-
-
-def size_of(family, pipe):
-    return family.defaults(pipe).size
-
-
-def noise(family, pipe, rows):
-    return torch.randn(rows, *family.latent_shape(pipe, size_of(family, pipe)))
-
-
-def random_offset(family, pipe, seed=3):
-    """A LoRA of the family's layers whose up matrices are not zero."""
-    other = family.tiny()
-    attach(family.denoiser(other), family.lora_targets, rank=2, lora_alpha=2, seed=seed)
-    generator = torch.Generator().manual_seed(seed)
-    zero = offset_of(family.denoiser(other))
-    return Offset(
-        {
-            name: layer._replace(up=torch.randn(layer.up.shape, generator=generator) * 0.1)
-            for name, layer in zero.low_rank.items()
-        }
-    )
 
 
 def test_its_card_tells_the_truth(family):

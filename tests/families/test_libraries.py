@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = """
 import sys, threading, time
 from pathlib import Path
@@ -29,6 +31,7 @@ print(*told)
 """
 
 
+@pytest.mark.process
 def test_a_second_thread_waits_for_the_libraries_instead_of_finding_them_half_imported(tmp_path):
     """What is it?, clicked in the seconds in which the page's engine was warming, failed: cannot import name 'AutoModel'."""
     command = [sys.executable, "-c", SCRIPT, str(tmp_path)]

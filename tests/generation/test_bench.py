@@ -6,7 +6,7 @@ import torch
 from core.families import get
 from core.generation.bench import bench_guidance, bench_rows
 from core.offsets.offset import DenseLayer, Offset, random_offset
-from tests.offsets.test_row_gate import DELTA
+from tests.builders.offsets import DELTA
 
 FAMILY = get("sd15")
 

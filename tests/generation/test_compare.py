@@ -9,7 +9,7 @@ from core.families import get
 from core.generation.compare import Cancelled, Comparison, render, rough_images, start_latents
 from core.method.guidance import GuidanceWeights
 from core.offsets.offset import Offset
-from tests.offsets.test_row_gate import DELTA, ETA
+from tests.builders.offsets import DELTA, ETA
 
 FAMILY = get("sd15")
 PLAIN, NPO = GuidanceWeights(omega=2), GuidanceWeights(omega=2, alpha=0.7, beta=1)

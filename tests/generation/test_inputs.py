@@ -11,7 +11,7 @@ from core.families import get
 from core.generation.compare import Comparison, render
 from core.generation.inputs import InputImage, arguments_with, pipeline_with
 from core.method.guidance import GuidanceWeights
-from tests.families.test_conformance import random_offset
+from tests.builders.offsets import random_offset
 
 PICTURE = Image.fromarray((np.indices((48, 64)).sum(0) * 2 % 256).astype("uint8")).convert("RGB")
 PLAIN, NPO = GuidanceWeights(omega=2), GuidanceWeights(omega=2, alpha=1, beta=1)

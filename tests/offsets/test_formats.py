@@ -13,7 +13,7 @@ from core.families import get
 from core.offsets.files import load_lora, read_offset, save_offset
 from core.offsets.formats import classify, dotted, family_of, from_original
 from core.offsets.offset import DenseLayer, Offset
-from tests.families.test_conformance import noise, random_offset
+from tests.builders.offsets import noise, random_offset
 
 SD15, SDXL = get("sd15"), get("sdxl")
 

@@ -18,7 +18,7 @@ from core.offsets.files import read_offset
 from core.offsets.full import difference, exact, extract_offset, merged_state, prediction_error, save_state
 from core.offsets.row_gate import row_gate
 from core.offsets.unpickle import convert_pickle
-from tests.families.test_conformance import noise
+from tests.builders.offsets import noise
 
 FAMILY = get("sd15")
 
@@ -149,6 +149,7 @@ class Evil:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.process
 def test_a_pickle_of_weights_is_converted(pipe, tmp_path, zipped):
     state = {f"module.{k}": v for k, v in tuned_state(pipe).items()}
     told = {"state_dict": state, "global_step": 7}
@@ -160,6 +161,7 @@ def test_a_pickle_of_weights_is_converted(pipe, tmp_path, zipped):
 
 
 @pytest.mark.parametrize("name", ["evil.ckpt", "evil.safetensors", "evil.PT", "evil"])
+@pytest.mark.process
 def test_an_evil_pickle_runs_nothing_whatever_its_name(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / name
@@ -177,6 +179,7 @@ def test_an_evil_pickle_runs_nothing_whatever_its_name(tmp_path, monkeypatch, na
         assert not list(tmp_path.rglob("EVIL-RAN")) and not (tmp_path / "out.safetensors").exists()
 
 
+@pytest.mark.process
 def test_a_stride_bomb_dies_in_the_child(tmp_path):
     tensor = torch.zeros(1).expand(10**9)
     torch.save({"a": tensor}, tmp_path / "bomb.pt")
@@ -184,6 +187,7 @@ def test_a_stride_bomb_dies_in_the_child(tmp_path):
         convert_pickle(tmp_path / "bomb.pt", tmp_path / "out.safetensors")
 
 
+@pytest.mark.process
 def test_a_compressed_bomb_is_refused(tmp_path):
     torch.save({"a": torch.zeros(25 * 2**20)}, tmp_path / "plain.pt")
     with (
@@ -198,6 +202,7 @@ def test_a_compressed_bomb_is_refused(tmp_path):
     assert not (tmp_path / "out.safetensors").exists()
 
 
+@pytest.mark.process
 def test_what_is_no_pickle_and_what_holds_no_weights(tmp_path):
     (tmp_path / "x.pt").write_bytes(b"hello")
     with pytest.raises(StudioError, match="not a PyTorch file"):
@@ -208,6 +213,7 @@ def test_what_is_no_pickle_and_what_holds_no_weights(tmp_path):
 
 
 @pytest.mark.parametrize("where", [10, 200, 1000])
+@pytest.mark.process
 def test_a_damaged_pickle_is_a_sentence(tmp_path, where):
     torch.save({"a": torch.randn(64)}, tmp_path / "x.pt")
     raw = bytearray((tmp_path / "x.pt").read_bytes())
@@ -229,6 +235,7 @@ def test_a_pipe_and_a_loop_of_links_are_refused(tmp_path):
             read_offset(tmp_path / name)
 
 
+@pytest.mark.process
 def test_the_converter_speaks_for_itself_on_the_command_line(tmp_path):
     torch.save({"a": torch.ones(2)}, tmp_path / "x.pt")
     out = tmp_path / "y.safetensors"

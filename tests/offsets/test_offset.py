@@ -9,7 +9,7 @@ from core.method.guidance import GuidanceWeights
 from core.offsets.low_rank import LowRankLayer, factorize
 from core.offsets.offset import DenseLayer, Offset
 from core.offsets.row_gate import row_gate
-from tests.offsets.test_row_gate import DELTA, ETA, batch, predict
+from tests.builders.offsets import DELTA, ETA, batch, predict
 
 FAMILY = get("sd15")
 BOTH = "down_blocks.0.resnets.0.conv1"  # a module with a low-rank and a dense change

@@ -15,7 +15,7 @@ from core.families import get
 from core.offsets.files import load_lora, read_offset, save_offset
 from core.offsets.header import read_header
 from core.offsets.offset import Offset
-from tests.offsets.test_row_gate import DELTA, batch, predict
+from tests.builders.offsets import DELTA, batch, predict
 
 
 @pytest.fixture

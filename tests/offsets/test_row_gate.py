@@ -6,43 +6,17 @@ import torch
 from core.errors import StudioError
 from core.families import get
 from core.method.guidance import BetaSchedule, GuidanceWeights
-from core.offsets.adapter import attach, offset_of
 from core.offsets.low_rank import LowRankLayer
 from core.offsets.offset import Offset
 from core.offsets.row_gate import row_gate
+from tests.builders.offsets import DELTA, ETA, batch, predict
 
 FAMILY = get("sd15")
-
-
-def make_offset(seed: int, scale: float = 0.3):
-    pipe = FAMILY.tiny()
-    attach(pipe.unet, FAMILY.lora_targets, rank=3, lora_alpha=3, seed=seed)
-    generator = torch.Generator().manual_seed(seed)
-    return Offset(
-        {
-            name: LowRankLayer(layer.down, scale * torch.randn(layer.up.shape, generator=generator) / 3)
-            for name, layer in offset_of(pipe.unet).low_rank.items()
-        }
-    )
-
-
-ETA, DELTA = make_offset(1), make_offset(2)
 
 
 @pytest.fixture
 def pipe():
     return FAMILY.tiny()
-
-
-def batch(rows: int):
-    generator = torch.Generator().manual_seed(0)
-    x, t = torch.randn(rows, 4, 16, 16, generator=generator), torch.full((rows,), 700)
-    return x, t, {"encoder_hidden_states": torch.randn(rows, 16, 32, generator=generator)}
-
-
-def predict(pipe, x, t, cond):
-    with torch.no_grad():
-        return FAMILY.predict(pipe.unet, x, t, cond)
 
 
 def test_the_offset_reaches_attention_feed_forward_time_and_convolutions():

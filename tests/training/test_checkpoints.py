@@ -123,6 +123,7 @@ def save_for_ever(folder, began):
         save_checkpoint(folder, step, {"a": torch.full((40_000,), float(step))}, {}, keep=2)
 
 
+@pytest.mark.process
 def test_killed_thirty_times_most_of_them_inside_a_save_nothing_is_lost(tmp_path):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["core.training.checkpoints"])

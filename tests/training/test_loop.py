@@ -30,6 +30,7 @@ RECORDED = json.loads(Path(__file__).with_name("recorded_losses.json").read_text
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.long
 def test_a_run_cut_after_any_step_and_resumed_repeats_the_uninterrupted_one_exactly(tmp_path, variant):
     settings = settings_of(variant, tmp_path)
     whole = run(tmp_path / "whole", settings)
@@ -113,6 +114,7 @@ def test_what_is_due_is_due_at_each_and_at_the_end(step, every, last, due):
     assert is_due(step, every, last) is due
 
 
+@pytest.mark.long
 def test_the_loss_falls_on_a_fixed_batch(tmp_path):
     settings = config(steps=30, batch_size=12, start="trajectory", learning_rate=3e-3, warmup_steps=1)
     values = [e.loss for e in run(tmp_path, settings) if isinstance(e, StepDone)]
@@ -137,6 +139,7 @@ def test_the_offset_carries_its_provenance_and_no_path(tmp_path):
 
 
 @pytest.mark.parametrize(("wish", "ending"), [("pause", RunPaused), ("stop", RunStopped)])
+@pytest.mark.long
 def test_a_wish_is_followed_within_one_step_with_a_checkpoint(tmp_path, wish, ending):
     asked = []
 
@@ -159,6 +162,7 @@ def test_own_samples_are_drawn_once(tmp_path):
     assert not [e for e in again if isinstance(e, PoolProgress | StepDone)]
 
 
+@pytest.mark.long
 def test_a_wish_is_followed_while_own_samples_are_drawn(tmp_path):
     asked = []
 
@@ -173,6 +177,7 @@ def test_a_wish_is_followed_while_own_samples_are_drawn(tmp_path):
 
 
 @pytest.mark.parametrize("start", ["noise", "own"])
+@pytest.mark.long
 def test_a_prompt_file_that_changes_behind_a_run_changes_nothing(tmp_path, start):
     whole = run(tmp_path / "whole", config(start=start))
     wishes = iter([None] * (18 if start == "own" else 3) + ["pause"] * 9)
@@ -203,12 +208,14 @@ def test_a_precision_the_machine_lacks_is_refused_with_the_remedy(tmp_path):
         run(tmp_path, config(precision="fp16"))
 
 
+@pytest.mark.long
 def test_a_preview_cut_short_by_a_wish_leaves_no_half_set(tmp_path):
     events = run(tmp_path, config(preview_every=2), preview=lambda low_rank, kind: None)
     assert isinstance(events[-1], RunFinished) and not [e for e in events if isinstance(e, PreviewSaved)]
     assert not list((tmp_path / "previews").iterdir())
 
 
+@pytest.mark.long
 def test_previews_show_the_same_seeds_with_and_without_the_offset(tmp_path):
     pipe = FAMILY.tiny()
     seen = []
@@ -260,6 +267,7 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_change(tmp_path):
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-0000002"]
 
 
+@pytest.mark.long
 def test_the_newest_checkpoint_damaged_falls_back_to_the_one_before_and_says_so(tmp_path):
     whole = run(tmp_path / "whole", config())
     run(tmp_path / "cut", config())
@@ -289,6 +297,7 @@ def test_the_ema_reference_is_the_average_of_whole_products():
         torch.testing.assert_close(weights[f"{name}.weight"] - base[f"{name}.weight"], change, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.long
 def test_images_of_a_folder_can_be_the_start(tmp_path):
     from PIL import Image
 

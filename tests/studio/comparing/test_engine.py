@@ -16,7 +16,7 @@ from core.studio.comparing.engine import Engine
 from core.studio.comparing.events import Sampling, Saved, Waiting
 from core.studio.library.choose import find_base, find_offset, list_bases, list_controls, list_offsets
 from core.studio.locks import holding
-from tests.offsets.test_row_gate import DELTA
+from tests.builders.offsets import DELTA
 
 NPO = GuidanceWeights(omega=2, beta=1)
 

@@ -14,8 +14,8 @@ from core.studio.library import entries as library
 from core.studio.library import hub, weights
 from core.studio.library.choose import family_of_base, find_base, list_offsets
 from core.studio.workspace import Workspace
-from tests.families.test_conformance import random_offset
-from tests.hub_stand_in import serving
+from tests.builders.hub import serving
+from tests.builders.offsets import random_offset
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +105,7 @@ def test_a_kept_file_that_is_none_of_ours_is_an_empty_one(workspace, tmp_path, t
     assert library.folders(workspace) == [tmp_path]
 
 
+@pytest.mark.process
 def test_a_dropped_pickle_becomes_safetensors_and_a_dropped_page_nothing(workspace, files):
     told = weights.import_offset(workspace, files / "tuned.ckpt")
     assert told["kind"] == "full" and Path(told["saved"]).parent == workspace.offsets

@@ -27,7 +27,7 @@ from core.studio.presets.files import (
 from core.studio.presets.preset import Preset, differences, parse_preset, preset_of, read_preset, resolve, schema_json
 from core.studio.presets.sharing import from_link, to_link
 from core.studio.workspace import Workspace
-from tests.offsets.test_row_gate import DELTA
+from tests.builders.offsets import DELTA
 
 HEAD = {"schema": "self-npo-preset", "version": 1}
 VALUES = {

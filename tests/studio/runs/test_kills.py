@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 
 import pytest
@@ -11,7 +10,10 @@ import torch
 from core.events import CheckpointSaved, Notice, RunPaused
 from core.offsets.files import load_lora, read_offset
 from core.studio.runs.run import create_run, start_run
-from tests.studio.runs.test_runs import config, ended, losses, wait
+from tests.builders import warm
+from tests.builders.runs import config, ended, losses, wait
+
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("warm_runs")]
 
 DIE_AT_STEP = """
 import os, signal, sys
@@ -65,7 +67,6 @@ def contents(folder):
     return {path: path.read_bytes() for path in folder.glob("step-*/*") if not path.parent.suffix}
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("changes", [{}, {"weights": "full", "learning_rate": 1e-4, "reference": "ema"}], ids=str)
 def test_killed_between_and_inside_saves_and_resumed_everything_is_identical(workspace, changes):
     settings = config(steps=9, **changes)
@@ -74,14 +75,14 @@ def test_killed_between_and_inside_saves_and_resumed_everything_is_identical(wor
     assert whole.status == "finished", (whole.folder / "log.txt").read_text()
 
     cut = create_run(workspace, settings, "cut")
-    died = subprocess.run([sys.executable, "-c", DIE_AT_STEP, str(cut.folder), "4"], check=False)
+    died = warm.run([sys.executable, "-c", DIE_AT_STEP, str(cut.folder), "4"], check=False)
     assert died.returncode == -signal.SIGKILL and cut.status == "interrupted"
     assert max(losses(cut)) == 4
 
     # four flushes make a save; the second, of the manifest, is in the midst of it
     checkpoints = cut.folder / "checkpoints"
     before = contents(checkpoints)
-    died = subprocess.run([sys.executable, "-c", DIE_AT_FLUSH, str(cut.folder), "2"], check=False)
+    died = warm.run([sys.executable, "-c", DIE_AT_FLUSH, str(cut.folder), "2"], check=False)
     assert died.returncode == -signal.SIGKILL and list(checkpoints.glob("*.tmp"))
     assert before and contents(checkpoints) == before
     assert cut.status == "interrupted"
@@ -96,10 +97,9 @@ def test_killed_between_and_inside_saves_and_resumed_everything_is_identical(wor
     assert not list((cut.folder / "checkpoints").glob("*.tmp"))
 
 
-@pytest.mark.timeout(120)
 def test_a_full_disk_pauses_the_run_with_what_to_free_and_it_goes_on(workspace):
     run = create_run(workspace, config(steps=9))
-    process = subprocess.run([sys.executable, "-c", FULL_DISK, str(run.folder)], check=False)
+    process = warm.run([sys.executable, "-c", FULL_DISK, str(run.folder)], check=False)
     assert process.returncode == 0 and run.status == "paused"
     events = run.events()[0]
     assert isinstance(events[-1], RunPaused) and "disk is full. Free 0.1 GB" in events[-1].reason

@@ -95,6 +95,7 @@ def test_live_bytes_counts_what_is_alive_and_no_more():
     assert counted.peak == 8000
 
 
+@pytest.mark.long
 def test_the_table_is_what_the_computation_says_today():
     config = recipe("studio", batch_size=2, gradient_checkpointing=True, precision="bf16")
     row = next(r for r in ROWS if (r["model"], r["batch_size"], r["gradient_checkpointing"]) == ("sd15", 2, True))

@@ -17,6 +17,7 @@ from core.errors import StudioError
 from core.events import CheckpointSaved, RunFailed, RunFinished, StepDone
 from core.families import get
 from core.studio.runs import journal as journal_module
+from core.studio.runs import run as run_module
 from core.studio.runs.journal import FILE, Follower, Journal, read_events, read_newest
 from core.studio.runs.run import create_run, get_run, list_runs, reap, start_run
 from core.studio.runs.worker import preview_of
@@ -26,43 +27,17 @@ from core.training.material import gather
 from core.training.self_npo import SelfNpo
 from core.training.start_points import StartPoints
 from core.training.student import Student
+from tests.builders import warm
+from tests.builders.runs import config, ended, wait
 
-SMALL = {"base": "tiny", "batch_size": 2, "rank": 2, "pool_size": 3, "ddim_grid": 4, "rollout_steps": 1}
-SMALL |= {"preview_every": 0, "warmup_steps": 2, "checkpoint_every": 3}
-
-
-def config(**changes):
-    return TrainConfig(**{**SMALL, **changes})
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("warm_runs")]
 
 
-def wait(run, until, seconds=90):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        reap()
-        if until(run):
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"waited in vain: {run.status}, {(run.folder / 'log.txt').read_text()[-2000:]}")
-
-
-def ended(run):
-    return run.process() is None
-
-
-def losses(run):
-    last = {}
-    for event in run.events()[0]:
-        if isinstance(event, StepDone):
-            last.setdefault(event.step, set()).add(event.loss.hex())
-    return last
-
-
-@pytest.mark.timeout(200)
 @pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGINT, "pause"])
 def test_a_run_started_by_hand_shows_and_saves_within_a_step_when_asked_to_end(workspace, asked):
     run = create_run(workspace, config(steps=100_000, checkpoint_every=90_000))
     command = [sys.executable, "-m", "core.studio.runs.worker", str(run.folder), "--cpu"]
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(command) if asked == "pause" else warm.popen(command)
     wait(run, lambda r: any(isinstance(e, StepDone) for e in r.events()[0]))
     assert run.status == "running" and list_runs(workspace)[0].status == "running"
     assert start_run(run, cpu=True).process().pid == process.pid
@@ -92,8 +67,8 @@ def test_a_wish_cuts_a_preview_short(workspace):
     assert [picture.size for picture in pictures] == [(32, 32)] * 2
 
 
-@pytest.mark.timeout(120)
-def test_many_starts_make_one_process(workspace):
+def test_many_starts_make_one_process(workspace, monkeypatch):
+    monkeypatch.setattr(run_module, "subprocess", subprocess)
     run = create_run(workspace, config(steps=100_000, checkpoint_every=90_000))
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: start_run(run, cpu=True), range(16)))
@@ -105,7 +80,6 @@ def test_many_starts_make_one_process(workspace):
     assert time.monotonic() - began < 5 and run.process() is None
 
 
-@pytest.mark.timeout(120)
 def test_a_failure_is_told_with_its_remedy(workspace):
     run = create_run(workspace, config(steps=3, prompts_file="nowhere.txt"))
     start_run(run, cpu=True)
@@ -115,7 +89,6 @@ def test_a_failure_is_told_with_its_remedy(workspace):
     assert isinstance(last, RunFailed) and "nowhere.txt" in last.message and last.remedy
 
 
-@pytest.mark.timeout(300)
 def test_two_processes_train_as_one_on_the_mean_of_their_losses(workspace):
     settings = config(steps=6, start="noise", clip_norm=1e6)
     run = create_run(workspace, settings)
@@ -231,7 +204,6 @@ def test_too_little_disk_is_refused_with_the_figures(workspace, monkeypatch):
         create_run(workspace, config())
 
 
-@pytest.mark.timeout(200)
 def test_a_queue_starts_the_next_run_when_one_has_ended_and_a_paused_run_can_be_tried(tmp_path):
     from core.studio.runs.forecast import plan
     from core.studio.runs.run import enqueue
