@@ -15,7 +15,7 @@ from typing import Any
 from app.importing import without_stubs
 from app.space import Visitors, ZeroGPUEngine, asking_session
 from core.errors import StudioError
-from core.studio.comparing.engine import Engine
+from core.studio.comparing.engine import DEADLINE, SHARED_DEADLINE, Engine
 from core.studio.comparing.settings import comparison_of, opening_values
 from core.studio.workspace import ASSETS, Workspace
 
@@ -85,7 +85,9 @@ def make_engine(workspace: Workspace, options: argparse.Namespace, visitors: Vis
     if os.environ.get("SPACES_ZERO_GPU"):
         return ZeroGPUEngine(workspace, cpu=options.cpu, outputs=outputs)
     memory = "low" if options.lowvram else "medium" if options.medvram else "high"
-    return Engine(workspace, cpu=options.cpu, memory=memory, outputs=outputs)
+    shared = options.listen or options.share or visitors
+    deadline = SHARED_DEADLINE if shared else DEADLINE
+    return Engine(workspace, cpu=options.cpu, memory=memory, outputs=outputs, deadline=deadline)
 
 
 def open_page(

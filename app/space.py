@@ -12,7 +12,7 @@ from typing import Any
 
 from core.generation.comparison import Comparison
 from core.studio.comparing.engine import Engine
-from core.studio.comparing.events import Note, Sampling, Saved, Waiting
+from core.studio.comparing.events import Event
 from core.studio.library.choose import BUNDLED, find_base
 from core.studio.workspace import Workspace
 
@@ -90,16 +90,14 @@ class ZeroGPUEngine(Engine):
     def __init__(self, workspace: Workspace, *, cpu: bool = False, outputs: Callable[[], Path] | None = None) -> None:
         import spaces  # the platform brings it; it is no dependency of the studio
 
-        super().__init__(workspace, cpu=cpu, outputs=outputs)
-        self._pipeline(find_base(workspace, BUNDLED))
+        super().__init__(workspace, cpu=cpu, outputs=outputs, deadline=SECONDS)
+        self.models.load(find_base(workspace, BUNDLED))
         self._on_card: Callable[..., Any] = spaces.GPU(duration=SECONDS)(self._whole)
 
-    def _whole(self, comparison: Comparison, folder: Path) -> Iterator[Waiting | Sampling | Saved | Note]:
+    def _whole(self, comparison: Comparison, folder: Path) -> Iterator[Event]:
         yield from super()._compare(comparison, folder, lambda: False)
 
-    def _compare(
-        self, comparison: Comparison, folder: Path, cancelled: Callable[[], bool]
-    ) -> Iterator[Waiting | Sampling | Saved | Note]:
+    def _compare(self, comparison: Comparison, folder: Path, cancelled: Callable[[], bool]) -> Iterator[Event]:
         """As the engine's; what is still being sampled when it is cancelled is given up, at the next event."""
         for event in self._on_card(comparison, folder):
             yield event

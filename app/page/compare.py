@@ -20,7 +20,7 @@ from app.page.views import flicker, players
 from app.page.wiring import QUICK, RENDERING
 from core.errors import StudioError
 from core.studio.comparing.engine import Engine
-from core.studio.comparing.events import Note, Sampling, Saved, Waiting, describe_settings
+from core.studio.comparing.events import Note, Sampling, Saved, Waiting, Working, describe_settings
 from core.studio.comparing.grid import parse_axis
 from core.studio.comparing.settings import comparison_of, opening_values
 from core.studio.library.choose import list_bases, start_values
@@ -125,6 +125,8 @@ def build(engine: Engine, opening: Mapping[str, Any], *, persistent: bool = True
             for event in engine.compare(comparison, cancelled=flag.is_set):
                 if isinstance(event, Waiting):
                     yield (progress(sentence(event.reason, name=event.name), 0), *[keep] * 8)
+                elif isinstance(event, Working):
+                    yield (keep, *[keep] * 8)
                 elif isinstance(event, Sampling):
                     places = [(column, s) for column in event.columns for s in comparison.seeds]
                     rough |= {place: _enlarged(image) for place, image in zip(places, event.images, strict=False)}

@@ -15,7 +15,7 @@ from app.page.text import label, sentence, word
 from app.page.wiring import QUICK, RENDERING
 from core.errors import StudioError
 from core.studio.comparing.engine import Engine
-from core.studio.comparing.events import Sampling, Waiting
+from core.studio.comparing.events import Sampling, Waiting, Working
 from core.studio.comparing.grid import Axis, Cell, Sheet, axes, parse_axis, render_grid
 
 HELP = (
@@ -113,6 +113,8 @@ def build(engine: Engine, compare: CompareTab) -> dict[str, Any]:
             for event in render_grid(engine, values, x, y, pages, cancelled=flag.is_set):
                 if isinstance(event, Waiting):
                     yield progress(sentence(event.reason, name=event.name), 0), *keep
+                elif isinstance(event, Working):
+                    yield gr.skip(), *keep
                 elif isinstance(event, Sampling) and event.step % 5 == 0:
                     yield so_far(min(1.0, (len(done) + event.step / event.steps) / max(1, total))), *keep
                 elif isinstance(event, Cell):

@@ -9,7 +9,9 @@ Cost of an image: 2 row-forwards a step, 1 where omega = 0, whatever alpha and b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -17,9 +19,9 @@ from weakref import WeakKeyDictionary
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
-from core.errors import StudioError
+from core.errors import Sentence, StudioError
 from core.families.base import Conditioning, FamilySpec, Size
 from core.generation.comparison import Comparison
 from core.generation.inputs import InputImage, arguments_with, callback_for, fitting, pipeline_with, steps_with
@@ -28,9 +30,11 @@ from core.method.guidance import GuidanceWeights
 from core.offsets.offset import Offset
 from core.offsets.row_gate import row_gate
 
+OFTEN = 0.1
+
 
 class Cancelled(StudioError):
-    """The person stopped the rendering; nothing is wrong."""
+    """The rendering was stopped; nothing is wrong."""
 
     def __init__(self) -> None:
         super().__init__("Stopped.")
@@ -60,6 +64,80 @@ class StepPreview:
     steps: int
     columns: tuple[int, ...]
     images: tuple[Image.Image, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """Who looks on while it renders.
+
+    Args:
+        step: called after every step with rough pictures; None draws none.
+        image: called with each image as its batch is finished.
+        note: called with a sentence where something was done otherwise than asked.
+        cancelled: asked after every step, and within a step before the next layer; true ends the rendering there.
+    """
+
+    step: Callable[[StepPreview], None] | None = None
+    image: Callable[[RenderedImage], None] = lambda image: None
+    note: Callable[[str], None] = lambda note: None
+    cancelled: Callable[[], bool] = lambda: False
+
+    @contextmanager
+    def over(self, *networks: nn.Module) -> Iterator[None]:
+        """Within it, layers of these networks ask whether the rendering is cancelled, at most every `OFTEN` seconds: one
+        step of a large model may take minutes."""
+
+        asked = time.monotonic()
+
+        def ask(module: nn.Module, inputs: Any) -> None:
+            nonlocal asked
+            if time.monotonic() - asked < OFTEN:
+                return
+            asked = time.monotonic()
+            if self.cancelled():
+                raise Cancelled
+
+        layers = [
+            layer
+            for net in networks
+            for layer in net.modules()
+            if next(layer.parameters(recurse=False), None) is not None
+        ]
+        handles = [layer.register_forward_pre_hook(ask) for layer in layers]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The prompt and the negative prompt as the denoiser reads them, one row each."""
+
+    cond: Conditioning
+    negative_cond: Conditioning
+
+    def to(self, device: torch.device) -> Texts:
+        """The same on another device."""
+        cond, negative = (
+            {name: tensor.to(device) for name, tensor in part.items()} for part in (self.cond, self.negative_cond)
+        )
+        return Texts(cond, negative)
+
+
+def encode(pipe: Any, family: FamilySpec, prompt: str, negative_prompt: str, size: Size) -> Texts:
+    """Encodes the texts of a comparison."""
+    return Texts(
+        family.encode_prompt(pipe, [prompt], size),
+        family.encode_prompt(pipe, [negative_prompt], size, negative=True),
+    )
+
+
+def size_of(pipe: Any, family: FamilySpec, comparison: Comparison) -> Size:
+    """The size a comparison is rendered at: what it asks for, the model's own where it asks for none."""
+    own = family.defaults(pipe).size
+    return Size(comparison.height or own.height, comparison.width or own.width, comparison.frames or own.frames)
 
 
 def start_latents(seeds: Sequence[int], shape: tuple[int, ...]) -> Tensor:
@@ -104,14 +182,14 @@ def rough_images(pipe: Any, family: FamilySpec, latents: Tensor) -> list[Image.I
 def decode(
     pipe: Any, family: FamilySpec, latents: Tensor, on_note: Callable[[str], None] = lambda note: None
 ) -> list[tuple[Image.Image, ...]]:
-    """The frames of each of the final latents, a few at a time; tried again in float32 where half precision gives no
-    numbers or nothing but black, and `on_note` is told.
+    """The frames of each of the final latents, a few at a time; tried again in float32, with a word to `on_note`, where
+    half precision gives NaN or nothing but black.
 
     Raises:
-        StudioError: the latents or the VAE's output are no numbers.
+        StudioError: the latents or the VAE's output are NaN or infinite.
     """
     if not bool(torch.isfinite(latents).all()):
-        raise StudioError("Sampling ended in values that are no numbers.", "Use a smaller ω or β, or full precision.")
+        raise StudioError("Sampling ended in NaN or infinite values.", "Use a smaller ω or β, or full precision.")
     results: list[tuple[Image.Image, ...]] = []
     # decoding takes far more memory than a row of sampling: of a model of 512 pixels one at a time, of a small one several
     at_once = max(1, 64**2 // (latents.shape[-2] * latents.shape[-1])) if latents.ndim == 4 else 1
@@ -123,13 +201,21 @@ def decode(
             on_note("The VAE gave a black image in half precision; it was decoded again in float32.")
             pixels = family.decode_latents(pipe, part)
         if not bool(torch.isfinite(pixels).all()):
-            raise StudioError("The VAE gave values that are no numbers.", "The model's VAE is damaged: fetch it again.")
+            raise StudioError("The VAE gave NaN or infinite values.", "The model's VAE is damaged: fetch it again.")
         results += [tuple(to_images(one if one.ndim == 4 else one[None])) for one in pixels]
     return results
 
 
-def _batches(comparison: Comparison, max_rows: int | None) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """(columns, seeds) of each batch: columns that share omega together, as many seeds as the rows allow."""
+@dataclass(frozen=True)
+class _Batch:
+    """Rows that go through the network together: each of these columns with each of these seeds."""
+
+    columns: tuple[int, ...]
+    seeds: tuple[int, ...]
+
+
+def _batches(comparison: Comparison, max_rows: int | None) -> list[_Batch]:
+    """Columns that share omega together, as many seeds as the rows allow."""
     by_omega: dict[float, list[int]] = {}
     for index, column in enumerate(comparison.columns):
         by_omega.setdefault(column.omega, []).append(index)
@@ -137,8 +223,64 @@ def _batches(comparison: Comparison, max_rows: int | None) -> list[tuple[tuple[i
     for columns in by_omega.values():
         fit = max(1, (max_rows or 2**31) // (2 * len(columns)))
         for start in range(0, len(comparison.seeds), fit):
-            batches.append((tuple(columns), comparison.seeds[start : start + fit]))
+            batches.append(_Batch(tuple(columns), comparison.seeds[start : start + fit]))
     return batches
+
+
+def _rows(cond: Conditioning, count: int) -> Conditioning:
+    """One row as many times."""
+    return {name: tensor.expand(count, *tensor.shape[1:]) for name, tensor in cond.items()}
+
+
+def sample_batch(
+    pipe: Any,
+    family: FamilySpec,
+    comparison: Comparison,
+    batch: _Batch,
+    texts: Texts,
+    *,
+    input_image: InputImage | None,
+    after_step: Callable[[int, Tensor], None],
+) -> Tensor:
+    """The final latents of one batch, column by column, seed by seed, through the stock pipeline.
+
+    The row gate must hold the batch's columns, and the pipeline the scheduler to sample with.
+
+    Args:
+        after_step: called with the number of the step, from 0, and the latents at hand.
+    """
+    size = size_of(pipe, family, comparison)
+    shape = family.latent_shape(pipe, size)
+    own = next(family.denoiser(pipe).parameters())
+    latents = start_latents(batch.seeds, shape).repeat(len(batch.columns), *(1,) * len(shape)).to(own.device, own.dtype)
+    count = len(latents)
+    arguments = {
+        **family.pipeline_arguments(_rows(texts.cond, count), _rows(texts.negative_cond, count), size),
+        **({"use_dynamic_cfg": True} if comparison.dynamic_guidance else {}),
+        # one for each image, for samplers that draw noise on the way
+        "generator": [torch.Generator().manual_seed(seed) for _ in batch.columns for seed in batch.seeds],
+        "num_inference_steps": comparison.steps,
+        "guidance_scale": comparison.columns[batch.columns[0]].guidance_scale,
+        "output_type": "latent",
+    }
+    if input_image is None or input_image.control is not None:
+        arguments["latents"] = latents
+    sampler = pipe
+    if input_image is not None:
+        sampler = pipeline_with(pipe, family, input_image)
+        arguments = {**fitting(sampler, arguments), **arguments_with(input_image, size, count)}
+    ended: Tensor = sampler(**arguments, **callback_for(sampler, after_step))[0]
+    return ended
+
+
+@contextmanager
+def _own_scheduler(pipe: Any) -> Iterator[Any]:
+    """The pipeline's scheduler, which is the pipeline's again afterwards."""
+    own = pipe.scheduler
+    try:
+        yield own
+    finally:
+        pipe.scheduler = own
 
 
 def render(
@@ -148,12 +290,9 @@ def render(
     *,
     positive: Offset | None = None,
     negative: Offset | None = None,
-    given: InputImage | None = None,
-    on_step: Callable[[StepPreview], None] | None = None,
-    on_image: Callable[[RenderedImage], None] | None = None,
-    on_note: Callable[[str], None] = lambda note: None,
-    encode_prompt: Callable[..., Conditioning] | None = None,
-    cancelled: Callable[[], bool] = lambda: False,
+    texts: Texts | None = None,
+    input_image: InputImage | None = None,
+    watch: Watch = Watch(),  # noqa: B008 it is frozen
     max_rows: int | None = None,
 ) -> list[RenderedImage]:
     """Every column of every seed, column by column.
@@ -161,87 +300,55 @@ def render(
     Args:
         pipe: a stock pipeline of the family; left as it was.
         positive, negative: the offsets eta and delta.
-        given: a picture to begin from or to follow.
-        on_step: called after every step with rough pictures.
-        on_image: called with each image as its batch is finished.
-        on_note: told in a sentence what was done otherwise than asked.
-        encode_prompt: in place of the family's own, where the text encoder has been freed.
-        cancelled: asked after every step; true ends the rendering within that step.
+        texts: encoded already, where the text encoder has been freed; None encodes the comparison's.
+        input_image: a picture to begin from or to follow.
+        watch: who looks on.
         max_rows: most rows of one forward; None is no limit.
 
     Raises:
-        Cancelled: `cancelled` said so. What `on_image` was given is whole.
+        Cancelled: the watch said so. What its `image` was given is whole.
         StudioError: a setting or an offset does not fit the model.
     """
-    standard = family.defaults(pipe)
-    size = Size(
-        comparison.height or standard.size.height,
-        comparison.width or standard.size.width,
-        comparison.frames or standard.size.frames,
-    )
+    size = size_of(pipe, family, comparison)
     check_size(size.height, size.width, size.frames, comparison.count)
-    shape = family.latent_shape(pipe, size)
+    family.latent_shape(pipe, size)  # before anything is computed
     if comparison.dynamic_guidance and not family.dynamic_guidance:
-        raise StudioError(f"{family.title} has no dynamic guidance.", "Turn it off.")
-    encode_prompt = encode_prompt or family.encode_prompt
-    denoiser = family.denoiser(pipe)
-    device, dtype = next((p.device, p.dtype) for p in denoiser.parameters())
-    batches = _batches(comparison, max_rows)
-    own_scheduler = pipe.scheduler
-    steps = steps_with(given, comparison.steps)
+        raise StudioError("{family} has no dynamic guidance.", "Turn it off.", family=family.title)
+    steps = steps_with(input_image, comparison.steps)
+    if texts is None:
+        texts = encode(pipe, family, comparison.prompt, comparison.negative_prompt, size)
+        _note_what_is_not_read(pipe, family, comparison, watch)
+    denoiser, batches = family.denoiser(pipe), _batches(comparison, max_rows)
     finished: list[RenderedImage] = []
-    texts = (
-        encode_prompt(pipe, [comparison.prompt], size),
-        encode_prompt(pipe, [comparison.negative_prompt], size, negative=True),
-    )
-    for name, text in (("prompt", comparison.prompt), ("negative prompt", comparison.negative_prompt)):
-        if lost := family.left_out(pipe, text):
-            on_note(f"The model does not read the end of the {name}: “{lost[:200]}”.")
-    try:
-        with row_gate(denoiser, positive, negative, train_timesteps=own_scheduler.config.num_train_timesteps) as gate:
-            for number, (columns, seeds) in enumerate(batches):
-                pipe.scheduler = family.make_scheduler(comparison.scheduler or standard.scheduler, own_scheduler.config)
-                weights = [comparison.columns[column] for column in columns]
-                gate.set_columns(weights, len(seeds))
-                latents = start_latents(seeds, shape).repeat(len(columns), *(1,) * len(shape)).to(device, dtype)
-                count = len(latents)
-                cond, negative_cond = (
-                    {name: tensor.expand(count, *tensor.shape[1:]) for name, tensor in told.items()} for told in texts
-                )
-
-                def after_step(
-                    step: int, at_hand: Tensor, number: int = number, columns: tuple[int, ...] = columns
-                ) -> None:
-                    if cancelled():
-                        raise Cancelled
-                    if on_step:
-                        rough = tuple(rough_images(pipe, family, at_hand))
-                        on_step(StepPreview(number * steps + step + 1, steps * len(batches), columns, rough))
-
-                if cancelled():
+    with _own_scheduler(pipe) as own, watch.over(denoiser, pipe.vae):
+        with row_gate(denoiser, positive, negative, train_timesteps=own.config.num_train_timesteps) as gate:
+            for number, batch in enumerate(batches):
+                if watch.cancelled():
                     raise Cancelled
-                arguments = {
-                    **family.pipeline_arguments(cond, negative_cond, size),
-                    **({"use_dynamic_cfg": True} if comparison.dynamic_guidance else {}),
-                    # one for each image, for samplers that draw noise on the way
-                    "generator": [torch.Generator().manual_seed(seed) for _ in columns for seed in seeds],
-                    "num_inference_steps": comparison.steps,
-                    "guidance_scale": weights[0].guidance_scale,
-                    "output_type": "latent",
-                }
-                if given is None or given.control is not None:
-                    arguments["latents"] = latents
-                sampler = pipe
-                if given is not None:
-                    sampler = pipeline_with(pipe, family, given)
-                    arguments = {**fitting(sampler, arguments), **arguments_with(given, size, count)}
-                ended = sampler(**arguments, **callback_for(sampler, after_step))[0]
-                for row, frames in enumerate(decode(pipe, family, ended, on_note)):
-                    column, seed = columns[row // len(seeds)], seeds[row % len(seeds)]
+                name = comparison.scheduler or family.defaults(pipe).scheduler
+                pipe.scheduler = family.make_scheduler(name, own.config)
+                gate.set_columns([comparison.columns[column] for column in batch.columns], len(batch.seeds))
+
+                def after_step(step: int, latents: Tensor, done: int = number * steps, batch: _Batch = batch) -> None:
+                    if watch.cancelled():
+                        raise Cancelled
+                    if watch.step:
+                        rough = tuple(rough_images(pipe, family, latents))
+                        watch.step(StepPreview(done + step + 1, steps * len(batches), batch.columns, rough))
+
+                ended = sample_batch(
+                    pipe, family, comparison, batch, texts, input_image=input_image, after_step=after_step
+                )
+                for row, frames in enumerate(decode(pipe, family, ended, watch.note)):
+                    column, seed = batch.columns[row // len(batch.seeds)], batch.seeds[row % len(batch.seeds)]
                     finished.append(RenderedImage(column, seed, comparison.columns[column], frames))
-                    if on_image:
-                        on_image(finished[-1])
-    finally:
-        pipe.scheduler = own_scheduler
+                    watch.image(finished[-1])
     order = {seed: place for place, seed in enumerate(comparison.seeds)}
     return sorted(finished, key=lambda image: (image.column, order[image.seed]))
+
+
+def _note_what_is_not_read(pipe: Any, family: FamilySpec, comparison: Comparison, watch: Watch) -> None:
+    for name, text in (("prompt", comparison.prompt), ("negative prompt", comparison.negative_prompt)):
+        if lost := family.left_out(pipe, text):
+            note = "The model does not read the end of the {name}: “{lost}”."
+            watch.note(Sentence(note, name=Sentence(name), lost=lost[:200]))

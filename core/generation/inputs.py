@@ -44,7 +44,7 @@ class InputImage:
         limits.check_number("strength", self.strength, *limits.STRENGTH, whole=False)
         limits.check_number("control_scale", self.control_scale, *limits.CONTROL_SCALE, whole=False)
         if self.control is not None and self.mask is not None:
-            raise StudioError("A control network and a painted mask do not go together.", "Take one of them away.")
+            raise StudioError("A control network and a painted mask do not go together.", "Remove one of them.")
 
     @property
     def use(self) -> str:
@@ -54,59 +54,65 @@ class InputImage:
         return "image" if self.mask is None else "inpaint"
 
 
-def pipeline_with(pipe: Any, family: FamilySpec, given: InputImage) -> Any:
+def pipeline_with(pipe: Any, family: FamilySpec, input_image: InputImage) -> Any:
     """The family's stock pipeline for this use, on the components of `pipe`; nothing is copied or cast.
 
     Raises:
         StudioError: the family has none, or none for this network.
     """
-    if given.use not in family.input_pipelines:
-        raise StudioError(f"{family.title} takes no input image here.", "Take the input image away.")
+    if input_image.use not in family.input_pipelines:
+        raise StudioError("{family} takes no input image here.", "Remove the input image.", family=family.title)
     channels = cast(Any, family.denoiser(pipe)).config.in_channels
-    if given.use == "inpaint" and channels not in (4, 9):
+    if input_image.use == "inpaint" and channels not in (4, 9):
         raise StudioError(
-            f"Inpainting needs a network of 4 or 9 input channels; this model has {channels}.",
+            "Inpainting needs a network of 4 or 9 input channels; this model has {channels}.",
             "Clear the paint to draw the whole picture anew, or choose another base model.",
+            channels=channels,
         )
-    kind = family.input_pipelines[given.use]
+    kind = family.input_pipelines[input_image.use]
     known = inspect.signature(kind).parameters
     parts: dict[str, Any] = {name: part for name, part in pipe.components.items() if name in known}
     parts |= {name: value for name, value in family.load_options.items() if name in known and name not in parts}
-    if given.control is not None:
-        parts["adapter" if given.use == "adapter" else "controlnet"] = given.control
+    if input_image.control is not None:
+        parts["adapter" if input_image.use == "adapter" else "controlnet"] = input_image.control
     made = kind(**parts)
     made.set_progress_bar_config(disable=True)
     return made
 
 
-def arguments_with(given: InputImage, size: Size, count: int) -> dict[str, Any]:
+def arguments_with(input_image: InputImage, size: Size, count: int) -> dict[str, Any]:
     """Keyword arguments of that pipeline's call for `count` rows: every row has its own copy of the picture, so that
     what the VAE draws at random comes from the row's own generator."""
     box = (size.width, size.height)
-    images = [ImageOps.fit(given.image.convert("RGB"), box)] * count
-    if given.control is not None:
-        key = "adapter_conditioning_scale" if given.use == "adapter" else "controlnet_conditioning_scale"
-        return {"image": images, key: given.control_scale}
-    if given.mask is None:
-        return {"image": images, "strength": given.strength}
+    images = [ImageOps.fit(input_image.image.convert("RGB"), box)] * count
+    if input_image.control is not None:
+        key = "adapter_conditioning_scale" if input_image.use == "adapter" else "controlnet_conditioning_scale"
+        return {"image": images, key: input_image.control_scale}
+    if input_image.mask is None:
+        return {"image": images, "strength": input_image.strength}
     return {
         "image": images,
-        "mask_image": [ImageOps.fit(given.mask.convert("L"), box)] * count,
-        "strength": given.strength,
+        "mask_image": [ImageOps.fit(input_image.mask.convert("L"), box)] * count,
+        "strength": input_image.strength,
     }
 
 
-def steps_with(given: InputImage | None, steps: int) -> int:
+def steps_with(input_image: InputImage | None, steps: int) -> int:
     """Steps that are really made: image-to-image leaves out those before its start.
 
     Raises:
         StudioError: not one is left.
     """
-    if given is None or given.control is not None:
+    if input_image is None or input_image.control is not None:
         return steps
-    made = min(int(steps * given.strength), steps)
+    made = min(int(steps * input_image.strength), steps)
     if made < 1:
-        raise StudioError(f"{steps} steps at strength {given.strength:g} leave none.", "Choose more steps or strength.")
+        raise StudioError(
+            "{steps} steps at strength {strength:g} leave none.",
+            "Choose more steps or a greater strength.",
+            steps=steps,
+            strength=input_image.strength,
+        )
     return made
 
 

@@ -6,7 +6,7 @@ import torch
 from core.errors import StudioError
 from core.families import get
 from core.families.base import Size
-from core.generation.compare import Comparison, render
+from core.generation.compare import Comparison, Texts, render
 from core.method.guidance import GuidanceWeights
 from core.method.schedule import NoiseSchedule, Prediction
 
@@ -71,6 +71,6 @@ def test_the_text_encoder_is_let_go_and_rendering_goes_on_with_what_was_encoded(
     before = render(pipe, FAMILY, Comparison(prompt="ab", negative_prompt="ab", steps=2))
     FAMILY.free_text_encoders(pipe)
     assert pipe.text_encoder is None
-    told = lambda pipe, prompts, size, negative=False: cond  # noqa: E731
-    after = render(pipe, FAMILY, Comparison(prompt="ab", negative_prompt="ab", steps=2), encode_prompt=told)
+    texts = Texts(cond, cond)
+    after = render(pipe, FAMILY, Comparison(prompt="ab", negative_prompt="ab", steps=2), texts=texts)
     assert before[0].image.tobytes() == after[0].image.tobytes()

@@ -6,7 +6,7 @@ import torch
 from core.errors import StudioError
 from core.families import CARDS, NAMES, detect, get
 from core.families.base import Size, join
-from core.generation.compare import Comparison, render
+from core.generation.compare import Comparison, Watch, render
 from core.method.guidance import GuidanceWeights
 from core.method.schedule import NoiseSchedule, Prediction
 from core.method.tdft import Loss, renoise
@@ -177,7 +177,7 @@ def test_a_comparison_renders_with_every_sampler(family, pipe):
     for name in family.samplers:
         comparison = Comparison(prompt="ab", seeds=(1, 2), columns=columns, steps=3, scheduler=name)
         steps = []
-        found = render(pipe, family, comparison, negative=offset, on_step=steps.append)
+        found = render(pipe, family, comparison, negative=offset, watch=Watch(step=steps.append))
         assert [(i.column, i.seed) for i in found] == [(0, 1), (0, 2), (1, 1), (1, 2)]
         assert all(len(i.frames) == standard.size.frames for i in found)
         assert all(i.image.size == (standard.size.width, standard.size.height) for i in found)

@@ -6,7 +6,7 @@ import torch
 
 from core.errors import StudioError
 from core.families import get
-from core.generation.compare import Cancelled, Comparison, render, rough_images, start_latents
+from core.generation.compare import Cancelled, Comparison, Watch, render, rough_images, start_latents
 from core.method.guidance import GuidanceWeights
 from core.offsets.offset import Offset
 from tests.builders.offsets import DELTA, ETA
@@ -88,14 +88,14 @@ def test_plain_columns_are_the_stock_pipelines_own_pictures(pipe):
 def test_stop_ends_within_the_step_and_leaves_the_pipeline_as_it_was(pipe):
     scheduler, steps = pipe.scheduler, []
     with pytest.raises(Cancelled):
-        compare(pipe, (PLAIN, NPO), on_step=steps.append, cancelled=lambda: len(steps) >= 2)
+        compare(pipe, (PLAIN, NPO), watch=Watch(step=steps.append, cancelled=lambda: len(steps) >= 2))
     assert len(steps) == 2 and pipe.scheduler is scheduler
     assert not pipe.unet._forward_pre_hooks
 
 
 def test_previews_come_every_step_and_look_like_the_end(pipe):
     steps = []
-    compare(pipe, (PLAIN, NPO), seeds=(1,), on_step=steps.append)
+    compare(pipe, (PLAIN, NPO), seeds=(1,), watch=Watch(step=steps.append))
     assert [(s.step, s.steps, len(s.images)) for s in steps] == [(n, 4, 2) for n in (1, 2, 3, 4)]
     assert rough_images(pipe, FAMILY, torch.zeros(1, 4, 16, 16))[0].size == (16, 16)
 
@@ -118,5 +118,27 @@ def test_what_cannot_be_rendered_is_said_in_a_sentence(pipe, setting, said):
 
 def test_latents_that_are_no_numbers_are_said(pipe):
     broken = Offset({name: layer._replace(up=layer.up * 1e30) for name, layer in DELTA.low_rank.items()})
-    with pytest.raises(StudioError, match="no numbers"):
+    with pytest.raises(StudioError, match="NaN or infinite"):
         render(pipe, FAMILY, Comparison(prompt="a", columns=(NPO,), steps=2), negative=broken)
+
+
+def test_stop_ends_in_the_middle_of_a_step(pipe, monkeypatch):
+    """One step of a large picture may take minutes."""
+    monkeypatch.setattr("core.generation.compare.OFTEN", 0.0)
+    asked = []
+
+    def after_the_start():
+        asked.append(1)
+        return len(asked) > 3  # in the text, before the batch, and once in a layer
+
+    steps = []
+    with pytest.raises(Cancelled):
+        compare(pipe, (PLAIN,), watch=Watch(step=steps.append, cancelled=after_the_start))
+    assert not steps
+    assert not any(module._forward_pre_hooks for module in pipe.unet.modules())
+
+
+def test_row_75_the_models_own_size_times_many_images_is_bounded_too(pipe, monkeypatch):
+    monkeypatch.setattr("core.generation.limits.ALL_PIXELS", 3 * 32 * 32)
+    with pytest.raises(StudioError, match="4 images of 32 x 32 pixels"):
+        compare(pipe, (PLAIN, NPO))

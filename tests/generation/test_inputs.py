@@ -8,7 +8,7 @@ from PIL import Image
 
 from core.errors import StudioError
 from core.families import get
-from core.generation.compare import Comparison, render
+from core.generation.compare import Comparison, Watch, render
 from core.generation.inputs import InputImage, arguments_with, pipeline_with
 from core.method.guidance import GuidanceWeights
 from tests.builders.offsets import random_offset
@@ -60,7 +60,7 @@ def pixels(images):
 
 def rendered(pipe, family, given, columns=(PLAIN, NPO), **options):
     comparison = Comparison(prompt="ab", seeds=(1, 2), columns=columns, steps=5)
-    return render(pipe, family, comparison, given=given, **options)
+    return render(pipe, family, comparison, input_image=given, **options)
 
 
 @pytest.mark.parametrize("use", ["image", "inpaint", "control"])
@@ -68,7 +68,9 @@ def test_the_plain_column_is_the_stock_pipelines_and_npo_moves_it(family, pipe, 
     given = given_for(pipe, use)
     steps = []
     ours = pixels(
-        rendered(pipe, family, given, negative=random_offset(family, pipe), on_step=lambda e: steps.append(e.step))
+        rendered(
+            pipe, family, given, negative=random_offset(family, pipe), watch=Watch(step=lambda e: steps.append(e.step))
+        )
     )
     assert steps == list(range(1, (3 if use == "image" else 5) + 1))
     stock = pipeline_with(pipe, family, given)

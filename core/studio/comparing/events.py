@@ -72,6 +72,15 @@ class Note:
     text: str
 
 
+@dataclass(frozen=True)
+class Working:
+    """Nothing new; the rendering goes on."""
+
+
+Event = Waiting | Sampling | Saved | Note | Working
+"""What a rendering tells while it runs."""
+
+
 def describe_settings(settings: dict[str, Any]) -> str:
     """Settings as a person reads them, and as they can be pasted elsewhere."""
     return json.dumps(settings, indent=2, ensure_ascii=False)

@@ -17,7 +17,7 @@ from core.generation import limits
 from core.generation.comparison import Comparison
 from core.generation.settings import COLUMN, FIELDS, Settings
 from core.studio.comparing.engine import Engine
-from core.studio.comparing.events import Note, Sampling, Saved, Waiting
+from core.studio.comparing.events import Event, Saved
 
 CELLS_LIMIT = 256
 
@@ -151,7 +151,7 @@ def render_grid(
     pages: Axis,
     *,
     cancelled: Callable[[], bool] = lambda: False,
-) -> Iterator[Waiting | Sampling | Note | Cell | Sheet]:
+) -> Iterator[Event | Cell | Sheet]:
     """Renders the grid; cells come as they are finished, in the order of fewest forwards. What is finished is kept.
 
     Cells that differ in guidance and seed alone share forwards, as columns of a comparison do.

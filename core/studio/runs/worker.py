@@ -151,22 +151,18 @@ def preview_of(
 
     Cost: 50 row-forwards a picture.
     """
-    from core.families.base import Conditioning, Size
-    from core.generation.compare import Cancelled, Comparison, render
+    from core.families.base import Size
+    from core.generation.compare import Cancelled, Comparison, Watch, encode, render
     from core.method.guidance import GuidanceWeights
 
     standard = family.defaults(pipe).size
     size = Size(config.height or standard.height, config.width or standard.width, config.frames or standard.frames)
     # encoded now: a large text encoder is freed when training begins
-    told = {prompt: family.encode_prompt(pipe, [prompt], size) for prompt in prompts}
-    empty = family.encode_prompt(pipe, [""], size, negative=True)
-
-    def encoded(pipe: Any, asked: list[str], size: Size, negative: bool = False) -> Conditioning:
-        cond = empty if negative else told[asked[0]]
-        device = next(family.denoiser(pipe).parameters()).device
-        return {name: tensor.to(device) for name, tensor in cond.items()}
+    texts = {prompt: encode(pipe, family, prompt, "", size) for prompt in prompts}
+    watch = Watch(cancelled=lambda: stop() is not None)
 
     def preview(low_rank: Offset, kind: str) -> list[Image.Image] | None:
+        device = next(family.denoiser(pipe).parameters()).device
         beta = config.preview_beta if kind == "guided" else 0.0
         pictures = []
         for index, prompt in enumerate(prompts):
@@ -179,17 +175,11 @@ def preview_of(
                 frames=config.frames,
             )
             try:
-                found = render(
-                    pipe,
-                    family,
-                    comparison,
-                    negative=low_rank,
-                    encode_prompt=encoded,
-                    cancelled=lambda: stop() is not None,
-                )
+                encoded = texts[prompt].to(device)
+                images = render(pipe, family, comparison, negative=low_rank, texts=encoded, watch=watch)
             except Cancelled:
                 return None
-            pictures += [image.image for image in found]
+            pictures += [image.image for image in images]
         return pictures
 
     return preview

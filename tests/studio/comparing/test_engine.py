@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from PIL import Image
@@ -13,7 +14,7 @@ from core.generation.media import read_png
 from core.method.guidance import GuidanceWeights
 from core.offsets.files import save_offset
 from core.studio.comparing.engine import Engine
-from core.studio.comparing.events import Sampling, Saved, Waiting
+from core.studio.comparing.events import Sampling, Saved, Waiting, Working
 from core.studio.library.choose import find_base, find_offset, list_bases, list_controls, list_offsets
 from core.studio.locks import holding
 from tests.builders.offsets import DELTA
@@ -80,7 +81,7 @@ def warmed(engine, wish):
 
 def test_a_warmed_engine_has_loaded_and_kept_nothing(engine):
     warmed(engine, settings(seeds=(3, 4)))
-    assert engine._loaded is not None and engine._offsets
+    assert engine.models.base == engine.workspace.models / "tiny" and engine.models._offsets
     assert not list(engine.workspace.outputs.glob("*"))
     assert not any(isinstance(event, Waiting) for event in engine.compare(settings(steps=2)))
 
@@ -94,8 +95,9 @@ def test_what_cannot_be_warmed_is_told_when_it_is_asked_for(engine):
 
 def test_who_comes_while_the_model_loads_is_told_so(engine, monkeypatch):
     begun, go = threading.Event(), threading.Event()
-    real = engine._sample
-    monkeypatch.setattr(engine, "_sample", lambda *named, **hooks: (begun.set(), go.wait(60), real(*named, **hooks)))
+    models = engine.models
+    real = models.sample
+    monkeypatch.setattr(models, "sample", lambda *given: (begun.set(), go.wait(60), real(*given)))
     engine.warm(settings())
     assert begun.wait(60)
     rendering = engine.compare(settings(steps=2))
@@ -171,7 +173,7 @@ def test_low_memory_slices_the_vae_and_the_batch_and_shows_the_same_pictures(wor
     told = settings(seeds=(1, 2, 3))
     events = list(low.compare(told))
     assert max(e.step for e in events if isinstance(e, Sampling)) == 3 * 3, "one seed of two columns at a time"
-    assert low._loaded[1].vae.use_slicing and low._loaded[1].vae.use_tiling
+    assert low.models.pipe.vae.use_slicing and low.models.pipe.vae.use_tiling
     for one, other in zip(sorted_images(events), sorted_images(engine.compare(told)), strict=True):
         assert abs(one - other).max() <= 1
 
@@ -181,3 +183,74 @@ def sorted_images(events):
 
     saved = sorted((e for e in events if isinstance(e, Saved)), key=lambda e: (e.column, e.seed))
     return [np.asarray(Image.open(e.picture), dtype=int) for e in saved]
+
+
+class Slow:
+    """Stands in for sampling that never ends by itself: it asks its watch, as layers do."""
+
+    def __init__(self):
+        self.begun, self.ended = threading.Event(), threading.Event()
+
+    def sample(self, comparison, files, watch):
+        from core.generation.compare import Cancelled
+
+        self.begun.set()
+        while not watch.cancelled():
+            time.sleep(0.01)
+        self.ended.set()
+        raise Cancelled
+
+
+def test_row_75_a_rendering_has_a_deadline_after_which_the_engine_is_free(engine, monkeypatch):
+    slow = Slow()
+    with monkeypatch.context() as patched:
+        patched.setattr(engine.models, "sample", slow.sample)
+        engine.deadline = 0.2
+        with pytest.raises(StudioError, match="was stopped after 0 minutes"):
+            list(engine.compare(settings()))
+        engine.deadline = 60
+    assert slow.ended.is_set()
+    assert [e for e in engine.compare(settings(steps=2)) if isinstance(e, Saved)]
+
+
+def test_row_75_a_client_that_left_in_the_middle_of_a_step_is_noticed(engine, monkeypatch):
+    """The page's generator is closed only where it yields; a rendering without news yields, too."""
+    slow = Slow()
+    list(engine.compare(settings(steps=1)))
+    monkeypatch.setattr(engine.models, "sample", slow.sample)
+    monkeypatch.setattr("core.studio.comparing.engine.SILENCE", 0.05)
+    rendering = engine.compare(settings())
+    assert isinstance(next(rendering), Working)
+    assert slow.begun.wait(10) and not slow.ended.is_set()
+    rendering.close()
+    assert slow.ended.wait(10)
+
+
+@pytest.mark.parametrize("kind", ["card", "machine", "python"])
+def test_row_40_out_of_memory_is_said_and_the_engine_goes_on(engine, monkeypatch, kind):
+    import torch
+
+    fault = {
+        "card": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
+        "machine": RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate"),
+        "python": MemoryError(),
+    }[kind]
+
+    def fail(*given):
+        raise fault
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine.models, "sample", fail)
+        with pytest.raises(StudioError, match="ran out of memory"):
+            list(engine.compare(settings()))
+    assert [e for e in engine.compare(settings(steps=2)) if isinstance(e, Saved)]
+
+
+def test_a_fault_of_a_library_shows_no_path(engine, monkeypatch, capsys):
+    def fail(*given):
+        raise OSError(5, "Input/output error", "/home/someone/secret")
+
+    monkeypatch.setattr(engine.models, "sample", fail)
+    with pytest.raises(StudioError, match="Rendering failed: OSError") as refused:
+        list(engine.compare(settings()))
+    assert "secret" not in str(refused.value) and "secret" in capsys.readouterr().err

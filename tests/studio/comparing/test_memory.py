@@ -10,6 +10,7 @@ from core.generation.comparison import Comparison
 from core.method.guidance import GuidanceWeights
 from core.studio.comparing import memory
 from core.studio.comparing.engine import Engine
+from core.studio.comparing.models import Models
 from core.studio.memory import RESERVE
 from core.studio.workspace import ASSETS, Workspace
 
@@ -44,8 +45,8 @@ def test_the_computed_rendering_is_the_codes_of_today():
     assert rendered("sd15") == next(row for row in kept if row["model"] == "sd15")
 
 
-class Card(Engine):
-    """An engine that believes it has a card, with `room` bytes on it."""
+class Card(Models):
+    """Models on a card that is not there."""
 
     def device(self):
         return "cuda"
@@ -64,10 +65,10 @@ class Card(Engine):
 def test_rows_and_tiles_are_what_the_card_has_room_for(tmp_path, monkeypatch, mode, room, rows, tiles):
     shutil.copytree(ASSETS / "configs" / "sdxl", tmp_path / "sdxl")
     needs = memory.rendering(tmp_path / "sdxl", None, None, None)
-    monkeypatch.setattr("core.studio.comparing.engine.card_room", lambda: room * 2**30)
-    assert Card(Workspace(tmp_path / "space"), memory=mode)._fitted(needs, loaded=True) == (rows, tiles)
-    assert Engine(Workspace(tmp_path / "space"), cpu=True)._fitted(needs, loaded=True) == (32, False)
-    assert Card(Workspace(tmp_path / "space"))._fitted(None, loaded=True) == (32, False)
+    monkeypatch.setattr("core.studio.comparing.models.card_room", lambda: room * 2**30)
+    assert Card(cpu=False, memory=mode).fitted(needs, loaded=True) == (rows, tiles)
+    assert Models(cpu=True, memory="high").fitted(needs, loaded=True) == (32, False)
+    assert Card(cpu=False, memory="high").fitted(None, loaded=True) == (32, False)
 
 
 def test_what_a_true_architecture_takes_is_told_before_it_is_rendered(tmp_path):
@@ -78,6 +79,6 @@ def test_what_a_true_architecture_takes_is_told_before_it_is_rendered(tmp_path):
         base="sdxl", seeds=(0, 1), columns=(GuidanceWeights(omega=3), GuidanceWeights(omega=3, beta=1))
     )
     assert settings.rows == 8 and engine.estimate(settings).needed is None  # torch may not be there yet
-    engine._loaded = (space.models / "other", None)
+    engine.models.base = space.models / "other"
     needs = memory.rendering(space.models / "sdxl", None, None, None)
     assert engine.estimate(settings).needed == 2 * needs.total(8, in_turns=False, in_tiles=False)
