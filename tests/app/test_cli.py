@@ -97,6 +97,47 @@ def test_each_fault_is_one_sentence_and_exit_code_1(space, capsys, monkeypatch, 
     assert said in told and "Traceback" not in told and told.startswith("Error: ")
 
 
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("seed=NaN", "seed must be a whole number, not nan"),
+        ("seed=1e999", "seed must be a whole number, not inf"),
+        ("seed=" + "9" * 5000, "seed must be a whole number"),
+        ("strength=null", "strength must be a number, not None"),
+        ("images=1e9", "images is 1000000000, outside 1 to 16"),
+        ("height=100000", "height is 100000, outside 0 to 8192"),
+        ("steps=true", "steps must be a whole number, not True"),
+        ("negative_prompt=[1]", "negative_prompt must be text"),
+        ("omega=-Infinity", "omega must be a number, not -inf"),
+        ("negative=\udcff", "not valid Unicode"),
+        ("base=\0", "base"),
+    ],
+)
+def test_row_75_on_the_command_line(space, capsys, setting, sentence):
+    assert main(["compare", "x", "--dry-run", "--set", setting, *space]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("Error: ") and sentence in message and "Traceback" not in message
+    assert len(message) < 400
+
+
+def test_every_setting_of_a_comparison_is_explained(capsys):
+    assert main(["compare", "--settings"]) == 0
+    listed = capsys.readouterr().out
+    assert "omega = 2.0  0 to 30" in listed and "CFG scale of other programs minus 1" in listed
+    assert main(["compare", "--settings", "--json"]) == 0
+    assert {row["name"] for row in json.loads(capsys.readouterr().out)} >= {"omega", "beta", "steps", "control"}
+
+
+def test_a_dry_run_tells_the_cost_with_an_input_picture(tmp_path, capsys):
+    from PIL import Image
+
+    Image.new("RGB", (64, 64)).save(tmp_path / "start.png")
+    command = ["compare", "x", "--dry-run", "--json", "--workspace", str(tmp_path / "space"), "--set"]
+    command += ["images=1", "steps=20", "strength=0.4", "--input", str(tmp_path / "start.png")]
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out)["row_forwards"] == 32  # 8 steps, two columns, two rows each
+
+
 def test_a_workspace_that_cannot_be_written_is_said(capsys, tmp_path):
     (tmp_path / "file").write_text("")
     assert main(["runs", "--workspace", str(tmp_path / "file" / "space")]) == 1
