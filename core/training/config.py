@@ -150,6 +150,7 @@ class TrainConfig(
             "fine-tuning": ("own", "images"),
             "distillation": ("own", "images"),
             "pairs": ("pairs",),
+            "ranking": ("own",),
         }[self.method]
         if self.start not in allowed:
             raise StudioError(
@@ -161,9 +162,11 @@ class TrainConfig(
             )
         if self.method == "pairs" and not self.pairs:
             raise StudioError("method = pairs needs pairs.", "Name a folder, a JSONL or a Parquet file.")
+        if self.method == "ranking" and not self.scorer:
+            raise StudioError("method = ranking needs a scorer.", "Choose one, judge-preference for instance.")
         if self.method == "distillation" and not self.flaw_list:
             raise StudioError("method = distillation needs flaws.", "Write the words of a negative prompt.")
-        if self.flaw_list and self.method in ("self-npo", "pairs"):
+        if self.flaw_list and self.method not in ("fine-tuning", "distillation"):
             raise StudioError(
                 "flaws are of use to fine-tuning and distillation alone.", "Choose such a method, or clear flaws."
             )
@@ -290,6 +293,18 @@ RECIPES: dict[str, dict[str, Any]] = {
         "batch_size": 32,
     },
     "negative-prompt": {"method": "distillation", "start": "own", "flaws": "blurry", "pool_omega": 2.0},
+    # the model's own samples, ranked by a scorer in rounds
+    "from-scorer": {
+        "method": "ranking",
+        "start": "own",
+        "scorer": "judge-preference",
+        "pool_size": 64,
+        "pool_omega": 2.0,
+        "sampling": "epochs",
+        "beta_dpo": 500.0,
+        "learning_rate": 1e-4,
+        "caption_dropout": 0.0,
+    },
     "diffusion-npo": DIFFUSION_NPO,
     "diffusion-dpo": {**DIFFUSION_NPO, "direction": "positive"},
     # the best measured on the bundled miniature: TrainConfig's own defaults
@@ -304,6 +319,7 @@ RECIPE_HELP = {
     "from-pictures": "Plain fine-tuning on a folder of pictures that you do not want; captions beside them, or none.",
     "from-words": "Own samples drawn with a flaw in the prompt, learned without its words. Neither data nor reward.",
     "negative-prompt": "A negative prompt, distilled into the offset. Neither data nor reward.",
+    "from-scorer": "Own samples, ranked by a scorer in rounds: the worst and the best of each prompt are learned as pairs.",
     "diffusion-npo": "Diffusion-NPO from pairs: reversed Diffusion-DPO, a LoRA as published for SD1.5. Needs pairs.",
     "diffusion-dpo": "Diffusion-DPO from pairs, for a positive offset. Needs pairs.",
     "official-sdxl": "The published SDXL script, to the letter: as official, with w = −5, random crops and a lower rate.",

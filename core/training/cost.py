@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from core.training.config import TrainConfig
 
 
@@ -19,7 +21,7 @@ def row_forwards_of_step(config: TrainConfig) -> int:
     Fine-tuning: the student alone. Distillation: the base with the negative prompt. Pairs: both pictures, student and base.
     """
     student = 3 + config.gradient_checkpointing
-    if config.method == "pairs":
+    if config.method in ("pairs", "ranking"):
         return 2 * (student + 1)
     if config.method != "self-npo":
         return student + (config.method == "distillation")
@@ -28,9 +30,11 @@ def row_forwards_of_step(config: TrainConfig) -> int:
 
 
 def row_forwards_of_own_samples(config: TrainConfig) -> int:
-    """Cost of all own samples that are drawn before the first step: `ddim_grid` sampling steps each."""
-    drawn = config.start in ("own", "trajectory")
-    return config.pool_size * config.ddim_grid * _passes(config.pool_omega) if drawn else 0
+    """Cost of all own samples, `ddim_grid` sampling steps each: before the first step, or in each round of a ranking."""
+    if config.start not in ("own", "trajectory"):
+        return 0
+    times = config.candidates * math.ceil(config.steps / config.round_steps) if config.method == "ranking" else 1
+    return times * config.pool_size * config.ddim_grid * _passes(config.pool_omega)
 
 
 def _passes(guidance: float) -> int:

@@ -6,8 +6,7 @@ uninterrupted run's on a CPU.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from core.errors import Sentence
 from core.events import (
     CheckpointSaved,
     Notice,
-    PoolProgress,
     PreviewDue,
     PreviewSaved,
     RunFinished,
@@ -29,6 +27,7 @@ from core.events import (
     TrainEvent,
 )
 from core.families.base import Conditioning, FamilySpec
+from core.training.clock import Clock
 from core.training.config import RECIPE_FAMILY, TrainConfig
 from core.training.cost import row_forwards_per_sample
 from core.training.dose import SAMPLES, Dose, measure_dose
@@ -36,36 +35,12 @@ from core.training.material import Material, gather
 from core.training.methods import objective_of
 from core.training.objective import Objective
 from core.training.previews import Preview, draw_previews
+from core.training.ranking import Score, round_of
 from core.training.resume import check_same_run
 from core.training.run_offset import OFFSET, RunOffset
-from core.training.start_points import FILE, StartPoints, draw_own_samples, encoded_pairs, encoded_pictures
-from core.training.trainer import Trainer, make_accelerator
-
-Stop = Callable[[], str | None]
-
-
-class Clock:
-    """Seconds since the training began, and steps per second."""
-
-    def __init__(self) -> None:
-        self.began = self.last = time.monotonic()
-        self.pace = 0.0
-
-    def at(self, step: int) -> dict[str, Any]:
-        """When an event happens: its step and the seconds so far."""
-        return {"step": step, "elapsed": round(time.monotonic() - self.began, 3)}
-
-    def tick(self) -> float:
-        """Ends a step: the running average of steps per second."""
-        now = time.monotonic()
-        rate = 1 / max(now - self.last, 1e-9)
-        self.pace = 0.9 * self.pace + 0.1 * rate if self.pace else rate
-        self.last = now
-        return round(self.pace, 4)
-
-    def pass_over(self) -> None:
-        """What happened since the last step is no part of the next one."""
-        self.last = time.monotonic()
+from core.training.sources import Source
+from core.training.start_points import StartPoints, draw_own_samples
+from core.training.trainer import Stop, Trainer, make_accelerator
 
 
 def is_due(step: int, every: int, last: int) -> bool:
@@ -82,6 +57,7 @@ def train(
     *,
     stop: Stop = lambda: None,
     preview: Preview | None = None,
+    score: Score | None = None,
     cpu: bool = False,
 ) -> Iterator[TrainEvent]:
     """Trains an offset.
@@ -93,6 +69,7 @@ def train(
         prompts: texts to train with; not needed for start = images, nor with caption_dropout = 1.
         stop: asked every step: None, "pause" or "stop".
         preview: draws previews; None draws none.
+        score: the scorer of method = ranking.
         cpu: stay on the CPU.
 
     Cost: `row_forwards_per_sample(config)`, told by RunStarted; previews come on top.
@@ -127,18 +104,25 @@ def train(
         row_forwards_per_sample=row_forwards_per_sample(config),
         resumed=bool(restored.checkpoint),
     )
-    points, wish = yield from _start_points(trainer, folder, pipe, material, clock, stop)
-    if points is None:
-        when = clock.at(trainer.steps_done)
-        reason = "while own samples were drawn"
-        yield RunPaused(**when, reason=reason) if wish == "pause" else RunStopped(**when)
-        return
-    objective = objective_of(config, material, points, accelerator.num_processes)
+    source = Source(trainer, folder, pipe, material, clock, stop, score)
+    points, objective, drawn_for = StartPoints(), None, None
     saved_at = trainer.steps_done if restored.checkpoint else -1
     clock.pass_over()
     while trainer.steps_done < config.steps:
+        saved = saved_at == trainer.steps_done
+        if objective is None or drawn_for != round_of(config, trainer.steps_done):
+            drawn_for = round_of(config, trainer.steps_done)
+            drawn, wish = yield from source.points(drawn_for)
+            if drawn is None:
+                reason = "while own samples were drawn"
+                yield from _ended_early(
+                    trainer, offset, clock, wish, saved=saved or not trainer.steps_done, reason=reason
+                )
+                return
+            points, objective = drawn, objective_of(config, material, drawn, accelerator.num_processes)
+            clock.pass_over()
         if wish := trainer.shared_wish(stop):
-            yield from _ended_early(trainer, offset, clock, wish, saved=saved_at == trainer.steps_done)
+            yield from _ended_early(trainer, offset, clock, wish, saved=saved)
             return
         yield from _one_step(trainer, objective, clock)
         step = trainer.steps_done
@@ -150,6 +134,9 @@ def train(
             if pictures := draw_previews(folder, step, trainer.student, preview):
                 yield PreviewSaved(**clock.at(step), plain=pictures[0], guided=pictures[1])
         clock.pass_over()
+    if objective is None:  # it had finished before
+        drawn, _ = yield from source.points(round_of(config, config.steps - 1))
+        points = drawn or points
     if main:
         share = offset.write(config.steps, dose=_dose(trainer, material, points))
         if config.weights == "full":
@@ -196,8 +183,8 @@ def _one_step(trainer: Trainer, objective: Objective, clock: Clock) -> Iterator[
 def _dose(trainer: Trainer, material: Material, points: StartPoints) -> Dose:
     """How strong the finished offset is, measured on the start points; where there are none, on a few own samples."""
     x_0 = points.x_0
-    if x_0 is None:
-        few = replace(trainer.config, batch_size=SAMPLES, start="own", method="self-npo")
+    if x_0 is None:  # start = noise
+        few = replace(trainer.config, batch_size=SAMPLES, start="own", method="self-npo", flaws="")
         with trainer.base() as predict:
             *_, drawn = draw_own_samples(predict, material.first(SAMPLES), few, trainer.accelerator.device)
         assert isinstance(drawn, StartPoints) and drawn.x_0 is not None
@@ -216,7 +203,9 @@ def _checkpoint(trainer: Trainer, offset: RunOffset, clock: Clock) -> Checkpoint
     return CheckpointSaved(**clock.at(trainer.steps_done), name=name)
 
 
-def _ended_early(trainer: Trainer, offset: RunOffset, clock: Clock, wish: str, *, saved: bool) -> Iterator[TrainEvent]:
+def _ended_early(
+    trainer: Trainer, offset: RunOffset, clock: Clock, wish: str | None, *, saved: bool, reason: str = ""
+) -> Iterator[TrainEvent]:
     """A pause or a stop: a checkpoint, the offset so far, and the last event."""
     step = trainer.steps_done
     if trainer.accelerator.is_main_process:
@@ -226,32 +215,6 @@ def _ended_early(trainer: Trainer, offset: RunOffset, clock: Clock, wish: str, *
         if step and (wish == "stop" or trainer.config.weights == "lora"):
             offset.write(step)
     if wish == "pause":
-        yield RunPaused(**clock.at(step))
+        yield RunPaused(**clock.at(step), reason=reason)
     else:
         yield RunStopped(**clock.at(step), offset=OFFSET if step else "")
-
-
-def _start_points(
-    trainer: Trainer, folder: Path, pipe: Any, material: Material, clock: Clock, stop: Stop
-) -> Generator[TrainEvent, None, tuple[StartPoints | None, str | None]]:
-    """The start points, drawn and kept once; None with the wish that was followed on the way."""
-    config, wish = trainer.config, None
-    if config.start == "noise":
-        return StartPoints(), None
-    if trainer.accelerator.is_main_process and not (folder / FILE).exists():
-        if config.start in ("images", "pairs"):
-            encoded = encoded_pictures if config.start == "images" else encoded_pairs
-            encoded(pipe, config, material).save(folder / FILE)
-        else:
-            done = 0
-            with trainer.base() as predict:
-                for drawn in draw_own_samples(predict, material, config, trainer.accelerator.device):
-                    if isinstance(drawn, StartPoints):
-                        drawn.save(folder / FILE)
-                    elif drawn > done:
-                        done = drawn
-                        yield PoolProgress(**clock.at(trainer.steps_done), done=done, total=material.count)
-                    if wish := stop():
-                        break
-    wish = trainer.shared_wish(lambda: wish)
-    return (None, wish) if wish else (StartPoints.load(folder / FILE), None)

@@ -74,6 +74,11 @@ class Material:
         flawed = self.flawed and take(self.flawed, rows)
         return replace(self, texts=self.texts[rows], cond=take(self.cond, rows), flawed=flawed)
 
+    def repeated(self, times: int) -> Material:
+        """The material with each text `times` times, one after the other."""
+        cond = {name: tensor.repeat_interleave(times, 0) for name, tensor in self.cond.items()}
+        return replace(self, texts=[text for text in self.texts for _ in range(times)], cond=cond, flawed=None)
+
     @property
     def count(self) -> int:
         """How many start points there are."""

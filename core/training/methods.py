@@ -17,6 +17,7 @@ METHODS: dict[str, Callable[[TrainConfig, Material, StartPoints, int], Objective
     "fine-tuning": FineTuning,
     "distillation": Distillation,
     "pairs": FromPairs,
+    "ranking": FromPairs,
 }
 
 

@@ -50,7 +50,8 @@ class FromPairs:
         x_0, twice = torch.cat(both).to(device), torch.cat([noise, noise]).to(device)
         s = levels_between(torch.zeros(rows, dtype=torch.long), config, schedule.timesteps, uniform).clamp(min=0)
         s = torch.cat([s, s]).to(device)
-        cond = {name: tensor.to(device) for name, tensor in take(self.material.cond, chosen).items()}
+        texts = chosen if self.points.rows is None else self.points.rows[chosen]
+        cond = {name: tensor.to(device) for name, tensor in take(self.material.cond, texts).items()}
         cond = drop_captions(cond, self.material.without_prompt(cond), (dropout < config.caption_dropout).to(device))
         cond = join(cond, cond)
         x_s = schedule.noise(x_0, twice, s)

@@ -33,6 +33,7 @@ class StartPoints:
         x_0: (points, *latent) own samples or encoded pictures; None for start = noise.
         spread: (points, *latent) standard deviation of the encoder's distribution, where latents are drawn from it.
         rejected: (points, *latent) the rejected picture of each pair, beside the preferred one in x_0.
+        rows: (points,) which text each point belongs to, where it is not the text at its own place.
         crops: (points, 2) pixels from the top and from the left at which each picture was cut, where places are random.
         trajectory, estimates: (points, grid, *latent) every x_t of own trajectories and its x̂_0; start = trajectory alone.
     """
@@ -43,6 +44,7 @@ class StartPoints:
     spread: Tensor | None = None
     crops: Tensor | None = None
     rejected: Tensor | None = None
+    rows: Tensor | None = None
 
     def drawn(self, chosen: Tensor, random: torch.Generator) -> Tensor:
         """The chosen points, (rows, *latent); from the encoder's distribution where its spread is kept."""
@@ -89,6 +91,7 @@ def draw_own_samples(
     material: Material,
     config: TrainConfig,
     device: torch.device,
+    first_seed: int = 0,
 ) -> Iterator[int | StartPoints]:
     """Own samples: DDIM over the whole grid, one for each text of the material, each from a generator of its own.
 
@@ -96,6 +99,7 @@ def draw_own_samples(
 
     Args:
         predict: (x_t, t, conditioning) -> output of the base.
+        first_seed: added to the seeds, so that rounds of samples differ.
 
     Cost: `ddim_grid` row-forwards a sample, twice that with guidance.
     """
@@ -107,7 +111,7 @@ def draw_own_samples(
     ends, paths, estimates = [], [], []
     for first in range(0, material.count, config.batch_size):
         rows = range(first, min(first + config.batch_size, material.count))
-        seeds = [config.seed * 1_000_003 + row for row in rows]
+        seeds = [config.seed * 1_000_003 + first_seed + row for row in rows]
         x = torch.stack([torch.randn(material.shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
         x = x.to(device)
         cond = take(told, slice(rows.start, rows.stop))

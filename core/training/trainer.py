@@ -28,6 +28,8 @@ from core.training.run_offset import not_finite
 from core.training.settings import OptimiserSettings
 from core.training.student import Student
 
+Stop = Callable[[], str | None]
+"""What the run was asked: None, "pause" or "stop"."""
 CHECKPOINTS = "checkpoints"
 MOST_OVERFLOWS = 50
 """Steps running that fp16 may overflow in; a scale that has halved so often has nothing left to halve."""
@@ -116,6 +118,10 @@ class Trainer:
         """The same without the wrapper of several processes, for measuring on one of them."""
         with self.autocast():
             return self.family.predict(self.denoiser, x, t, cond).float()
+
+    def predict_now(self, x: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
+        """The output of the network as it is, for samples of it."""
+        return self.predict_unwrapped(x, t, {name: tensor.to(self.accelerator.device) for name, tensor in cond.items()})
 
     @contextmanager
     def base(self) -> Iterator[Predict]:
@@ -217,7 +223,7 @@ class Trainer:
                 self.accelerator.scaler.load_state_dict(checkpoint.facts["scaler"])
         return Restored(checkpoint.name if checkpoint else "", tuple(damaged))
 
-    def shared_wish(self, stop: Callable[[], str | None]) -> str | None:
+    def shared_wish(self, stop: Stop) -> str | None:
         """What the main process was asked, in every process: None, "pause" or "stop"."""
         answer = [stop() if self.accelerator.is_main_process else None]
         if self.accelerator.num_processes > 1:

@@ -4,6 +4,7 @@ import itertools
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -13,7 +14,7 @@ from core.errors import StudioError
 from core.events import RunFinished
 from core.offsets.files import read_offset
 from core.training.config import RECIPES, recipe
-from core.training.cost import row_forwards_of_step, row_forwards_per_sample
+from core.training.cost import row_forwards_of_own_samples, row_forwards_of_step, row_forwards_per_sample
 from core.training.dose import LEVELS, measure_dose
 from core.training.finetuning import Distillation, FineTuning
 from core.training.loop import train
@@ -21,6 +22,7 @@ from core.training.material import flawed_texts, gather
 from core.training.methods import METHODS
 from core.training.pairs import read_pairs
 from core.training.preference import FromPairs
+from core.training.ranking import ranked
 from core.training.settings import MethodSettings
 from core.training.start_points import StartPoints, encoded_pairs
 from core.training.trainer import Trainer
@@ -202,6 +204,63 @@ def test_the_cost_of_each_method_counts_its_forwards(tmp_path):
         # a backward counts as two more of each row of the student
         student = 2 if variant == "reversed DPO" else 1
         assert row_forwards_of_step(settings) == rows + 2 * student
+
+
+RANKING = {"method": "ranking", "scorer": "brightness", "round_steps": 3, "candidates": 3, "beta_dpo": 50.0}
+
+
+def brightness(pictures, prompts):
+    assert len(pictures) == len(prompts)
+    return torch.tensor([float(np.asarray(picture).mean()) for picture in pictures])
+
+
+def test_the_best_and_the_worst_of_each_prompt_are_paired():
+    samples = torch.arange(9.0).reshape(9, 1)
+    pairs = ranked(samples, torch.tensor([0.1, 0.9, 0.5, 2.0, 2.0, 2.0, 0.3, 0.2, 0.1]), 3)
+    # the second prompt's samples score alike: another takes its place
+    assert pairs.x_0.flatten().tolist()[0::2] == [1.0, 6.0] and pairs.rejected.flatten().tolist()[0::2] == [0.0, 8.0]
+    assert pairs.rows.tolist() == [0, 2, 2] and pairs.x_0[1] == 6.0
+
+
+@pytest.mark.parametrize(
+    ("scores", "sentence"),
+    [([1.0, float("nan"), 2.0], "NaN or infinity"), ([1.0, float("inf"), 2.0], "NaN"), ([1.0] * 3, "the same figure")],
+)
+def test_a_scorer_that_says_nothing_stops_the_run_with_a_sentence(tmp_path, scores, sentence):
+    with pytest.raises(StudioError, match=sentence):
+        ranked(torch.zeros(3, 1), torch.tensor(scores), 3)
+    calls = []
+
+    def score(pictures, prompts):
+        calls.append(1)
+        # good in the first round, none in the second
+        return brightness(pictures, prompts) if len(calls) <= 4 else torch.tensor((scores * 9)[: len(pictures)])
+
+    with pytest.raises(StudioError, match=sentence):
+        run(tmp_path, config(**RANKING), score=score)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-0000002"], "nothing lost"
+
+
+@pytest.mark.parametrize("last", [1, 4])
+def test_a_ranking_in_rounds_resumes_to_the_bit(tmp_path, last):
+    settings = config(**RANKING)
+    whole = run(tmp_path / "whole", settings, score=brightness)
+    assert len(losses(whole)) == 6 and isinstance(whole[-1], RunFinished)
+    events = train(settings, tmp_path / "cut", FAMILY.tiny(), FAMILY, PROMPTS, cpu=True, score=brightness)
+    cut = list(itertools.takewhile(lambda e: e.step <= last, events))
+    assert losses(cut)[: last // 2 * 2] + losses(run(tmp_path / "cut", settings, score=brightness)) == losses(whole)
+    for name in ("pool-0000.safetensors", "pool-0001.safetensors", "offset.safetensors"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()
+    first, second = (StartPoints.load(tmp_path / "whole" / f"pool-000{n}.safetensors") for n in (0, 1))
+    assert not torch.equal(first.x_0, second.x_0), "the second round has samples of its own"
+
+
+def test_the_cost_of_a_ranking_counts_every_rounds_samples():
+    settings = config(**RANKING, pool_omega=1.0)
+    assert row_forwards_of_own_samples(settings) == 3 * 2 * 4 * 6 * 2  # candidates, rounds, prompts, grid, guidance
+    assert row_forwards_of_step(settings) == 8
+    with pytest.raises(StudioError, match="needs a scorer"):
+        config(method="ranking")
 
 
 def damaged(folder):

@@ -27,7 +27,7 @@ from core.studio.library.choose import family_of_base, find_base, prompts_of
 from core.studio.locks import holding
 from core.studio.runs.journal import Journal
 from core.studio.runs.run import LOCK, QUEUED, ROOT, Run
-from core.studio.workspace import Workspace
+from core.studio.workspace import ASSETS, Workspace
 from core.training.faults import events_of_fault
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from core.offsets.offset import Offset
     from core.training.config import TrainConfig
     from core.training.previews import Preview
+    from core.training.ranking import Score
 
 
 def _stand_back(by: int = 5) -> None:
@@ -82,9 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _next_in_queue(run: Run) -> None:
     """This process still lives and counts as running, so the next one is started by a process of its own."""
-    code = (
-        "import sys, time; from core.studio.runs.run import start_next; from core.studio.workspace import Workspace\n"
-    )
+    code = "import sys, time; from core.studio.runs.run import start_next; from core.studio.workspace import ASSETS, Workspace\n"
     code += "for _ in range(40):\n    time.sleep(0.25)\n    if start_next(Workspace(sys.argv[1])): break\n"
     if any(run.folder.parent.glob(f"*/{QUEUED}")):
         command = [sys.executable, "-c", code, str(run.folder.parent.parent)]
@@ -131,7 +130,8 @@ def _train(run: Run, cpu: bool, signalled: list[int], journal: Journal | None) -
         prompts = prompts_of(base, config.prompts_file)
         shown = config.preview_prompts or tuple(prompts[:4])
         preview = preview_of(pipe, family, config, shown, stop) if shown else None
-        for event in train(config, run.folder, pipe, family, prompts, stop=stop, preview=preview, cpu=cpu):
+        score = score_of(config.scorer) if config.method == "ranking" else None
+        for event in train(config, run.folder, pipe, family, prompts, stop=stop, preview=preview, score=score, cpu=cpu):
             step = event.step
             if journal:
                 journal.append(event)
@@ -142,6 +142,26 @@ def _train(run: Run, cpu: bool, signalled: list[int], journal: Journal | None) -
             traceback.print_exc()  # into the run's log
         return end(*events_of_fault(error, step))
     return 0
+
+
+def score_of(name: str) -> Score:
+    """A scorer by its name, for training by ranking: the bundled judges.
+
+    Raises:
+        StudioError: there is none of that name.
+    """
+    from core.miniature.judge import Judge
+    from core.miniature.scorer_cards import CARDS
+    from core.miniature.scorers import JudgeScorer
+
+    if name not in CARDS:
+        raise StudioError(
+            "There is no scorer “{name}” that training can use.",
+            "Choose {names}.",
+            name=name[:40],
+            names=", ".join(CARDS),
+        )
+    return JudgeScorer(Judge.load(ASSETS / "judge"), name.removeprefix("judge-")).score
 
 
 def preview_of(

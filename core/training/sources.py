@@ -1,0 +1,73 @@
+"""Where a run's start points come from, by its settings: kept ones, a folder, pairs, own samples, or a round of a ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.errors import StudioError
+from core.events import PoolProgress
+from core.training.clock import Clock
+from core.training.material import Material
+from core.training.ranking import Score, draw_round
+from core.training.start_points import FILE, StartPoints, draw_own_samples, encoded_pairs, encoded_pictures
+from core.training.trainer import Stop, Trainer
+
+
+@dataclass(frozen=True)
+class Source:
+    """Gives the start points of a run, drawn once and kept in its folder.
+
+    Args:
+        score: the scorer of method = ranking, else None.
+    """
+
+    trainer: Trainer
+    folder: Path
+    pipe: Any
+    material: Material
+    clock: Clock
+    stop: Stop
+    score: Score | None
+
+    def points(self, number: int) -> Generator[PoolProgress, None, tuple[StartPoints | None, str | None]]:
+        """The start points of round `number`, -1 where a method has no rounds: (points, None), or (None, the wish that was
+        followed while they were drawn)."""
+        config, path = self.trainer.config, self.folder / FILE
+        if number >= 0:
+            path = path.with_name(f"pool-{number:04d}.safetensors")
+        if config.start == "noise":
+            return StartPoints(), None
+        wish = None
+        if self.trainer.accelerator.is_main_process and not path.exists():
+            done = 0
+            for drawn in self._drawn(number):
+                if isinstance(drawn, StartPoints):
+                    drawn.save(path)
+                elif drawn > done:
+                    done = drawn
+                    yield PoolProgress(**self.clock.at(self.trainer.steps_done), done=done, total=self._total(number))
+                if wish := self.stop():
+                    break
+        wish = self.trainer.shared_wish(lambda: wish)
+        return (None, wish) if wish else (StartPoints.load(path), None)
+
+    def _total(self, number: int) -> int:
+        return self.material.count * (self.trainer.config.candidates if number >= 0 else 1)
+
+    def _drawn(self, number: int) -> Iterator[int | StartPoints]:
+        config, device = self.trainer.config, self.trainer.accelerator.device
+        if config.start == "images":
+            yield encoded_pictures(self.pipe, config, self.material)
+        elif config.start == "pairs":
+            yield encoded_pairs(self.pipe, config, self.material)
+        elif number < 0:
+            with self.trainer.base() as predict:
+                yield from draw_own_samples(predict, self.material, config, device)
+        elif self.score is None:
+            raise StudioError("method = ranking needs a scorer.", "Choose one, judge-preference for instance.")
+        else:
+            now, family = self.trainer.predict_now, self.trainer.family
+            yield from draw_round(now, self.pipe, family, config, self.material, self.score, number, device)
