@@ -25,10 +25,22 @@ BETA_RANGE = (-4.0, 4.0)
 
 def _check(name: str, value: float, low: float, high: float) -> None:
     if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-        raise StudioError(f"{name} must be a number, not {value!r}.", f"Choose one from {low:g} to {high:g}.")
+        raise StudioError(
+            "{name} must be a number, not {value}.",
+            "Choose one from {low:g} to {high:g}.",
+            name=name,
+            value=repr(value)[:60],
+            low=low,
+            high=high,
+        )
     if not low <= value <= high:
         raise StudioError(
-            f"{name} is {value:g}, outside {low:g} to {high:g}.", f"Choose {name} from {low:g} to {high:g}."
+            "{name} is {value:g}, outside {low:g} to {high:g}.",
+            "Choose {name} from {low:g} to {high:g}.",
+            name=name,
+            value=value,
+            low=low,
+            high=high,
         )
 
 

@@ -55,8 +55,10 @@ class NoiseSchedule:
         kind = scheduler.config.get("prediction_type", "epsilon")
         if not hasattr(scheduler, "alphas_cumprod") or kind not in (Prediction.EPSILON, Prediction.V):
             raise StudioError(
-                f"The scheduler {type(scheduler).__name__} with prediction type {kind!r} has no noise schedule known here.",
+                "The scheduler {scheduler} with prediction type {kind} has no noise schedule known here.",
                 "Use a model that predicts epsilon or v.",
+                scheduler=type(scheduler).__name__,
+                kind=repr(kind),
             )
         signal_power = scheduler.alphas_cumprod.detach().double().cpu()
         return cls(signal_power.sqrt().float(), (1.0 - signal_power).clamp(min=0).sqrt().float(), Prediction(kind))
@@ -154,7 +156,12 @@ def ddim_grid(timesteps: int, steps: int, *, spacing: str = "leading") -> Tensor
         spacing: "leading" (SD1.5, SDXL; with their steps_offset of 1) or "trailing" (zero terminal SNR, CogVideoX).
     """
     if not 1 <= steps <= timesteps:
-        raise StudioError(f"A grid of {steps} steps does not fit {timesteps} timesteps.", f"Choose 1 to {timesteps}.")
+        raise StudioError(
+            "A grid of {steps} steps does not fit {timesteps} timesteps.",
+            "Choose 1 to {timesteps}.",
+            steps=steps,
+            timesteps=timesteps,
+        )
     if spacing == "trailing":
         grid = torch.linspace(timesteps, timesteps / steps, steps).round().long() - 1
     else:

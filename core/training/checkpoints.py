@@ -79,12 +79,16 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], fact
         shutil.rmtree(staged, ignore_errors=True)
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space" in str(error):
             raise DiskFull(
-                f"The checkpoint of step {step} could not be written: the disk is full.",
-                f"Free {max(0.1, 2 * size / 1e9):.1f} GB and resume; the checkpoint before it is kept.",
+                "The checkpoint of step {step} could not be written: the disk is full.",
+                "Free {room:.1f} GB and resume; the checkpoint before it is kept.",
+                step=step,
+                room=max(0.1, 2 * size / 1e9),
             ) from error
         raise StudioError(
-            f"The checkpoint of step {step} could not be written: {type(error).__name__}.",
+            "The checkpoint of step {step} could not be written: {kind}.",
             "Check that the folder can be written and resume; the checkpoint before it is kept.",
+            step=step,
+            kind=type(error).__name__,
         ) from error
     names = checkpoint_names(folder)
     older = [old for old in names if old <= name]

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
-from core.errors import StudioError
+from core.errors import Sentence, StudioError
 from core.training.settings import (
     GROUPS,
     VALIDATION,
@@ -90,13 +90,30 @@ def _sentence(name: str, value: Any) -> StudioError:
     """Why a value is not a valid one of the setting."""
     rule = FIELDS[name]
     if rule.one_of and isinstance(value, str):
-        return StudioError(f"{name} is {value!r:.60}.", f"Choose one of {', '.join(rule.one_of)}.")
+        return StudioError(
+            "{name} is {value}.",
+            "Choose one of {choices}.",
+            name=name,
+            value=f"{value!r:.60}",
+            choices=", ".join(rule.one_of),
+        )
     ranged = rule.low is not None and rule.high is not None and not isinstance(value, bool)
     if ranged and isinstance(value, int | float) and not rule.low <= value <= rule.high:  # type: ignore[operator]
         return StudioError(
-            f"{name} is {value:g}, outside {rule.low:g} to {rule.high:g}.", f"Choose {name} within that range."
+            "{name} is {value:g}, outside {low:g} to {high:g}.",
+            "Choose {name} within that range.",
+            name=name,
+            value=value,
+            low=rule.low,
+            high=rule.high,
         )
-    return StudioError(f"{name} must be {_KINDS[rule.kind]}, not {value!r:.60}.", rule.help)
+    return StudioError(
+        "{name} must be {expected}, not {value}.",
+        rule.help,
+        name=name,
+        expected=Sentence(_KINDS[rule.kind]),
+        value=f"{value!r:.60}",
+    )
 
 
 @dataclass(frozen=True, kw_only=True, config=VALIDATION)
@@ -132,7 +149,9 @@ class TrainConfig(
 
     def __post_init__(self) -> None:
         if self.s_min >= self.s_max:
-            raise StudioError(f"s_min {self.s_min:g} is not below s_max {self.s_max:g}.", "Lower s_min.")
+            raise StudioError(
+                "s_min {s_min:g} is not below s_max {s_max:g}.", "Lower s_min.", s_min=self.s_min, s_max=self.s_max
+            )
         if self.start == "images" and not self.images_folder:
             raise StudioError("start = images needs images_folder.", "Name a folder of captioned images.")
         if self.pool_size == 0 and self.start not in ("images", "pairs"):
@@ -140,8 +159,11 @@ class TrainConfig(
         self._check_method()
         if self.rollout_steps >= self.ddim_grid and self.method == "self-npo" and self.start != "trajectory":
             raise StudioError(
-                f"rollout_steps {self.rollout_steps} does not fit a ddim_grid of {self.ddim_grid}.",
-                f"Choose rollout_steps up to {self.ddim_grid - 1}: that is the full simulation.",
+                "rollout_steps {rollout_steps} does not fit a ddim_grid of {ddim_grid}.",
+                "Choose rollout_steps up to {most}: that is the full simulation.",
+                rollout_steps=self.rollout_steps,
+                ddim_grid=self.ddim_grid,
+                most=self.ddim_grid - 1,
             )
 
     def _check_method(self) -> None:
@@ -198,8 +220,10 @@ def unknown_setting(name: str) -> StudioError:
     """What to say of a setting that does not exist: the nearest one that does."""
     near = difflib.get_close_matches(name, FIELDS, n=1)
     return StudioError(
-        f"There is no training setting “{name[:60]}”.",
-        f"Did you mean {near[0]}?" if near else "See the list in docs or `train --settings`.",
+        "There is no training setting “{name}”.",
+        "Did you mean {near}?" if near else "See the list in docs or `train --settings`.",
+        name=name[:60],
+        near=near[0] if near else "",
     )
 
 
@@ -336,5 +360,7 @@ def recipe(name: str, **changes: Any) -> TrainConfig:
         StudioError: no such recipe, or a bad change.
     """
     if name not in RECIPES:
-        raise StudioError(f"There is no recipe “{name[:40]}”.", f"Choose one of {', '.join(RECIPES)}.")
+        raise StudioError(
+            "There is no recipe “{name}”.", "Choose one of {choices}.", name=name[:40], choices=", ".join(RECIPES)
+        )
     return TrainConfig.from_dict({**RECIPES[name], "recipe": name, **changes})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from core.errors import DiskFull, StudioError
+from core.errors import DiskFull, Sentence, StudioError
 from core.events import Notice, RunFailed, RunPaused, TrainEvent
 
 
@@ -36,7 +36,7 @@ def events_of_fault(error: Exception, step: int) -> tuple[TrainEvent, ...]:
     return (
         RunFailed(
             step=step,
-            message=f"Training failed: {type(error).__name__}.",
+            message=Sentence("Training failed: {kind}.", kind=type(error).__name__),
             remedy="See log.txt in the run's folder.",
         ),
     )

@@ -89,8 +89,13 @@ def train(
     offset = RunOffset(folder, config, family.name, material.base, trainer.student)
     restored = trainer.restore(folder)
     if names := ", ".join(restored.damaged):
-        after = f"goes on from {restored.checkpoint}" if restored.checkpoint else "begins anew"
-        yield Notice(**clock.at(0), message=f"Checkpoint {names} is damaged; the run {after}.")
+        after = (
+            Sentence("goes on from {name}", name=restored.checkpoint)
+            if restored.checkpoint
+            else Sentence("begins anew")
+        )
+        message = Sentence("Checkpoint {names} is damaged; the run {after}.", names=names, after=after)
+        yield Notice(**clock.at(0), message=message)
     if note := family_note(config, family):
         yield Notice(**clock.at(trainer.steps_done), message=note)
     if main:
@@ -140,7 +145,9 @@ def train(
     if main:
         share = offset.write(config.steps, dose=_dose(trainer, material, points))
         if config.weights == "full":
-            message = f"The offset of rank {config.rank} captures {share:.0%} of what was trained."
+            message = Sentence(
+                "The offset of rank {rank} captures {share:.0%} of what was trained.", rank=config.rank, share=share
+            )
             yield Notice(**clock.at(config.steps), message=message)
     accelerator.wait_for_everyone()
     spent = row_forwards_per_sample(config) * config.batch_size * accelerator.num_processes * config.steps
@@ -176,7 +183,11 @@ def _one_step(trainer: Trainer, objective: Objective, clock: Clock) -> Iterator[
         overflows=done.overflows,
     )
     if done.overflows > before and done.overflows in (1, 10, 100, 1000):
-        message = f"The gradient has overflowed fp16 in {done.overflows} of {done.step} steps; those changed nothing."
+        message = Sentence(
+            "The gradient has overflowed fp16 in {count} of {steps} steps; those changed nothing.",
+            count=done.overflows,
+            steps=done.step,
+        )
         yield Notice(**clock.at(done.step), message=message)
 
 

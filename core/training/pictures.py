@@ -39,7 +39,9 @@ def captions_of(folder: Path) -> dict[str, str]:
             captions[str(row["file_name"])] = str(row["text"])
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise StudioError(
-                f"Line {number} of metadata.jsonl cannot be read.", "Correct that line: it needs file_name and text."
+                "Line {number} of metadata.jsonl cannot be read.",
+                "Correct that line: it needs file_name and text.",
+                number=number,
             ) from error
     return captions
 
@@ -55,7 +57,7 @@ def read_captioned_images(folder: Path, limit: int, captions_needed: bool = True
         StudioError: no such folder, or no captioned picture in it.
     """
     if not folder.is_dir():
-        raise StudioError(f"There is no folder “{folder.name}”.", "Name a folder of captioned images.")
+        raise StudioError("There is no folder “{name}”.", "Name a folder of captioned images.", name=folder.name)
     captions = captions_of(folder)
     pictures = []
     for path in sorted(folder.iterdir()):
@@ -70,8 +72,9 @@ def read_captioned_images(folder: Path, limit: int, captions_needed: bool = True
             pictures.append((path, ""))
     if not pictures:
         raise StudioError(
-            f"“{folder.name}” holds no captioned image.",
+            "“{name}” holds no captioned image.",
             "Put name.txt beside each name.png, or a metadata.jsonl with file_name and text.",
+            name=folder.name,
         )
     return pictures[: limit or None]
 
@@ -86,7 +89,7 @@ def open_picture(path: Path) -> Image.Image:
         with Image.open(path) as opened:
             return opened.convert("RGB")
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise StudioError(f"“{path.name}” is not a readable image.", "Remove it from the folder.") from error
+        raise StudioError("“{name}” is not a readable image.", "Remove it from the folder.", name=path.name) from error
 
 
 @dataclass(frozen=True)

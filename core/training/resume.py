@@ -47,8 +47,9 @@ def check_same_run(folder: Path, config: TrainConfig) -> None:
     changed = [f"{name} {begun[name]!r} → {value!r}" for name, value in now.items() if begun[name] != value]
     if changed:
         raise StudioError(
-            f"The run was begun with other settings: {'; '.join(changed[:6])}.",
+            "The run was begun with other settings: {changes}.",
             "Resume with the settings it has, or start a new run.",
+            changes="; ".join(changed[:6]),
         )
 
 
@@ -86,7 +87,9 @@ def _keep(path: Path, data: Any, indent: int | None = None) -> None:
     except OSError as error:
         staged.unlink(missing_ok=True)
         raise StudioError(
-            f"{path.name} of the run could not be written.", "Check that the disk has room and can be written."
+            "{name} of the run could not be written.",
+            "Check that the disk has room and can be written.",
+            name=path.name,
         ) from error
 
 

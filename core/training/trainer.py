@@ -76,7 +76,9 @@ def make_accelerator(settings: OptimiserSettings, cpu: bool) -> Accelerator:
     if not torch.distributed.is_initialized():
         AcceleratorState._reset_state(reset_partial_state=True)  # else a process keeps its first run's precision
     refused = StudioError(
-        f"This machine cannot train with precision {settings.precision}.", "Choose bf16 or no, and start a new run."
+        "This machine cannot train with precision {precision}.",
+        "Choose bf16 or no, and start a new run.",
+        precision=settings.precision,
     )
     try:
         accelerator = Accelerator(mixed_precision=settings.precision, cpu=cpu, kwargs_handlers=[patient])
@@ -182,8 +184,9 @@ class Trainer:
         self.overflows_running += 1
         if self.overflows_running >= MOST_OVERFLOWS:
             raise StudioError(
-                f"The gradient overflowed fp16 in {MOST_OVERFLOWS} steps running; nothing is learned.",
+                "The gradient overflowed fp16 in {steps} steps running; nothing is learned.",
                 "Choose precision bf16 or no, or lower the learning rate, and start a new run.",
+                steps=MOST_OVERFLOWS,
             )
 
     def autocast(self) -> AbstractContextManager[None]:
@@ -248,6 +251,9 @@ def check_room(folder: Path, student: Student, config: TrainConfig) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise StudioError(
-            f"The disk has {free / 1e9:.1f} GB free; the checkpoints of this run need {needed / 1e9:.1f} GB.",
-            f"Free {(needed - free) / 1e9 + 0.1:.1f} GB, or train a LoRA of a smaller rank.",
+            "The disk has {free:.1f} GB free; the checkpoints of this run need {needed:.1f} GB.",
+            "Free {missing:.1f} GB, or train a LoRA of a smaller rank.",
+            free=free / 1e9,
+            needed=needed / 1e9,
+            missing=(needed - free) / 1e9 + 0.1,
         )
