@@ -15,7 +15,14 @@ OFFSETS = FAMILIES | {"core.offsets"}
 DECLARATIONS = {"core.generation.settings", "core.generation.comparison"}
 BELOW = {
     # the page knows the studio; the modules below it are plain data without torch, and a test holds them to that
-    "app": {"core.studio", "core.method.guidance", "core.training.config", "core.training.cost", *DECLARATIONS},
+    "app": {
+        "core.studio",
+        "core.method.guidance",
+        "core.training.config",
+        "core.training.cost",
+        "core.training.recipes",
+        *DECLARATIONS,
+    },
     "core.studio": OFFSETS | {"core.training", "core.generation", "core.evaluation", "core.miniature"},
     "core.training": OFFSETS,
     "core.generation": OFFSETS,

@@ -19,7 +19,8 @@ from core.studio.runs.forecast import plan as plan_of
 from core.studio.runs.journal import following
 from core.studio.runs.memory import PROFILES, profile
 from core.studio.runs.run import create_run, enqueue, get_run, list_runs, reap, start_run
-from core.training.config import FIELDS, RECIPE_HELP, RECIPES, TrainConfig
+from core.training.config import FIELDS, TrainConfig
+from core.training.recipes import RECIPE_HELP, RECIPES
 
 FRONT = ("steps", "batch_size", "rank", "learning_rate", "start", "rollout_guidance", "seed")
 HIDDEN = ("base", "family", "recipe", "preview_prompts")

@@ -28,7 +28,7 @@ from core.events import (
 )
 from core.families.base import Conditioning, FamilySpec
 from core.training.clock import Clock
-from core.training.config import RECIPE_FAMILY, TrainConfig
+from core.training.config import TrainConfig
 from core.training.cost import row_forwards_per_sample
 from core.training.dose import SAMPLES, Dose, measure_dose
 from core.training.material import Material, gather
@@ -36,6 +36,7 @@ from core.training.methods import objective_of
 from core.training.objective import Objective
 from core.training.previews import Preview, draw_previews
 from core.training.ranking import Score, round_of
+from core.training.recipes import RECIPE_FAMILY
 from core.training.resume import check_same_run
 from core.training.run_offset import OFFSET, RunOffset
 from core.training.sources import Source

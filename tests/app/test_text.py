@@ -16,7 +16,8 @@ from core.errors import Sentence, StudioError
 from core.events import RunFailed, from_json, to_json
 from core.generation.settings import FIELDS as SETTINGS
 from core.studio.comparing.grid import axes
-from core.training.config import FIELDS, RECIPE_HELP
+from core.training.config import FIELDS
+from core.training.recipes import RECIPE_HELP
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "app" / "page"

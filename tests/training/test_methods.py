@@ -13,7 +13,7 @@ from PIL import Image
 from core.errors import StudioError
 from core.events import RunFinished
 from core.offsets.files import read_offset
-from core.training.config import RECIPES, recipe
+from core.training.config import recipe
 from core.training.cost import row_forwards_of_own_samples, row_forwards_of_step, row_forwards_per_sample
 from core.training.dose import LEVELS, measure_dose
 from core.training.finetuning import Distillation, FineTuning
@@ -23,6 +23,7 @@ from core.training.methods import METHODS
 from core.training.pairs import read_pairs
 from core.training.preference import FromPairs
 from core.training.ranking import ranked
+from core.training.recipes import RECIPES
 from core.training.settings import MethodSettings
 from core.training.start_points import StartPoints, encoded_pairs
 from core.training.trainer import Trainer
