@@ -1,8 +1,11 @@
 """Comparisons: what a column shows depends on its own settings and seed alone; stopping stops at once."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from core.errors import StudioError
 from core.families import get
@@ -93,11 +96,31 @@ def test_stop_ends_within_the_step_and_leaves_the_pipeline_as_it_was(pipe):
     assert not pipe.unet._forward_pre_hooks
 
 
-def test_previews_come_every_step_and_look_like_the_end(pipe):
+def test_previews_come_every_step(pipe):
     steps = []
     compare(pipe, (PLAIN, NPO), seeds=(1,), watch=Watch(step=steps.append))
     assert [(s.step, s.steps, len(s.images)) for s in steps] == [(n, 4, 2) for n in (1, 2, 3, 4)]
     assert rough_images(pipe, FAMILY, torch.zeros(1, 4, 16, 16))[0].size == (16, 16)
+
+
+def test_the_last_preview_looks_like_its_own_end_and_the_first_does_not_yet():
+    pipe = FAMILY.load(Path(__file__).parents[2] / "assets" / "miniature-sd15")
+    steps = []
+    comparison = Comparison(
+        prompt="a large red circle, plain gray background", seeds=(1, 2), columns=(GuidanceWeights(omega=3),), steps=8
+    )
+    ends = render(pipe, FAMILY, comparison, watch=Watch(step=steps.append))
+
+    def alike(preview, end):
+        small = end.image.resize(preview.size, Image.Resampling.BOX)
+        one, other = (np.asarray(picture, dtype=float).reshape(-1, 3) for picture in (preview, small))
+        return np.corrcoef((one - one.mean(0)).ravel(), (other - other.mean(0)).ravel())[0, 1]
+
+    for index, end in enumerate(ends):
+        own = alike(steps[-1].images[index], end)
+        assert own > 0.9
+        assert own > 0.2 + alike(steps[0].images[index], end)
+        assert own > 0.2 + alike(steps[-1].images[1 - index], end)
 
 
 @pytest.mark.parametrize(
