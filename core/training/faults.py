@@ -21,7 +21,9 @@ def events_of_fault(error: Exception, step: int) -> tuple[TrainEvent, ...]:
     """The last events of a run that a fault ended after `step` steps: a pause where the same command can go on."""
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if full or isinstance(error, DiskFull):
-        reason = "The disk is full. Free 0.5 GB and resume." if full else str(error)
+        reason = Sentence("The disk is full. Free 0.5 GB and resume.")
+        if isinstance(error, DiskFull):
+            reason = Sentence("{message} {remedy}", message=error.message, remedy=error.remedy)
         return (Notice(step=step, message=reason), RunPaused(step=step, reason=reason))
     if isinstance(error, StudioError):
         return (RunFailed(step=step, message=error.message, remedy=error.remedy),)

@@ -129,9 +129,8 @@ def slots(text):
             "本机没有负偏移“x. y”；可从 Hub 的 a/b 获取。",
         ),
         (
-            "The checkpoint of step 3 could not be written: no room. "
-            "Check that the folder can be written and resume; the checkpoint before it is kept.",
-            "第 3 步的检查点无法写入：no room。请检查文件夹可写后继续；之前的检查点已保留。",
+            "Stable Diffusion XL has no scheduler “best”. Choose one of ddim, euler.",
+            "Stable Diffusion XL 没有采样器“best”。请从以下选择：ddim, euler。",
         ),
         ("Seed of everything random in the run.", "本次运行中所有随机数的种子。"),
         ("A sentence nobody knows.", "A sentence nobody knows."),
