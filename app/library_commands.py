@@ -28,7 +28,7 @@ def add_offset(commands: Any, common: Callable[..., None]) -> None:
     for command in (info, convert, extract, merge):
         command.add_argument("file", help="a file, or an offset of the library")
         common(command, dry_run=command is not info)
-    for command in (extract, merge):
+    for command in (convert, extract, merge):
         command.add_argument("--base", default=None, help="a base of the library, or a folder")
     for command in (convert, extract, merge):
         command.add_argument("--out", default="", metavar="FILE", help="default: the workspace's offsets folder")
@@ -84,7 +84,9 @@ def run_offset(options: argparse.Namespace, workspace: Any, show: Callable[[Any,
     if options.action == "info":
         told = weights.offset_info(workspace, options.file)
     elif options.action == "convert":
-        told = weights.convert_offset(workspace, options.file, to=options.to, out=options.out, dry_run=options.dry_run)
+        told = weights.convert_offset(
+            workspace, options.file, to=options.to, base=options.base, out=options.out, dry_run=options.dry_run
+        )
     elif options.action == "merge":
         told = weights.merge(
             workspace,

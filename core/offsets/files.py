@@ -1,22 +1,25 @@
-"""Offset files: reading every dialect people have, writing diffusers and kohya LoRAs with their provenance."""
+"""Offset files: reading every dialect people have, writing those that other programs read, with their provenance."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from core import __version__
-from core.errors import StudioError
+from core.errors import Sentence, StudioError
 from core.offsets.formats import Contents, Format, classify, family_of
+from core.offsets.formulas import change_of
 from core.offsets.header import Header, read_header, shards_of
+from core.offsets.kinds import rank_of
 from core.offsets.low_rank import LowRankLayer
+from core.offsets.names import of_flat
 from core.offsets.offset import DenseLayer, Offset
+from core.offsets.scaling import DIFFUSERS, IN_HEADER, config_of, scale_of
 from core.offsets.tensors import read_tensors, write_tensors
 
 
@@ -27,8 +30,11 @@ class OffsetFile:
     Args:
         path: the file, or the folder of a sharded one.
         family: of the model it was made for; empty where the file does not tell.
-        kind: "lora", or "full": the whole weights of another network, whose difference from a base is the offset.
+        kind: "lora": an adapter of any kind; or "full": the whole weights of another network, whose difference from a
+            base is the offset.
         format: the dialect.
+        adapters: the kinds of its layers, as `core.offsets.kinds` names them; none of a full one.
+        needs_base: what it changes depends on the base's own weights.
         rank: the largest rank of its layers; 0 of a full one.
         layers: how many layers it changes.
         size: bytes.
@@ -40,6 +46,8 @@ class OffsetFile:
     family: str
     kind: Literal["lora", "full"]
     format: Format
+    adapters: tuple[str, ...]
+    needs_base: bool
     rank: int
     layers: int
     size: int
@@ -63,20 +71,27 @@ def _described(path: Path) -> tuple[OffsetFile, Contents, list[Path]]:
     files = weight_files(path)
     header = _whole_header(files)
     contents = classify(header.shapes, path.name)
-    full = contents.format in ("full", "original")
-    family = header.metadata.get("family") or family_of(contents, header.shapes)
-    modules = {*contents.lora, *(name.rpartition(".")[0] for name in contents.dense)}
+    hidden = ("format", "family", DIFFUSERS, IN_HEADER)
+    ranks = [rank_of({part: header.shapes[key] for part, key in parts.items()}) for parts in contents.layers.values()]
     file = OffsetFile(
         path=path,
-        family=family,
-        kind="full" if full else "lora",
+        family=header.metadata.get("family") or family_of(contents, header.shapes),
+        kind="full" if contents.whole else "lora",
         format=contents.format,
-        rank=max((header.shapes[keys.down][0] for keys in contents.lora.values()), default=0),
-        layers=len(modules),
+        adapters=contents.kinds,
+        needs_base=contents.needs_base,
+        rank=max(ranks, default=0),
+        layers=len(contents.modules),
         size=sum(file.stat().st_size for file in files),
-        provenance={key: value for key, value in header.metadata.items() if key not in ("format", "family")},
+        provenance={key: value for key, value in header.metadata.items() if key not in hidden},
         notes=contents.notes,
     )
+    # a configuration that cannot be read is refused here already, before anybody relies on the file
+    config = config_of(header.metadata, files[0], peft=contents.format == "peft")
+    scaled = all("alpha" in parts for parts in contents.layers.values() if "down" in parts)
+    if contents.format == "peft" and not config and not scaled:
+        note = "there is no adapter_config.json beside it: its strength, alpha / rank, is taken to be 1"
+        file = replace(file, notes=(*file.notes, note))
     return file, contents, files
 
 
@@ -90,79 +105,126 @@ def read_offset(path: Path) -> OffsetFile:
 
 
 def read_parameters(path: Path, *, family: str | None = None) -> dict[str, Tensor]:
-    """The parameters of a denoiser's whole weights, by diffusers' names, as they are stored.
+    """The parameters of a denoiser's whole weights, by diffusers' names, as they are stored; scaled 8-bit floats in
+    float32.
 
     Raises:
         StudioError: it is a LoRA, of another family, or damaged.
     """
     file, contents, files = _described(path)
     if file.kind != "full":
-        raise StudioError(f"“{path.name}” is a LoRA, not whole weights.", "Choose the weights of a whole denoiser.")
+        raise StudioError(
+            "“{name}” is a LoRA, not whole weights.", "Choose the weights of a whole denoiser.", name=path.name
+        )
     _check_family(file, family)
-    tensors = read_tensors(files, contents.dense.values())
-    return {name: tensors[key] for name, key in contents.dense.items()}
+    tensors = read_tensors(files, [*contents.weights.values(), *contents.scales.values()])
+    parameters = {name: tensors[key] for name, key in contents.weights.items()}
+    for name, key in contents.scales.items():
+        if name not in parameters or tensors[key].numel() != 1:
+            raise StudioError(
+                "“{name}” has a scale that is not read here: “{key}”.",
+                "Convert it to float16 with the program that made it.",
+                name=path.name,
+                key=key[:80],
+            )
+        parameters[name] = parameters[name].float() * tensors[key].float()
+    return parameters
 
 
 def _check_family(file: OffsetFile, family: str | None) -> None:
     if family and file.family and file.family != family:
         raise StudioError(
-            f"“{file.path.name}” is an offset for {file.family}, the model is {family}.",
+            "“{name}” is an offset for {own}, the model is {family}.",
             "Choose one made for this base.",
+            name=file.path.name,
+            own=file.family,
+            family=family,
         )
 
 
-def _lora_alpha(file: OffsetFile, module: str, rank: int, beside: Mapping[str, float]) -> float:
-    """lora_alpha of a layer where no `.alpha` tensor says it: of the header, of an adapter_config.json, else the rank."""
-    metadata = file.provenance.get("lora_adapter_metadata")
-    if metadata:
-        try:
-            values = {key.rpartition(".")[2]: value for key, value in json.loads(metadata).items()}
-            return float(values.get("alpha_pattern", {}).get(module, values.get("lora_alpha", rank)))
-        except (ValueError, TypeError, AttributeError):
-            return float(rank)
-    return beside.get("lora_alpha", float(rank))
-
-
-def load_lora(path: Path, *, family: str | None = None) -> Offset:
-    """The offset in a LoRA file of any dialect, float32 on the CPU, its scaling folded into the up matrices.
+def load_lora(path: Path, *, family: str | None = None, denoiser: nn.Module | None = None) -> Offset:
+    """The offset in an adapter file of any dialect and kind, float32 on the CPU, its scaling folded in.
 
     Args:
         family: refuse offsets of another family.
+        denoiser: the base, for kinds whose change depends on its weights (`OffsetFile.needs_base`).
 
     Raises:
-        StudioError: as `read_offset`; whole weights; a tensor that is not finite; another family.
+        StudioError: as `read_offset`; whole weights; a tensor that is not finite; another family; the base is needed
+            and was not given, or lacks the layer.
     """
     file, contents, files = _described(path)
     if file.kind == "full":
         raise StudioError(
-            f"“{path.name}” holds the whole weights of a network.",
+            "“{name}” holds the whole weights of a network.",
             "Extract an offset from it against its base: `offset extract`, or the Library tab.",
+            name=path.name,
         )
     _check_family(file, family)
-    keys = [k for layer in contents.lora.values() for k in (layer.down, layer.up, layer.alpha) if k]
-    tensors = read_tensors(files, [*keys, *contents.dense.values()])
-    beside: dict[str, float] = {}
-    if file.format == "peft" and (path.parent / "adapter_config.json").is_file():
+    if file.needs_base and denoiser is None:
+        raise StudioError(
+            "“{name}” is of the kind {kind}: what it changes depends on the base's own weights.",
+            "Name the base model that it is for: --base.",
+            name=path.name,
+            kind=", ".join(file.adapters),
+        )
+    config = config_of(read_header(files[0]).metadata, files[0], peft=file.format == "peft")
+    own = dict(denoiser.named_modules()) if denoiser is not None else {}
+    low_rank: dict[str, LowRankLayer] = {}
+    dense: dict[str, DenseLayer] = {}
+    for module, keys in contents.layers.items():
+        tensors = read_tensors(files, keys.values())
+        parts = {part: tensors[key].float() for part, key in keys.items()}
+        alpha = float(parts["alpha"]) if "alpha" in parts and parts["alpha"].numel() == 1 else None
+        scale = scale_of(config, module, rank_of({part: tuple(t.shape) for part, t in parts.items()}), alpha)
+        weight, bias = _base_of(own, module, path.name) if file.needs_base else (None, None)
         try:
-            config = json.loads((path.parent / "adapter_config.json").read_text(encoding="utf-8"))
-            beside = {"lora_alpha": float(config["lora_alpha"])}
-        except (OSError, ValueError, KeyError, TypeError):
-            beside = {}
-    layers = {}
-    for module, named in contents.lora.items():
-        down, up = tensors[named.down].float(), tensors[named.up].float()
-        if down.ndim < 2 or up.ndim < 2 or up.shape[1] != down.shape[0]:
-            raise StudioError(f"“{path.name}” has two ranks in {module}.", "Train or fetch it again.")
-        rank = down.shape[0]
-        alpha = float(tensors[named.alpha]) if named.alpha else _lora_alpha(file, module, rank, beside)
-        if up.ndim == 2 and down.ndim == 4:
-            up = up[:, :, None, None]
-        layers[module] = LowRankLayer(down, up * (alpha / rank))
-    dense: dict[str, dict[str, Tensor]] = {}
-    for parameter, key in contents.dense.items():
-        module, _, part = parameter.rpartition(".")
-        dense.setdefault(module, {})[part] = tensors[key].float()
-    return Offset(layers, {module: DenseLayer(**parts) for module, parts in dense.items()})
+            kohya_oft = next(iter(keys.values())).startswith("oft_unet_")
+            layer, change = change_of(parts, scale, weight, bias, kohya_oft=kohya_oft)
+            if layer is not None and layer.up.shape[1] != layer.down.shape[0]:
+                raise ValueError("two ranks")
+        except (ValueError, RuntimeError, IndexError) as error:
+            raise StudioError(
+                "In “{name}”, the tensors of {module} do not fit each other{base}.",
+                "Train or fetch it again, or choose the base that it was made for.",
+                name=path.name,
+                module=module,
+                base=Sentence(" or the base") if file.needs_base else "",
+            ) from error
+        if layer is not None:
+            low_rank[module] = layer
+        if change is not None:
+            dense[module] = change
+    return Offset(low_rank, dense)
+
+
+def _base_of(modules: Mapping[str, nn.Module], module: str, name: str) -> tuple[Tensor | None, Tensor | None]:
+    """The base's own weight and bias of a module, float32 on the CPU."""
+    if module not in modules:
+        raise StudioError(
+            "“{name}” changes {module}, which the base model does not have.",
+            "Choose the base that it was made for.",
+            name=name,
+            module=module,
+        )
+    own = [getattr(modules[module], part, None) for part in ("weight", "bias")]
+    weight, bias = (part.detach().float().cpu() if isinstance(part, Tensor) else None for part in own)
+    return weight, bias
+
+
+Dialect = Literal["diffusers", "kohya"]
+
+
+def dialect_for_all(offset: Offset) -> Dialect:
+    """The dialect that the most programs read whole: kohya's for UNets, which diffusers, ComfyUI, Forge, A1111 and
+    sd-scripts read; diffusers' for transformers, of which diffusers itself reads nothing in kohya's."""
+    return "kohya" if all(of_flat(module.replace(".", "_")) == module for module in offset.modules) and not (
+        _is_transformer(offset)
+    ) else "diffusers"  # fmt: skip
+
+
+def _is_transformer(offset: Offset) -> bool:
+    return any(module.startswith("transformer_blocks.") for module in offset.modules)
 
 
 def save_offset(
@@ -172,7 +234,7 @@ def save_offset(
     family: str,
     provenance: Mapping[str, str],
     dtype: torch.dtype = torch.float32,
-    format: Literal["diffusers", "kohya"] = "diffusers",
+    format: Dialect | None = None,
 ) -> OffsetFile:
     """Writes an offset as a LoRA: whole, or not at all.
 
@@ -181,24 +243,45 @@ def save_offset(
 
     Args:
         provenance: what a person will want to know of it; names and figures, no paths.
-        format: the dialect; kohya's is read by A1111, ComfyUI and diffusers.
+        format: the dialect; None is `dialect_for_all`.
     """
-    transformer = any(module.startswith("transformer_blocks.") for module in offset.modules)
-    prefix = "transformer." if transformer else "unet."
+    kohya = (format or dialect_for_all(offset)) == "kohya"
+    prefix = "transformer." if _is_transformer(offset) else "unet."
     tensors: dict[str, Tensor] = {}
     for module, layer in offset.low_rank.items():
         down, up = layer.down.to(dtype).contiguous(), layer.up.to(dtype).contiguous()
-        if format == "kohya":
+        if kohya:
             name = f"lora_unet_{module.replace('.', '_')}"
             tensors |= {f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up}
             tensors[f"{name}.alpha"] = torch.tensor(float(layer.rank), dtype=dtype)
         else:
             tensors |= {f"{prefix}{module}.lora_A.weight": down, f"{prefix}{module}.lora_B.weight": up}
     for module, change in offset.dense.items():
-        name = f"lora_unet_{module.replace('.', '_')}" if format == "kohya" else f"{prefix}{module}"
+        name = f"lora_unet_{module.replace('.', '_')}" if kohya else f"{prefix}{module}"
         for ending, tensor in (("diff", change.weight), ("diff_b", change.bias)):
             if tensor is not None:
                 tensors[f"{name}.{ending}"] = tensor.to(dtype).contiguous()
     metadata = {"format": "pt", "family": family, "studio_version": __version__, **provenance}
     write_tensors(path, tensors, metadata)
     return read_offset(path)
+
+
+def readers_of(offset: Offset, dialect: Dialect) -> Sentence:
+    """Which programs read such a file, and how much of it; held against their own code in tests/offsets/foreign."""
+    if _is_transformer(offset):
+        if dialect == "kohya" and any(".add_k_proj" in module or ".ff_context" in module for module in offset.modules):
+            return Sentence("No program that is known here reads this file.")
+        if dialect == "kohya":
+            return Sentence(
+                "CogVideoX-Fun and kijai's ComfyUI nodes read this file; diffusers leaves it out and says so in its log alone."
+            )
+        return Sentence("diffusers reads this file whole.")
+    if offset.dense:
+        return Sentence(
+            "This studio and ComfyUI read this file whole; diffusers refuses its changes of norms and biases."
+            if dialect == "kohya"
+            else "This studio alone reads this file whole."
+        )
+    if dialect == "kohya":
+        return Sentence("diffusers, ComfyUI, Forge, A1111 and sd-scripts read this file whole.")
+    return Sentence("diffusers reads this file whole; ComfyUI and Forge leave out its attention, sd-scripts all of it.")

@@ -1,10 +1,14 @@
-"""The dialects of LoRA files and of whole checkpoints, told apart by their keys and shapes, never by a file's name.
+"""The dialects of adapter files and of whole checkpoints, told apart by their keys and shapes, never by a file's name.
 
 diffusers, PEFT   unet.<module>.lora_A.weight, base_model.model.<module>.lora_A.weight, older .lora.down.weight
 kohya             lora_unet_<module with underscores>.lora_down.weight, with .alpha; SDXL also in the original
-                  model's block names (lora_unet_input_blocks_4_1_...)
-dense parts       <module>.diff and .diff_b: whole changes of a weight and a bias (LyCORIS' names)
-whole networks    diffusers' names, or the original model.diffusion_model.… names
+                  model's block names (lora_unet_input_blocks_4_1_...); oft_unet_ for its OFT
+LyCORIS           lycoris_<module with underscores>, with the tensors of `core.offsets.kinds`
+ComfyUI           diffusion_model.<module in the original names>
+whole networks    diffusers' names, or the original ones, behind model.diffusion_model., diffusion_model. or nothing
+
+Nothing is half read: a key of an adapter that is not understood is refused by its name, and what a whole checkpoint
+holds beside the denoiser is told.
 """
 
 from __future__ import annotations
@@ -15,45 +19,51 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from core.errors import StudioError
+from core.offsets.kinds import kind_of_layer, needs_base
+from core.offsets.names import of_dotted, of_flat
 
-Format = Literal["diffusers", "peft", "kohya", "full", "original"]
+Format = Literal["diffusers", "peft", "kohya", "lycoris", "comfyui", "full", "original"]
 
-_DOWN = (
-    ".lora_A.weight",
-    ".lora_down.weight",
-    ".lora.down.weight",
-    ".lora_linear_layer.down.weight",
-    "_lora.down.weight",
-)
-_UP = (".lora_B.weight", ".lora_up.weight", ".lora.up.weight", ".lora_linear_layer.up.weight", "_lora.up.weight")
-_PREFIXES = ("base_model.model.", "unet.", "transformer.", "denoiser.")
-_WRAPPERS = ("module.", "ema.", "model_ema.", "ema_model.", "state_dict.", "_orig_mod.")
-_TEXT = re.compile(r"^(lora_te\d?_|text_encoder|te\d?\.|text_model|conditioner\.|cond_stage_model\.)")
-_OTHER_KINDS = {
-    "hada_w1_a": "a LoHa",
-    "lokr_w1": "a LoKr",
-    "lokr_w1_a": "a LoKr",
-    "dora_scale": "a DoRA",
-    "lora_magnitude_vector": "a DoRA",
-    "lora_mid": "a LoCon with a core (Tucker)",
-    "oft_blocks": "an OFT",
+_FLAT = {"lora_unet_": "kohya", "oft_unet_": "kohya", "lycoris_": "lycoris", "lora_transformer_": "kohya"}
+_DOTTED = {
+    "unet.base_model.model.": "peft",
+    "base_model.model.": "peft",
+    "unet.": "diffusers",
+    "transformer.": "diffusers",
+    "denoiser.": "diffusers",
+    "model.diffusion_model.": "comfyui",
+    "diffusion_model.": "comfyui",
+    "": "diffusers",
 }
-_WORDS = (
-    "down_blocks up_blocks mid_block attentions resnets transformer_blocks downsamplers upsamplers attn1 attn2 attn "
-    "to_q to_k to_v to_out ff_context ff net proj_in proj_out proj conv_shortcut conv1 conv2 conv_in conv_out conv "
-    "time_emb_proj time_embedding add_embedding linear_1 linear_2 linear norm1_context norm1 norm2 norm3 norm_out norm "
-    "add_q_proj add_k_proj add_v_proj to_add_out patch_embed text_proj context_embedder"
-).split()
-_TOKEN = re.compile(rf"({'|'.join(sorted(_WORDS, key=len, reverse=True))}|\d+)(?:_|$)")
+_WRAPPERS = ("module.", "ema.", "model_ema.", "ema_model.", "state_dict.", "_orig_mod.")
+_TEXT = re.compile(
+    r"^(lora_te\d?_|oft_te\d?_|lycoris_te\d?_|text_encoder|te\d?\.|text_model|conditioner\.|cond_stage_model\.)"
+)
+_OTHER_PARTS = re.compile(r"^(first_stage_model\.|vae\.|bundle_emb\.)")
+_ADAPTER = r"(?:\.(?!weight$|bias$)\w+)?"  # PEFT's name of an adapter, where the file keeps it
 
-
-@dataclass(frozen=True)
-class LoraKeys:
-    """The keys of one layer's low-rank part; `alpha` is a key too, or None."""
-
-    down: str
-    up: str
-    alpha: str | None = None
+_ENDINGS: tuple[tuple[str, str], ...] = (
+    (rf"\.lora_A{_ADAPTER}(?:\.weight)?", "down"),
+    (rf"\.lora_B{_ADAPTER}(?:\.weight)?", "up"),
+    (rf"\.lora_B{_ADAPTER}\.bias", "up_bias"),
+    (r"\.lora_down\.weight|\.lora\.down\.weight|\.lora_linear_layer\.down\.weight|_lora\.down\.weight", "down"),
+    (r"\.lora_up\.weight|\.lora\.up\.weight|\.lora_linear_layer\.up\.weight|_lora\.up\.weight", "up"),
+    (r"\.lora_mid\.weight", "mid"),
+    (r"\.alpha", "alpha"),
+    (rf"\.dora_scale|\.lora_magnitude_vector{_ADAPTER}(?:\.weight)?", "dora_scale"),
+    (rf"\.(hada_w[12]_[ab]|hada_t[12]){_ADAPTER}", ""),
+    (rf"\.(lokr_w[12](?:_[ab])?|lokr_t2){_ADAPTER}", ""),
+    (r"\.(oft_blocks|rescale|on_input|diff|diff_b|w_norm|b_norm)", ""),
+    (r"\.(a1|a2|b1|b2|bm)\.weight", ""),
+    (rf"\.(ia3_l){_ADAPTER}", ""),
+)
+_ENDING = [(re.compile(rf"^(.+?)(?:{pattern})$"), part) for pattern, part in _ENDINGS]
+_DENOISER = re.compile(
+    r"(down_blocks|up_blocks|mid_block|conv_in|conv_out|conv_norm_out|time_embedding|transformer_blocks|add_embedding|"
+    r"patch_embed|proj_out|norm_out|norm_final|context_embedder|time_text_embed|pos_embed)\b"
+)
+_SCALES = (".scale_weight", ".weight_scale")
+_FP8_MARKS = re.compile(r"(^|\.)(scaled_fp8|scale_input|input_scale)$")
 
 
 @dataclass(frozen=True)
@@ -62,96 +72,34 @@ class Contents:
 
     Args:
         format: its dialect.
-        lora: module of the denoiser to the keys of its low-rank part.
-        dense: parameter of the denoiser ("mid_block.norm.weight") to the key of its whole change, or of its weight in
-            a whole network.
-        text: how many tensors belong to text encoders; they are left out, for the negative branch has no text of its own.
-        notes: what was done to the names, in words.
+        layers: module of the denoiser to its tensors, part (as `core.offsets.kinds` names them) to key.
+        weights: of a whole network, parameter of the denoiser ("mid_block.norm.weight") to key.
+        scales: of a whole network in scaled 8-bit floats, parameter to the key of the number it is multiplied by.
+        kinds: the kinds of adapters, each once: "LoRA", "DoRA", … and "dense" for whole changes.
+        notes: what was done to the names or left out, in words.
     """
 
     format: Format
-    lora: Mapping[str, LoraKeys] = field(default_factory=dict)
-    dense: Mapping[str, str] = field(default_factory=dict)
-    text: int = 0
+    layers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    weights: Mapping[str, str] = field(default_factory=dict)
+    scales: Mapping[str, str] = field(default_factory=dict)
+    kinds: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
+    @property
+    def whole(self) -> bool:
+        """A whole network, and no adapter."""
+        return bool(self.weights)
 
-def dotted(flat: str) -> str | None:
-    """`down_blocks_0_attentions_1_proj_in` as `down_blocks.0.attentions.1.proj_in`; None where a word is unknown."""
-    parts, at = [], 0
-    while at < len(flat):
-        match = _TOKEN.match(flat, at)
-        if match is None:
-            return None
-        parts.append(match.group(1))
-        at = match.end()
-    return ".".join(parts)
+    @property
+    def modules(self) -> list[str]:
+        """The modules that it changes, each once."""
+        return list(dict.fromkeys([*self.layers, *(name.rpartition(".")[0] for name in self.weights)]))
 
-
-_RESNET = {
-    "in_layers.0": "norm1",
-    "in_layers.2": "conv1",
-    "out_layers.0": "norm2",
-    "out_layers.3": "conv2",
-    "emb_layers.1": "time_emb_proj",
-    "skip_connection": "conv_shortcut",
-}
-_ENDS = {
-    "time_embed.0": "time_embedding.linear_1",
-    "time_embed.2": "time_embedding.linear_2",
-    "label_emb.0.0": "add_embedding.linear_1",
-    "label_emb.0.2": "add_embedding.linear_2",
-    "input_blocks.0.0": "conv_in",
-    "out.0": "conv_norm_out",
-    "out.2": "conv_out",
-}
-
-
-def from_original(module: str) -> str | None:
-    """A UNet module of the original layout (`input_blocks.4.1.proj_in`) by diffusers' name; None where it has none.
-
-    Holds for SD1.5 and SDXL, which have two layers a block.
-    """
-    if module in _ENDS:
-        return _ENDS[module]
-    match = re.fullmatch(r"(input_blocks|output_blocks)\.(\d+)\.(\d)\.(.+)", module)
-    if match:
-        side, number, place, rest = match.group(1), int(match.group(2)), int(match.group(3)), match.group(4)
-        down = side == "input_blocks"
-        block, layer = divmod(number - 1, 3) if down else divmod(number, 3)
-        name = "down_blocks" if down else "up_blocks"
-        if rest == "op" or (down and layer == 2):
-            return f"{name}.{block}.downsamplers.0.conv" if rest == "op" else None
-        if rest == "conv":
-            return f"{name}.{block}.upsamplers.0.conv"
-        inner, kind = (_RESNET.get(rest), "resnets") if place == 0 else (rest, "attentions")
-        return f"{name}.{block}.{kind}.{layer}.{inner}" if inner else None
-    match = re.fullmatch(r"middle_block\.(\d)\.(.+)", module)
-    if match:
-        place, rest = int(match.group(1)), match.group(2)
-        if place == 1:
-            return f"mid_block.attentions.0.{rest}"
-        return f"mid_block.resnets.{place // 2}.{_RESNET[rest]}" if rest in _RESNET else None
-    return None
-
-
-_FLAT_ORIGINAL = re.compile(r"(input_blocks|output_blocks|middle_block)_")
-_ORIGINAL_WORDS = re.compile(
-    r"(input_blocks|output_blocks|middle_block|in_layers|out_layers|emb_layers|skip_connection|op|\d+)(?:_|$)"
-)
-
-
-def _kohya_module(flat: str) -> str | None:
-    if not _FLAT_ORIGINAL.match(flat):
-        return dotted(flat)
-    parts, at = [], 0
-    while at < len(flat):
-        match = _ORIGINAL_WORDS.match(flat, at) or _TOKEN.match(flat, at)
-        if match is None:
-            return None
-        parts.append(match.group(1))
-        at = match.end()
-    return from_original(".".join(parts))
+    @property
+    def needs_base(self) -> bool:
+        """Whether what it changes depends on the base's own weights."""
+        return any(needs_base(parts) for parts in self.layers.values())
 
 
 def _unwrapped(key: str) -> tuple[str, str]:
@@ -164,14 +112,58 @@ def _unwrapped(key: str) -> tuple[str, str]:
         key, gone = key.removeprefix(wrapper), gone + wrapper
 
 
-def _end(key: str, endings: tuple[str, ...]) -> str | None:
-    """The key without the ending it has; attention processors of the first diffusers LoRAs stand apart."""
-    for ending in endings:
-        if key.endswith(ending):
-            stem = key.removesuffix(ending)
-            stem = re.sub(r"\.processor\.(to_[qkv])$", r".\1", stem)
-            return re.sub(r"\.processor\.to_out$", ".to_out.0", stem)
+def _split(body: str, *, flat: bool, whole_values: bool) -> tuple[str, str] | None:
+    """(module as the file names it, part) of a key without its prefix."""
+    for pattern, part in _ENDING:
+        if match := pattern.match(body):
+            # attention processors of the first diffusers LoRAs stand apart
+            stem = re.sub(r"\.processor\.(to_[qkv])$", r".\1", match[1])
+            stem = re.sub(r"\.processor\.to_out$", ".to_out.0", stem)
+            return stem.removesuffix(".base_layer"), part or next(group for group in match.groups()[1:] if group)
+    stem, _, parameter = body.rpartition(".")
+    if stem and parameter in ("weight", "bias"):
+        if flat and parameter == "weight":
+            return stem, "ia3_weight"
+        if whole_values:
+            return stem.removesuffix(".base_layer"), f"value_{parameter}"
     return None
+
+
+def _parsed(key: str, *, whole_values: bool) -> tuple[str, str, Format] | None:
+    """(module by diffusers' name, part, dialect) of an adapter's key; None where it is not understood."""
+    for prefix, dialect in _FLAT.items():
+        if key.startswith(prefix):
+            split = _split(key.removeprefix(prefix), flat=True, whole_values=False)
+            module = of_flat(split[0]) if split else None
+            return (module, split[1], dialect) if split and module else None  # type: ignore[return-value]
+    prefix = next(prefix for prefix in _DOTTED if key.startswith(prefix))
+    split = _split(key.removeprefix(prefix), flat=False, whole_values=whole_values)
+    module = of_dotted(split[0]) if split else None
+    return (module, split[1], _DOTTED[prefix]) if split and module else None  # type: ignore[return-value]
+
+
+class _Notes:
+    """What is told of a file, each thing once and counted."""
+
+    def __init__(self) -> None:
+        self.wrappers: list[str] = []
+        self.text: list[str] = []
+        self.embeddings: list[str] = []
+        self.others: list[str] = []
+
+    def sentences(self) -> list[str]:
+        said = [f"“{wrapper.rstrip('.')}” in front of names was left out" for wrapper in self.wrappers]
+        if self.text:
+            said.append(
+                f"{len(self.text)} tensors of text encoders were left out: the negative branch changes the denoiser alone"
+            )
+        if self.embeddings:
+            said.append(f"{len(self.embeddings)} tensors of embeddings of words were left out")
+        if self.others:
+            said.append(
+                f"{len(self.others)} tensors beside the denoiser were left out, “{self.others[0][:80]}” for one"
+            )
+        return said
 
 
 def classify(shapes: Mapping[str, tuple[int, ...]], name: str) -> Contents:
@@ -181,108 +173,140 @@ def classify(shapes: Mapping[str, tuple[int, ...]], name: str) -> Contents:
         name: of the file, for what is said.
 
     Raises:
-        StudioError: it is a kind that cannot be read, or none of its keys is known.
+        StudioError: it is a kind that cannot be read, or a key is not understood; it is named.
     """
-    for key in shapes:
-        for mark, kind in _OTHER_KINDS.items():
-            if mark in key.split("."):
-                raise StudioError(
-                    f"“{name}” is {kind}, which has no low-rank form.",
-                    "Merge it into its model with the program that made it, then use `offset extract` on the result.",
-                )
-    lora: dict[str, dict[str, str]] = {}
-    dense: dict[str, str] = {}
-    text, notes, strangers, formats = 0, [], [], set()
+    layers: dict[str, dict[str, str]] = {}
+    notes, strangers, formats = _Notes(), [], set()
+    adapter = any(_parsed(_unwrapped(raw)[0], whole_values=False) for raw in shapes)
+    if not adapter and not any(_is_named_as_adapter(raw) for raw in shapes):
+        return _whole_network(shapes, name)
     for raw in shapes:
         key, wrapper = _unwrapped(raw)
-        if wrapper and (said := f"“{wrapper.rstrip('.')}” in front of names was left out") not in notes:
-            notes.append(said)
+        if wrapper and wrapper not in notes.wrappers:
+            notes.wrappers.append(wrapper)
         if _TEXT.match(key):
-            text += 1
-            continue
-        kohya = key.startswith("lora_unet_")
-        prefix = next((p for p in _PREFIXES if key.startswith(p)), "")
-        body = key.removeprefix("lora_unet_") if kohya else key.removeprefix(prefix)
-        part: tuple[str, str] | None = next(
-            (
-                (stem, what)
-                for what, ends in (("down", _DOWN), ("up", _UP), ("alpha", (".alpha",)))
-                if (stem := _end(body, ends))
-            ),
-            None,
-        )
-        if part is None:
-            for suffix, parameter in ((".diff", "weight"), (".diff_b", "bias")):
-                if body.endswith(suffix):
-                    part = (body.removesuffix(suffix), parameter)
-        if part is None:
+            notes.text.append(raw)
+        elif key.startswith("bundle_emb."):
+            notes.embeddings.append(raw)
+        elif (parsed := _parsed(key, whole_values=True)) is None:
             strangers.append(raw)
-            continue
-        module = _kohya_module(part[0]) if kohya else part[0]
-        if module is None:
-            strangers.append(raw)
-        elif part[1] in ("weight", "bias"):
-            dense[f"{module}.{part[1]}"] = raw
         else:
-            lora.setdefault(module, {})[part[1]] = raw
-            formats.add("kohya" if kohya else "peft" if prefix == "base_model.model." else "diffusers")
-    if not lora and not dense:
-        return _whole_network(shapes, name)
-    broken = [module for module, keys in lora.items() if not {"down", "up"} <= keys.keys()]
-    if strangers or broken or len(formats) > 1:
-        first = (strangers or [next(iter(lora[broken[0]].values()))] if strangers or broken else ["mixed dialects"])[0]
-        fit = len(shapes) - text - len(strangers) - len(broken)
+            module, part, dialect = parsed
+            parts = layers.setdefault(module, {})
+            if part in parts:
+                raise StudioError(
+                    "“{name}” changes {module} twice: “{first}” and “{second}”.",
+                    "Choose a file with one adapter.",
+                    name=name,
+                    module=module,
+                    first=parts[part][:80],
+                    second=raw[:80],
+                )
+            parts[part] = raw
+            formats.add(dialect)
+    kinds = {module: kind_of_layer(parts) for module, parts in layers.items()}
+    strangers += [key for module, kind in kinds.items() if kind is None for key in layers[module].values()]
+    if strangers or not layers:
+        _refuse(name, shapes, notes, strangers)
+    if len(formats) > 1:
         raise StudioError(
-            f"“{name}” is no LoRA this studio reads whole: {fit} of its {len(shapes)} tensors fit, “{first[:80]}” does not.",
-            "Choose a LoRA of the denoiser in the diffusers, PEFT or kohya layout.",
+            "“{name}” mixes the dialects {dialects}.", "Choose a file of one program.", name=name,
+            dialects=", ".join(sorted(formats)),
+        )  # fmt: skip
+    values = sum(part.startswith("value_") for parts in layers.values() for part in parts)
+    said = notes.sentences()
+    if values:
+        said.append(f"{values} parameters are whole values: their difference from the base is used")
+    return Contents(
+        format=next(iter(formats)),
+        layers=layers,
+        kinds=tuple(dict.fromkeys(kind for kind in kinds.values() if kind)),
+        notes=tuple(said),
+    )
+
+
+def _is_named_as_adapter(raw: str) -> bool:
+    key = _unwrapped(raw)[0]
+    return key.startswith(tuple(_FLAT)) or bool(re.search(r"\.lora_|\.oft_|\.boft_|\.vera_|lora_embedding", key))
+
+
+def _refuse(name: str, shapes: Mapping[str, tuple[int, ...]], notes: _Notes, strangers: list[str]) -> None:
+    if not strangers:
+        raise StudioError(
+            "“{name}” changes text encoders alone; an offset changes the denoiser.",
+            "Choose a LoRA of the denoiser.",
+            name=name,
         )
-    if text:
-        notes.append(f"{text} tensors of text encoders were left out: the negative branch changes the denoiser alone")
-    keys = {module: LoraKeys(k["down"], k["up"], k.get("alpha")) for module, k in lora.items()}
-    return Contents(next(iter(formats), "diffusers"), keys, dense, text, tuple(notes))  # type: ignore[arg-type]
+    left_out = len(notes.text) + len(notes.embeddings)
+    raise StudioError(
+        "“{name}” is not read, because it would be read in part: {count} of its {total} tensors are understood, “{key}” "
+        "is not.",
+        "Choose an adapter of the denoiser in a form that docs/families.md lists, or merge it into its model with the "
+        "program that made it and use `offset extract` on the result.",
+        name=name,
+        count=len(shapes) - left_out - len(strangers),
+        total=len(shapes) - left_out,
+        key=strangers[0][:80],
+    )
 
 
 def _whole_network(shapes: Mapping[str, tuple[int, ...]], name: str) -> Contents:
-    dense, notes, text = {}, [], 0
+    weights: dict[str, str] = {}
+    scales: dict[str, str] = {}
+    notes, original, wrapped = _Notes(), False, set()
     for raw in shapes:
         key, wrapper = _unwrapped(raw)
-        if wrapper and (said := f"“{wrapper.rstrip('.')}” in front of names was left out") not in notes:
-            notes.append(said)
-        if key.startswith("model.diffusion_model."):
-            body = key.removeprefix("model.diffusion_model.")
-            module, _, parameter = body.rpartition(".")
-            if found := from_original(module):
-                dense[f"{found}.{parameter}"] = raw
+        prefix = next(prefix for prefix in _DOTTED if key.startswith(prefix))
+        body = key.removeprefix(prefix)
+        if _TEXT.match(key) and prefix == "":
+            notes.text.append(raw)
             continue
-        if _TEXT.match(key) or key.startswith(("first_stage_model.", "vae.")):
-            text += 1
+        scale = next((ending for ending in _SCALES if body.endswith(ending)), "")
+        module, _, parameter = (body.removesuffix(scale) + ".weight" if scale else body).rpartition(".")
+        known = None if _OTHER_PARTS.match(key) else of_dotted(module)
+        if _FP8_MARKS.search(body):
             continue
-        body = next((key.removeprefix(p) for p in _PREFIXES if key.startswith(p)), key)
-        if re.match(
-            r"(down_blocks|up_blocks|mid_block|conv_in|conv_out|conv_norm_out|time_embedding|transformer_blocks|add_embedding|patch_embed|proj_out|norm_out|norm_final|context_embedder|time_text_embed|pos_embed)\b",
-            body,
-        ):
-            dense[body] = raw
-    if not dense:
-        first = next(iter(shapes), "nothing")
+        if known is None or not _DENOISER.match(known):
+            notes.others.append(raw)
+            continue
+        parameter = f"{known}.{parameter}"
+        into = scales if scale else weights
+        if parameter in into and (wrapper or parameter not in wrapped):
+            notes.others.append(raw)  # an average of the weights beside the weights themselves
+            continue
+        if parameter in into:
+            notes.others.append(into[parameter])
+            wrapped.discard(parameter)
+        into[parameter] = raw
+        original |= known != module
+        if wrapper:
+            wrapped.add(parameter)
+            if wrapper not in notes.wrappers:
+                notes.wrappers.append(wrapper)
+    if not weights:
         raise StudioError(
-            f"“{name}” is no offset and no denoiser this studio knows: it holds “{first[:80]}”.",
+            "“{name}” is neither an offset nor a denoiser that this studio knows: it holds “{key}”.",
             "Choose a LoRA or the weights of a denoiser.",
+            name=name,
+            key=next(iter(shapes), "nothing")[:80],
         )
-    original = any("model.diffusion_model." in key for key in dense.values())
-    return Contents("original" if original else "full", {}, dense, text, tuple(notes))
+    return Contents("original" if original else "full", weights=weights, scales=scales, notes=tuple(notes.sentences()))
 
 
 def family_of(contents: Contents, shapes: Mapping[str, tuple[int, ...]]) -> str:
     """Name of the family by modules and shapes; empty where they do not tell (a miniature, or self-attention alone)."""
-    widths, names = set(), set(contents.lora) | {name.rpartition(".")[0] for name in contents.dense}
-    for module, keys in contents.lora.items():
-        if module.endswith(("attn2.to_k", "attn2.to_v")):
-            widths.add(shapes[keys.down][1])
-    for parameter, key in contents.dense.items():
-        if parameter.endswith("attn2.to_k.weight"):
-            widths.add(shapes[key][1])
+    names = contents.modules
     if any(name.startswith("transformer_blocks.") for name in names):
         joint = any(".add_k_proj" in name or ".ff_context" in name for name in names)
         return "sd3" if joint else "cogvideox"
+    # the width of the text that cross attention reads
+    widths = {
+        shapes[key][1]
+        for module, parts in contents.layers.items()
+        for part, key in parts.items()
+        if module.endswith(("attn2.to_k", "attn2.to_v"))
+        and part in ("down", "hada_w1_b", "diff")
+        and "hada_t1" not in parts
+    }
+    widths |= {shapes[key][1] for name, key in contents.weights.items() if name.endswith("attn2.to_k.weight")}
     return {frozenset({768}): "sd15", frozenset({2048}): "sdxl"}.get(frozenset(widths), "")

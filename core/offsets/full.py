@@ -37,8 +37,23 @@ def difference(denoiser: nn.Module, path: Path, *, family: str) -> dict[str, Ten
     missing = [name for name in own if name not in tuned]
     if missing:
         raise StudioError(
-            f"{len(own) - len(missing)} of the base's {len(own)} parameters are in “{path.name}”; {missing[0]} is not.",
-            "The weights belong to another architecture: choose those of a model tuned from this base.",
+            "{count} of the base's {total} parameters are in “{file}”; {name} is not.",
+            "The weights belong to another architecture: choose those of a model tuned from this base."
+            if len(missing) > len(own) // 2
+            else "The weights are incomplete, or of a variant of this base: choose those of a model tuned from it.",
+            count=len(own) - len(missing),
+            total=len(own),
+            file=path.name,
+            name=missing[0],
+        )
+    known = {*own, *(name for name, _ in denoiser.named_buffers())}
+    if strangers := [name for name in tuned if name not in known]:
+        raise StudioError(
+            "“{file}” has {count} parameters that the base lacks, {name} for one.",
+            "The weights are of a variant of this base: choose those of a model tuned from it.",
+            file=path.name,
+            count=len(strangers),
+            name=strangers[0],
         )
     changes = {}
     for name, parameter in own.items():
@@ -47,14 +62,20 @@ def difference(denoiser: nn.Module, path: Path, *, family: str) -> dict[str, Ten
             other = other.reshape(parameter.shape)  # the original layout writes some projections as convolutions
         if other.shape != parameter.shape:
             raise StudioError(
-                f"{name} has shape {tuple(other.shape)} in “{path.name}” and {tuple(parameter.shape)} in the base.",
+                "{name} has shape {own} in “{file}” and {shape} in the base.",
                 "The weights belong to a model of another size: choose those of a model tuned from this base.",
+                name=name,
+                own=tuple(other.shape),
+                file=path.name,
+                shape=tuple(parameter.shape),
             )
         change = other - parameter.detach().float().cpu()
         if bool(change.any()):
             changes[name] = change
     if not changes:
-        raise StudioError(f"“{path.name}” holds the base's own weights.", "Choose the weights of a tuned model.")
+        raise StudioError(
+            "“{name}” holds the base's own weights.", "Choose the weights of a tuned model.", name=path.name
+        )
     return changes
 
 
@@ -64,7 +85,7 @@ def _by_module(changes: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         module, _, part = name.rpartition(".")
         if part not in ("weight", "bias"):
             raise StudioError(
-                f"The weights change {name}, which no offset can hold.", "Use the tuned model as the base."
+                "The weights change {name}, which no offset can hold.", "Use the tuned model as the base.", name=name
             )
         modules.setdefault(module, {})[part] = change
     return modules

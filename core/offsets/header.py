@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import stat
 import struct
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from core.errors import StudioError
+from core.files import whole_file
 
 HEADER_LIMIT = 8 * 2**20
 TENSOR_LIMIT = 20_000
@@ -38,6 +40,8 @@ DATA_TYPES = {
     "I8": DataType("int8", 1),
     "U8": DataType("uint8", 1),
     "BOOL": DataType("bool", 1),
+    "F8_E4M3": DataType("float8_e4m3fn", 1),
+    "F8_E5M2": DataType("float8_e5m2", 1),
 }
 
 
@@ -147,23 +151,85 @@ def read_header(path: Path) -> Header:
     return Header(shapes, dtypes, metadata, spans)
 
 
+_PREFERRED = ("adapter_model.", "pytorch_lora_weights.", "diffusion_pytorch_model.")
+_PART = re.compile(r"-\d{5}-of-\d{5}\.")
+
+
 def shards_of(folder: Path) -> list[Path]:
     """The weight files of a folder: its shards in the order of the index, or its one safetensors file.
 
+    Where a folder holds the same weights twice, those in full precision are taken, not the variant in fp16.
+
     Raises:
-        StudioError: the folder holds none, or a shard is missing; it is named.
+        StudioError: the folder holds none, or several that are different things; or a shard is missing; it is named.
     """
-    indices = sorted(folder.glob("*.safetensors.index.json"))
+    indices = sorted(folder.glob("*.safetensors.index*.json"), key=lambda path: (".fp16." in path.name, path.name))
     if indices:
         try:
             named = sorted(set(json.loads(indices[0].read_text(encoding="utf-8"))["weight_map"].values()))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StudioError(f"“{indices[0].name}” cannot be read.", AGAIN) from error
+            raise StudioError("“{name}” cannot be read.", AGAIN, name=indices[0].name) from error
         for name in named:
             if Path(name).name != name or not (folder / name).is_file():
-                raise StudioError(f"The shard “{Path(name).name}” of “{folder.name}” is missing.", AGAIN)
+                raise StudioError(
+                    "The shard “{shard}” of “{name}” is missing.", AGAIN, shard=Path(name).name, name=folder.name
+                )
         return [folder / name for name in named]
     files = sorted(folder.glob("*.safetensors"), key=lambda path: (".fp16." in path.name, path.name))
     if not files:
-        raise StudioError(f"“{folder.name}” holds no safetensors file.", "Choose another folder.")
-    return files[:1]
+        raise StudioError("“{name}” holds no safetensors file.", "Choose another folder.", name=folder.name)
+    if parts := [file for file in files if _PART.search(file.name)]:
+        raise StudioError(
+            "“{shard}” is one part of several, and “{name}” has no index of them.", AGAIN, shard=parts[0].name, name=folder.name
+        )  # fmt: skip
+    preferred = [file for file in files if file.name.startswith(_PREFERRED)]
+    plain = {file.name.replace(".fp16.", ".") for file in preferred or files}
+    if len(plain) > 1:
+        raise StudioError(
+            "“{name}” holds several weights files: {files}.",
+            "Name the one that is meant.",
+            name=folder.name,
+            files=", ".join(sorted(plain)[:4]),
+        )
+    return (preferred or files)[:1]
+
+
+def encoded_header(tensors: Mapping[str, tuple[str, tuple[int, ...]]], metadata: Mapping[str, str]) -> bytes:
+    """The beginning of a safetensors file whose tensors follow in this order, without gaps: name to (data type, shape)."""
+    entries: dict[str, Any] = {"__metadata__": dict(metadata)}
+    begin = 0
+    for name, (dtype, shape) in tensors.items():
+        end = begin + math.prod(shape) * DATA_TYPES[dtype].size
+        entries[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
+        begin = end
+    raw = json.dumps(entries, ensure_ascii=False).encode()
+    raw += b" " * (-len(raw) % 8)
+    return struct.pack("<Q", len(raw)) + raw
+
+
+def copy_files(files: list[Path], target: Path, metadata: Mapping[str, str]) -> None:
+    """Writes one safetensors file with the tensors of one or several, byte for byte, and with more metadata.
+
+    Args:
+        metadata: added to that of the first file.
+
+    Raises:
+        StudioError: a file cannot be read, two hold a tensor of the same name, or the disk refuses.
+    """
+    headers = [read_header(file) for file in files]
+    tensors: dict[str, tuple[str, tuple[int, ...]]] = {}
+    for file, header in zip(files, headers, strict=True):
+        for name in sorted(header.spans, key=lambda name: header.spans[name]):
+            if name in tensors:
+                raise StudioError("“{name}” holds {key} a second time.", AGAIN, name=file.name, key=name[:80])
+            tensors[name] = header.dtypes[name], header.shapes[name]
+    raw = encoded_header(tensors, {**headers[0].metadata, **metadata})
+    with whole_file(target) as staged, staged.open("wb") as written:
+        written.write(raw)
+        for file, header in zip(files, headers, strict=True):
+            with file.open("rb") as source:
+                for begin, end in sorted(header.spans.values()):
+                    source.seek(begin)
+                    while begin < end and (block := source.read(min(2**22, end - begin))):
+                        written.write(block)
+                        begin += len(block)

@@ -107,18 +107,30 @@ class Offset:
         modules = dict(denoiser.named_modules())
         missing = [name for name in self.modules if name not in modules]
         if missing:
+            foreign = len(missing) == len(self.modules)
             raise StudioError(
-                f"{len(missing)} of the offset's {len(self.modules)} layers are not in this model, {missing[0]} for one.",
-                "The offset belongs to another model: choose one made for this base.",
+                "{count} of the offset's {total} layers are not in this model, {name} for one.",
+                "The offset belongs to another model: choose one made for this base."
+                if foreign
+                else "Choose the base that the offset was made for; this one lacks a part that it changes.",
+                count=len(missing),
+                total=len(self.modules),
+                name=missing[0],
             )
-        remedy = "The offset belongs to a model of another size or family: choose one made for this base."
+        remedy = "Choose the base that the offset was made for; this one has layers of another size."
         parameters: dict[str, nn.Parameter] = {}
         for name, layer in self.low_rank.items():
             own = getattr(modules[name], "weight", None)
             shape = (layer.up.shape[0], *layer.down.shape[1:])
             if own is None or tuple(own.shape) != shape:
                 has = "no weight" if own is None else tuple(own.shape)
-                raise StudioError(f"The offset's layer {name} has shape {shape}, the model's {has}.", remedy)
+                raise StudioError(
+                    "The offset's layer {name} has shape {shape}, the model's {has}.",
+                    remedy,
+                    name=name,
+                    shape=shape,
+                    has=has,
+                )
             parameters[f"{name}.weight"] = own
         for name, change in self.dense.items():
             for which, tensor in (("weight", change.weight), ("bias", change.bias)):
@@ -126,7 +138,9 @@ class Offset:
                 if tensor is None:
                     continue
                 if own is None or own.shape != tensor.shape:
-                    raise StudioError(f"The offset's {which} of {name} does not fit the model's.", remedy)
+                    raise StudioError(
+                        "The offset's {which} of {name} does not fit the model's.", remedy, which=which, name=name
+                    )
                 parameters[f"{name}.{which}"] = own
         return parameters
 

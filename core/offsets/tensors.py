@@ -19,7 +19,8 @@ from core.offsets.header import AGAIN, DATA_TYPES, read_header
 
 
 def read_tensors(files: list[Path], names: Iterable[str]) -> dict[str, Tensor]:
-    """The named tensors, as they are stored. Read, not mapped: a mapped file that is cut short kills the process.
+    """The named tensors, as they are stored; 8-bit floats in bfloat16, which holds their values exactly and which torch
+    can calculate with. Read, not mapped: a mapped file that is cut short kills the process.
 
     Raises:
         StudioError: a file is damaged, or a tensor has a value that is NaN or infinite.
@@ -36,6 +37,8 @@ def read_tensors(files: list[Path], names: Iterable[str]) -> dict[str, Tensor]:
                     dtype = getattr(torch, DATA_TYPES[header.dtypes[name]].torch_name)
                     flat = torch.frombuffer(raw, dtype=dtype) if raw else torch.empty(0, dtype=dtype)
                     tensor = flat.reshape(header.shapes[name])
+                    if header.dtypes[name].startswith("F8_"):
+                        tensor = tensor.bfloat16()
                     if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                         raise StudioError(
                             f"“{file.name}” has a NaN or infinite value in {name}.", "Train or fetch it again."
@@ -55,6 +58,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     with whole_file(path) as staged:
         try:
             save_file(dict(tensors), staged, metadata=dict(metadata))
+            staged.chmod(0o644)  # safetensors makes it its owner's alone
         except SafetensorError as error:
             # its words name the system's error, and paths
             full = "No space left" in str(error) or "os error 28" in str(error)

@@ -1,7 +1,7 @@
 """Turns a PyTorch pickle into safetensors, in a child process with limits: `python -m core.offsets.unpickle IN OUT`.
 
 `weights_only=True` is no boundary by itself, so the child may use little memory, little time, and no file larger than
-its bound; where it dies, its parent lives and says so. Unsafe loading is never tried.
+its bound; where it dies, its parent lives and says so. Unsafe loading is never tried. Tensors are copied one by one.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import os
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from core.errors import StudioError
-from core.offsets.header import is_pickle, read_header
+from core.offsets.header import DATA_TYPES, encoded_header, first_bytes, is_pickle, read_header
 
 SECONDS = 600
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,13 +27,16 @@ def convert_pickle(path: Path, out: Path, *, seconds: int = SECONDS, memory: int
 
     Args:
         seconds: the child's time.
-        memory: bytes the child may use; None is three times the file and 3 GiB for the libraries.
+        memory: addresses the child may use, in bytes; None is three times the file and 3 GiB for the libraries. Of a file
+            that torch.save wrote in its present form, one tensor at a time is in memory.
 
     Raises:
         StudioError: no state dictionary of plain tensors, or more than the limits allow.
     """
     if not is_pickle(path):
-        raise StudioError(f"“{path.name}” is not a PyTorch file.", "Choose a .ckpt, .pt, .pth or .bin file of weights.")
+        raise StudioError(
+            "“{name}” is not a PyTorch file.", "Choose a .ckpt, .pt, .pth or .bin file of weights.", name=path.name
+        )
     limit = memory or 3 * path.stat().st_size + 3 * 2**30
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as folder:
@@ -46,25 +50,31 @@ def convert_pickle(path: Path, out: Path, *, seconds: int = SECONDS, memory: int
             )
         except subprocess.TimeoutExpired as error:
             raise StudioError(
-                f"“{path.name}” took longer than {seconds} s to read.", "It is damaged, or no weights."
+                "“{name}” took longer than {seconds} s to read.",
+                "It is damaged, or does not hold weights.",
+                name=path.name,
+                seconds=seconds,
             ) from error
         if ended.returncode != 0 or not staged.is_file():
-            said = ended.stdout.decode(errors="replace").strip().splitlines()
-            reason = said[-1][:160] if said else "it needs more memory than its size allows, or is damaged"
+            lines = ended.stdout.decode(errors="replace").strip().splitlines()
+            reason = lines[-1][:160] if lines else "it needs more memory than its size allows, or is damaged"
             raise StudioError(
-                f"“{path.name}” could not be converted: {reason}.", "Nothing of it was run. Fetch it as safetensors."
+                "“{name}” could not be converted: {reason}.",
+                "Nothing of it was run. Fetch it as safetensors.",
+                name=path.name,
+                reason=reason,
             )
         read_header(staged)
         os.replace(staged, out)
 
 
-def _flat(told: Any, prefix: str, found: dict[str, Any], depth: int = 0) -> None:
+def _flat(values: Any, prefix: str, tensors: dict[str, Any], depth: int = 0) -> None:
     """All tensors of nested dictionaries, dotted; the usual outer names are left out."""
     import torch
 
     if depth > 6:
         raise ValueError("it is nested too deeply")
-    for key, value in told.items():
+    for key, value in values.items():
         if not isinstance(key, str):
             continue
         name = (
@@ -73,43 +83,75 @@ def _flat(told: Any, prefix: str, found: dict[str, Any], depth: int = 0) -> None
             else f"{prefix}{key}"
         )
         if isinstance(value, torch.Tensor):
-            found[name] = value
+            tensors[name] = value
         elif isinstance(value, dict):
-            _flat(value, name if name == prefix else f"{name}.", found, depth + 1)
+            _flat(value, name if name == prefix else f"{name}.", tensors, depth + 1)
+
+
+def _forget(tensor: Any) -> None:
+    """Takes the pages of a mapped file that a tensor was read from out of memory again, where the system can."""
+    import ctypes
+
+    with suppress(OSError, AttributeError, TypeError):
+        page = os.sysconf("SC_PAGE_SIZE")
+        storage = tensor.untyped_storage()
+        begin = -(-storage.data_ptr() // page) * page
+        length = (storage.data_ptr() + storage.nbytes() - begin) // page * page
+        if length > 0 and sys.platform == "linux":
+            ctypes.CDLL(None).madvise(ctypes.c_void_p(begin), ctypes.c_size_t(length), 4)  # MADV_DONTNEED
+
+
+def _write(tensors: dict[str, Any], out: Path, metadata: dict[str, str], *, mapped: bool, size: int) -> None:
+    """Writes a safetensors file tensor by tensor, so that one of them is in memory at a time."""
+    import torch
+
+    names = {kind.torch_name: name for name, kind in DATA_TYPES.items()}
+    kinds: dict[str, tuple[str, tuple[int, ...]]] = {}
+    for name, tensor in tensors.items():
+        dtype = names.get(str(tensor.dtype).removeprefix("torch."))
+        if tensor.layout != torch.strided or tensor.is_quantized or dtype is None:
+            raise ValueError(f"{name[:80]} is not a plain tensor")
+        if tensor.numel() * tensor.element_size() > 2 * size:
+            raise ValueError(f"{name[:80]} says it is larger than the file")
+        kinds[name] = dtype, tuple(tensor.shape)
+    with out.open("wb") as file:
+        file.write(encoded_header(kinds, metadata))
+        for tensor in tensors.values():
+            flat = tensor.detach().contiguous().reshape(-1)
+            for part in flat.split(2**24) if len(flat) else ():
+                file.write(part.view(torch.uint8).numpy().data)
+            if mapped:
+                _forget(tensor)
 
 
 def _child(path: Path, out: Path, limit: int) -> int:
     """Runs in the child."""
     import torch
-    from safetensors.torch import save_file
 
+    size = path.stat().st_size
     try:
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2 * path.stat().st_size + 2**20,) * 2)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2 * size + 2**20,) * 2)
         resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     except (ImportError, ValueError, OSError):
         print("this system cannot limit the reader")  # no limits, no reading
         return 1
     try:
-        told = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(told, dict):
-            raise ValueError("it holds no dictionary of weights")
+        # a zip is mapped, and its tensors are copied one by one; a legacy pickle cannot be
+        mapped = first_bytes(path).startswith(b"PK")
+        values = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        if not isinstance(values, dict):
+            raise ValueError("it does not hold a dictionary of weights")
         found: dict[str, Any] = {}
-        _flat(told, "", found)
+        _flat(values, "", found)
         if not found:
             raise ValueError("it holds no tensor")
-        size = path.stat().st_size
-        tensors = {}
-        for name, tensor in found.items():
-            if tensor.layout != torch.strided or tensor.is_quantized:
-                raise ValueError(f"{name[:80]} is no plain tensor")
-            if tensor.numel() * tensor.element_size() > 2 * size:
-                raise ValueError(f"{name[:80]} says it is larger than the file")
-            tensors[name.replace("/", ".")] = tensor.detach().clone().contiguous()
-        save_file(tensors, out, metadata={"format": "pt", "converted_from": json.dumps(path.name)})
+        tensors = {name.replace("/", "."): tensor for name, tensor in found.items()}
+        metadata = {"format": "pt", "converted_from": json.dumps(path.name)}
+        _write(tensors, out, metadata, mapped=mapped, size=size)
     except MemoryError:
         print("it needs more memory than its size allows")
         return 1

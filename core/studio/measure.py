@@ -27,7 +27,9 @@ def measure_guidance(
     family = get(family_of_base(folder))
     device = "cuda" if torch.cuda.is_available() and not cpu else "cpu"
     pipe = load_base(folder, device=device)
-    return bench_guidance(pipe, family, load_lora(file, family=family.name), rounds=rounds, images=images)
+    return bench_guidance(
+        pipe, family, load_lora(file, family=family.name, denoiser=family.denoiser(pipe)), rounds=rounds, images=images
+    )
 
 
 @with_libraries

@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from core.errors import StudioError
 from core.families import get
 from core.offsets.files import load_lora, read_offset, save_offset
-from core.offsets.formats import classify, dotted, family_of, from_original
+from core.offsets.formats import classify, family_of
+from core.offsets.names import dotted, from_original
 from core.offsets.offset import DenseLayer, Offset
 from tests.builders.offsets import noise, random_offset
 
@@ -124,7 +125,7 @@ def test_kohya_files_of_sdxl_in_the_original_names():
     flat = "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k"
     shapes = {f"{flat}.lora_down.weight": (4, 2048), f"{flat}.lora_up.weight": (640, 4), f"{flat}.alpha": ()}
     contents = classify(shapes, "x")
-    assert list(contents.lora) == ["down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"]
+    assert contents.modules == ["down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"]
     assert family_of(contents, shapes) == "sdxl"
 
 
@@ -190,7 +191,7 @@ def test_older_names_and_wrappers(tmp_path, down, up):
 def test_the_first_attention_processor_names():
     shapes = {"unet.mid_block.attentions.0.transformer_blocks.0.attn1.processor.to_q_lora.down.weight": (2, 4)}
     shapes["unet.mid_block.attentions.0.transformer_blocks.0.attn1.processor.to_q_lora.up.weight"] = (4, 2)
-    assert list(classify(shapes, "x").lora) == ["mid_block.attentions.0.transformer_blocks.0.attn1.to_q"]
+    assert classify(shapes, "x").modules == ["mid_block.attentions.0.transformer_blocks.0.attn1.to_q"]
 
 
 def test_text_encoder_parts_are_left_out_and_said():
@@ -198,19 +199,22 @@ def test_text_encoder_parts_are_left_out_and_said():
     shapes = {f"unet.{module}.lora_A.weight": (2, 4), f"unet.{module}.lora_B.weight": (4, 2)}
     shapes |= {"lora_te1_text_model_encoder_layers_0_mlp_fc1.alpha": (), "text_encoder.x.lora_A.weight": (2, 4)}
     contents = classify(shapes, "x")
-    assert contents.text == 2 and "2 tensors of text encoders were left out" in contents.notes[-1]
+    assert "2 tensors of text encoders were left out" in contents.notes[-1]
+    with pytest.raises(StudioError, match="text encoders alone"):
+        classify({"lora_te1_text_model_encoder_layers_0_mlp_fc1.lora_down.weight": (2, 4)}, "x")
 
 
-@pytest.mark.parametrize(("key", "kind"), [("hada_w1_a", "LoHa"), ("lokr_w1", "LoKr"), ("dora_scale", "DoRA")])
-def test_kinds_without_a_low_rank_form_are_refused_with_the_way_out(key, kind):
-    with pytest.raises(StudioError, match=f"is a {kind}.*offset extract"):
-        classify({f"lora_unet_mid_block_attentions_0_proj_in.{key}": (2, 4)}, "x")
+@pytest.mark.parametrize("key", ["hada_w1_a", "lokr_w1", "dora_scale", "oft_diag", "vera_lambda_b", "lora_down.weight"])
+def test_half_a_layer_and_an_unknown_kind_are_refused_with_their_key_and_the_way_out(key):
+    raw = f"lora_unet_mid_block_attentions_0_proj_in.{key}"
+    with pytest.raises(StudioError, match=f"{raw}” is not.*offset extract"):
+        classify({raw: (2, 4)}, "x")
 
 
 def test_some_keys_that_fit_and_some_that_do_not_are_counted():
     module = "mid_block.attentions.0.proj_in"
     shapes = {f"unet.{module}.lora_A.weight": (2, 4), f"unet.{module}.lora_B.weight": (4, 2), "strange.key": (1,)}
-    with pytest.raises(StudioError, match="2 of its 3 tensors fit, “strange.key” does not"):
+    with pytest.raises(StudioError, match="2 of its 3 tensors are understood, “strange.key” is not"):
         classify(shapes, "x")
 
 

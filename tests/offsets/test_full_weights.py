@@ -242,3 +242,69 @@ def test_the_converter_speaks_for_itself_on_the_command_line(tmp_path):
     command = [sys.executable, "-m", "core.offsets.unpickle", str(tmp_path / "x.pt"), str(out), str(8 * 2**30)]
     subprocess.run(command, check=True, timeout=120)
     assert list(load_file(out)) == ["a"]
+
+
+def test_conversion_holds_one_tensor_at_a_time_and_what_it_wrote_is_readable_by_others(tmp_path):
+    state = {f"layer.{number}.weight": torch.full((1024, 4096), float(number)) for number in range(24)}  # 400 MB
+    torch.save({"state_dict": state}, tmp_path / "x.ckpt")
+    command = (
+        "import resource, sys; from pathlib import Path; import core.offsets.unpickle as u, torch;"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
+        "code = u._child(Path(sys.argv[1]), Path(sys.argv[2]), 16 * 2**30);"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before); sys.exit(code)"
+    )
+    out = tmp_path / "y.safetensors"
+    ended = subprocess.run(
+        [sys.executable, "-c", command, str(tmp_path / "x.ckpt"), str(out)],
+        capture_output=True,
+        check=True,
+        timeout=120,
+    )
+    assert int(ended.stdout) * 1024 < 0.3 * out.stat().st_size
+    back = load_file(out)
+    assert back.keys() == state.keys() and all(torch.equal(back[name], tensor) for name, tensor in state.items())
+
+
+def test_exports_may_be_read_by_others(pipe, tuned, tmp_path):
+    save_state(tmp_path / "a.safetensors", pipe.unet.state_dict(), family="sd15", provenance={})
+    torch.save({"a": torch.ones(2)}, tmp_path / "x.pt")
+    convert_pickle(tmp_path / "x.pt", tmp_path / "b.safetensors")
+    for name in ("a", "b"):
+        assert (tmp_path / f"{name}.safetensors").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("variant", ["", ".fp16"])
+def test_shards_of_a_variant_are_read_whole_and_several_things_in_a_folder_are_not_guessed(
+    pipe, tuned, tmp_path, variant
+):
+    state = load_file(tuned)
+    folder = tmp_path / "unet"
+    folder.mkdir()
+    names = sorted(state)
+    files = [f"diffusion_pytorch_model{variant}-0000{part}-of-00003.safetensors" for part in (1, 2, 3)]
+    for part, file in enumerate(files):
+        save_file({name: state[name] for name in names[part::3]}, folder / file)
+    with pytest.raises(StudioError, match="one part of several.*no index"):
+        read_offset(folder)
+    index = {"weight_map": {name: files[number % 3] for number, name in enumerate(names)}}
+    (folder / f"diffusion_pytorch_model.safetensors.index{variant}.json").write_text(json.dumps(index))
+    whole, sharded = (difference(pipe.unet, path, family="sd15") for path in (tuned, folder))
+    assert whole.keys() == sharded.keys() and all(torch.equal(whole[n], sharded[n]) for n in whole)
+    for name in ("one", "two"):
+        save_file({"a": torch.ones(1)}, tmp_path / f"{name}.safetensors")
+    with pytest.raises(StudioError, match="holds several weights files: one.safetensors, "):
+        read_offset(tmp_path)
+
+
+def test_a_parameter_that_the_base_lacks_is_named(pipe, tmp_path):
+    save_file(
+        {**pipe.unet.state_dict(), "mid_block.motion_modules.0.weight": torch.ones(2)}, tmp_path / "x.safetensors"
+    )
+    with pytest.raises(StudioError, match="1 parameters that the base lacks, mid_block.motion_modules.0.weight"):
+        difference(pipe.unet, tmp_path / "x.safetensors", family="sd15")
+    state = pipe.unet.state_dict()
+    first = next(iter(state))
+    del state[first]
+    save_file(state, tmp_path / "x.safetensors")
+    with pytest.raises(StudioError, match="incomplete, or of a variant"):
+        difference(pipe.unet, tmp_path / "x.safetensors", family="sd15")

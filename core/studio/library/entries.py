@@ -126,7 +126,7 @@ def kind_of(path: Path) -> tuple[str, str]:
     family = header.metadata.get("family") or family_of(contents, header.shapes)
     if contents.format == "original" and any(key.startswith("first_stage_model.") for key in header.shapes):
         return "model", family
-    return ("weights" if contents.format in ("full", "original") else "offset"), family
+    return ("weights" if contents.whole else "offset"), family
 
 
 def _control_family(folder: Path) -> str | None:

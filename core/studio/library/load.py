@@ -31,7 +31,7 @@ def load_offset(path: Path, family: str, denoiser: Any) -> Any:
     from core.offsets.full import difference, exact
 
     if read_offset(path).kind == "lora":
-        return load_lora(path, family=family)
+        return load_lora(path, family=family, denoiser=denoiser)
     return exact(difference(denoiser, path, family=family))
 
 

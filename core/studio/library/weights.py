@@ -8,8 +8,7 @@ from typing import Any
 
 from core.errors import StudioError
 from core.families.libraries import with_libraries
-from core.files import whole_file
-from core.offsets.header import is_pickle
+from core.offsets.header import copy_files, is_pickle
 from core.studio.library.choose import BUNDLED, family_of_base, find_base, find_offset
 from core.studio.library.load import load_base, load_offset
 from core.studio.workspace import Workspace, slug
@@ -70,23 +69,27 @@ def target(workspace: Workspace, out: str, name: str, ending: str = ".safetensor
 
 @with_libraries
 def import_offset(workspace: Workspace, source: Path, out: str = "") -> dict[str, Any]:
-    """Copies a dropped or named weights file into the workspace, converted from a pickle where it is one.
+    """Copies a dropped or named weights file, or the one of a folder, into the workspace, converted from a pickle where
+    it is one. What stands beside the file and says how strong it is, PEFT's adapter_config.json, goes into its header;
+    shards become one file.
 
     Raises:
         StudioError: it is nothing this studio reads; nothing is left behind then.
     """
-    import shutil
-
-    from core.offsets.files import read_offset
+    from core.offsets.files import read_offset, weight_files
+    from core.offsets.scaling import config_beside
     from core.offsets.unpickle import convert_pickle
 
-    path = target(workspace, out, source.stem)
-    if is_pickle(source):
+    path = target(workspace, out, source.name if source.is_dir() else source.stem)
+    if source.is_file() and is_pickle(source):
         convert_pickle(source, path)
+        beside = config_beside(source)
+        if beside:
+            copy_files([path], path, beside)
     else:
         read_offset(source)
-        with whole_file(path) as staged:
-            shutil.copyfile(source, staged)
+        files = weight_files(source)
+        copy_files(files, path, config_beside(files[0]))
     try:
         return {"saved": str(path), **offset_info(workspace, str(path))}
     except StudioError:
@@ -95,16 +98,22 @@ def import_offset(workspace: Workspace, source: Path, out: str = "") -> dict[str
 
 
 @with_libraries
-def convert_offset(workspace: Workspace, name: str, *, to: str, out: str = "", dry_run: bool = False) -> dict[str, Any]:
-    """Writes a LoRA in another dialect ("diffusers" or "kohya"), or a pickle as safetensors.
+def convert_offset(
+    workspace: Workspace, name: str, *, to: str, base: str | None = None, out: str = "", dry_run: bool = False
+) -> dict[str, Any]:
+    """Writes an adapter in another dialect ("diffusers" or "kohya"), or a pickle as safetensors.
+
+    Args:
+        base: the model it was made for, where what it changes depends on it (DoRA, LoHa, LoKr, OFT, …).
 
     Raises:
         StudioError: it has no such form.
     """
-    from core.offsets.files import load_lora, read_offset, save_offset
+    from core.families import get
+    from core.offsets.files import load_lora, read_offset, readers_of, save_offset
 
     source = _named(workspace, name)
-    if is_pickle(source):
+    if source.is_file() and is_pickle(source):
         path = target(workspace, out, source.stem)
         return {"would_write": str(path)} if dry_run else import_offset(workspace, source, str(path) if out else "")
     offset = read_offset(source)
@@ -113,10 +122,20 @@ def convert_offset(workspace: Workspace, name: str, *, to: str, out: str = "", d
     path = target(workspace, out, f"{source.stem}-{to}")
     if dry_run:
         return {"would_write": str(path), "from": offset.format, "to": to, "layers": offset.layers}
-    layers = load_lora(source)
-    provenance = {key: value for key, value in offset.provenance.items() if key != "lora_adapter_metadata"}
-    saved = save_offset(path, layers, family=offset.family, provenance=provenance, format=to)  # type: ignore[arg-type]
-    return {"saved": str(path), "format": saved.format, "rank": saved.rank, "layers": saved.layers, "bytes": saved.size}
+    denoiser = None
+    if base and offset.needs_base:
+        folder = find_base(workspace, base)
+        denoiser = get(family_of_base(folder)).denoiser(load_base(folder))
+    loaded = load_lora(source, denoiser=denoiser)
+    saved = save_offset(path, loaded, family=offset.family, provenance=offset.provenance, format=to)  # type: ignore[arg-type]
+    return {
+        "saved": str(path),
+        "format": saved.format,
+        "rank": saved.rank,
+        "layers": saved.layers,
+        "bytes": saved.size,
+        "read_by": readers_of(loaded, to),  # type: ignore[arg-type]
+    }
 
 
 @with_libraries
@@ -133,14 +152,18 @@ def extract(
 ) -> dict[str, Any]:
     """Makes a low-rank offset of whole weights: the best of that rank, or the smallest under that error.
 
+    Where norms or biases changed too, two files are written: the offset with them, for this studio, and its low-rank part
+    alone, `…-low-rank`, for programs that refuse the rest.
+
     Raises:
         StudioError: the weights do not fit the base.
     """
     import torch
 
     from core.families import get
-    from core.offsets.files import save_offset
+    from core.offsets.files import dialect_for_all, readers_of, save_offset
     from core.offsets.full import difference, exact, extract_offset, prediction_error
+    from core.offsets.offset import Offset
 
     source, folder = _named(workspace, name), find_base(workspace, base)
     path = target(workspace, out, f"{source.stem}-rank-{rank}" if rank else f"{source.stem}-error-{error}")
@@ -156,7 +179,8 @@ def extract(
     x = torch.randn((4, *family.latent_shape(pipe, standard)), generator=generator)
     t = torch.tensor([900, 650, 400, 150])
     cond = family.encode_prompt(pipe, [""] * 4, standard)
-    lost = prediction_error(denoiser, exact(changes), found.offset, lambda net: family.predict(net, x, t, cond))
+    predict = lambda net: family.predict(net, x, t, cond)  # noqa: E731
+    lost = prediction_error(denoiser, exact(changes), found.offset, predict)
     provenance = {
         "base": folder.name,
         "recipe": "extracted from whole weights",
@@ -166,9 +190,20 @@ def extract(
         "prediction_error": f"{lost:.4f}",
     }
     save_offset(path, found.offset, family=family.name, provenance=provenance)
+    files: dict[str, Any] = {"saved": str(path), "read_by": readers_of(found.offset, dialect_for_all(found.offset))}
+    if found.offset.dense and found.offset.low_rank:
+        part = Offset(found.offset.low_rank)
+        rest = prediction_error(denoiser, exact(changes), part, predict)
+        beside = path.with_name(f"{path.stem}-low-rank{path.suffix}")
+        save_offset(beside, part, family=family.name, provenance={**provenance, "prediction_error": f"{rest:.4f}"})
+        files |= {
+            "without_norms_and_biases": str(beside),
+            "read_by_others": readers_of(part, dialect_for_all(part)),
+            "prediction_error_without": round(rest, 4),
+        }
     worst = sorted(found.captured.items(), key=lambda pair: pair[1])[:5]
     return {
-        "saved": str(path),
+        **files,
         "rank": found.rank,
         "layers": len(found.captured),
         "captured": round(1 - found.weight_error**2, 4),

@@ -1,5 +1,6 @@
 """The library: what is found, what is not looked at, and what the file commands write."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from core.errors import StudioError
 from core.families import get
-from core.offsets.files import save_offset
+from core.offsets.files import load_lora, save_offset
 from core.studio.library import entries as library
 from core.studio.library import hub, weights
 from core.studio.library.choose import family_of_base, find_base, list_offsets
@@ -125,6 +126,17 @@ def test_extract_merge_and_convert_write_what_they_say(workspace, files, tmp_pat
     told = weights.extract(workspace, tuned, base=base, rank=4)
     assert 0 < told["captured"] < 1 and 0 < told["prediction_error"] < 1.5 and len(told["captured_by_layer"]) > 10
     assert weights.offset_info(workspace, told["saved"])["rank"] == "4"
+    # norms and biases changed: one file with them for here, one without for the others
+    whole, part = (load_lora(Path(told[key])) for key in ("saved", "without_norms_and_biases"))
+    assert whole.dense and not part.dense and whole.low_rank.keys() == part.low_rank.keys()
+    assert "diffusers refuses" in told["read_by"] and told["read_by_others"].endswith(
+        "sd-scripts read this file whole."
+    )
+    assert told["prediction_error"] < told["prediction_error_without"]
+    stock = get("sd15").tiny()
+    stock.load_lora_weights(Path(told["saved"]).parent, weight_name=Path(told["without_norms_and_biases"]).name)
+    with pytest.raises(ValueError, match="not been correctly renamed"):
+        get("sd15").tiny().load_lora_weights(Path(told["saved"]).parent, weight_name=Path(told["saved"]).name)
     kohya = weights.convert_offset(workspace, str(files / "a.safetensors"), to="kohya")
     assert kohya["format"] == "kohya" and weights.offset_info(workspace, kohya["saved"])["steps"] == "5"
     merged = weights.merge(workspace, str(files / "a.safetensors"), scale=-0.3, base=base)
@@ -133,6 +145,39 @@ def test_extract_merge_and_convert_write_what_they_say(workspace, files, tmp_pat
         weights.convert_offset(workspace, str(files / "a.safetensors"), to="kohya", out=kohya["saved"])
     with pytest.raises(StudioError, match="out of range"):
         weights.merge(workspace, str(files / "a.safetensors"), scale=99, base=base)
+
+
+def test_an_import_keeps_the_strength_that_stands_beside_the_file(workspace, tmp_path):
+    """PEFT writes lora_alpha into adapter_config.json: the file alone would act at another strength."""
+    module = "mid_block.attentions.0.proj_in"
+    down, up = torch.randn(16, 8), torch.randn(8, 16)
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    names = [f"base_model.model.{module}.lora_{side}.weight" for side in "AB"]
+    save_file(dict(zip(names, (down, up), strict=True)), folder / "adapter_model.safetensors")
+    torch.save(dict(zip(names, (down, up), strict=True)), tmp_path / "adapter_model.bin")
+    for place in (folder, tmp_path):
+        (place / "adapter_config.json").write_text(json.dumps({"r": 16, "lora_alpha": 32, "peft_type": "LORA"}))
+    for source in (folder, folder / "adapter_model.safetensors", tmp_path / "adapter_model.bin"):
+        saved = Path(weights.import_offset(workspace, source)["saved"])
+        assert saved.parent == workspace.offsets
+        torch.testing.assert_close(load_lora(saved).low_rank[module].dense(), 2 * up @ down)
+    converted = weights.convert_offset(workspace, str(folder), to="kohya")
+    assert "sd-scripts read this file whole" in converted["read_by"]
+    torch.testing.assert_close(load_lora(Path(converted["saved"])).low_rank[module].dense(), 2 * up @ down)
+
+
+def test_an_adapter_that_needs_its_base_is_converted_with_it(workspace, tmp_path):
+    get("sd15").tiny().save_pretrained(tmp_path / "tiny")
+    flat = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
+    weight = get("sd15").tiny().unet.get_submodule("mid_block.attentions.0.transformer_blocks.0.attn1.to_q").weight
+    size = len(weight)
+    parts = {"hada_w1_a": (size, 2), "hada_w1_b": (2, size), "hada_w2_a": (size, 2), "hada_w2_b": (2, size)}
+    save_file({f"{flat}.{name}": torch.randn(shape) for name, shape in parts.items()}, tmp_path / "x.safetensors")
+    with pytest.raises(StudioError, match="--base"):
+        weights.convert_offset(workspace, str(tmp_path / "x.safetensors"), to="kohya")
+    told = weights.convert_offset(workspace, str(tmp_path / "x.safetensors"), to="kohya", base=str(tmp_path / "tiny"))
+    assert list(load_lora(Path(told["saved"])).dense) == ["mid_block.attentions.0.transformer_blocks.0.attn1.to_q"]
 
 
 @pytest.fixture

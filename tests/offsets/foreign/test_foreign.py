@@ -1,0 +1,277 @@
+"""Adapters that other programs' own code wrote arrive here with the weights that they have there."""
+
+import json
+import shutil
+from pathlib import Path
+
+import peft
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from core.errors import StudioError
+from core.offsets.files import load_lora, read_offset
+from core.offsets.full import difference
+from core.offsets.tensors import read_tensors
+from tests.offsets.foreign.layers import CONV, LINEAR, NORM, POINT, WIDE, layers, outputs
+from tests.offsets.foreign.table import PAGE, table
+
+FILES = Path(__file__).parent / "files"
+MADE = sorted(path.stem for path in FILES.glob("*.safetensors") if path.stem not in ("base", "outputs"))
+ALGORITHMS = {
+    "lora": "LoCon", "lora-rs": "LoCon of rsLoRA", "lora-tucker": "LoCon with a core (Tucker)", "loha": "LoHa",
+    "loha-tucker": "LoHa with cores", "lokr": "LoKr", "lokr-both": "LoKr", "lokr-full": "LoKr",
+    "lokr-tucker": "LoKr with a core", "dora": "DoRA, by rows or columns", "dora-columns": "DoRA, by rows or columns",
+    "doha": "DoRA of LoHa and LoKr", "dokr": "DoRA of LoHa and LoKr", "oft": "OFT, bounded and rescaled too",
+    "oft-bound": "OFT, bounded and rescaled too", "glora": "GLoRA", "ia3": "IA3", "ia3-inputs": "IA3",
+    "full": "whole changes (`diff`)", "norm": "norms",
+}  # fmt: skip
+"""A file to what it is called in docs/families.md."""
+WEIGHTS = [LINEAR, WIDE, CONV, POINT]
+
+
+def base() -> nn.Module:
+    root = layers()
+    root.load_state_dict(load_file(FILES / "base.safetensors"))
+    return root
+
+
+def arrived(path: Path) -> dict[str, torch.Tensor]:
+    """What the layers make of the fixed inputs with the file's offset in their weights."""
+    root = base()
+    with load_lora(path, denoiser=root).apply(root):
+        return outputs(root)
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_what_lycoris_saved_acts_as_in_lycoris(name):
+    theirs = {key.removeprefix(f"{name}/"): tensor for key, tensor in load_file(FILES / "outputs.safetensors").items()
+              if key.startswith(f"{name}/")}  # fmt: skip
+    ours, plain = arrived(FILES / f"{name}.safetensors"), outputs(base())
+    assert set(theirs) == ({NORM} if name == "norm" else set(WEIGHTS))
+    for module, wanted in theirs.items():
+        torch.testing.assert_close(ours[module], wanted, rtol=0, atol=1e-4)
+        assert float((plain[module] - wanted).abs().max()) > 0.01
+    untouched = set(ours) - set(theirs)
+    assert all(torch.equal(ours[module], plain[module]) for module in untouched)
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_a_strange_key_in_it_is_refused_by_its_name(name, tmp_path):
+    tensors = load_file(FILES / f"{name}.safetensors")
+    prefix = next(iter(tensors)).split(".")[0]
+    for key in (f"{prefix}.something", "lora_unet_nowhere_at_all.lora_down.weight", "strange"):
+        save_file({**tensors, key: torch.ones(2, 2)}, tmp_path / "x.safetensors")
+        with pytest.raises(StudioError, match=f"{key}” is not"):
+            read_offset(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize("name", [name for name in MADE if not name.startswith(("lora", "full", "norm"))])
+def test_a_kind_that_needs_the_base_says_so(name):
+    file = read_offset(FILES / f"{name}.safetensors")
+    assert file.needs_base and len(file.adapters) == 1
+    with pytest.raises(StudioError, match=f"of the kind {file.adapters[0]}.*--base"):
+        load_lora(FILES / f"{name}.safetensors")
+
+
+def written_by_peft(folder: Path, config: peft.PeftConfig, *, folder_alone: bool = True, seed: int = 0) -> dict:
+    """Trains nothing: random adapter weights, saved by PEFT itself. What the layers make of the inputs with them."""
+    root = base()
+    model = peft.get_peft_model(root, config)
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and "magnitude" not in name:
+            parameter.data += 0.3 * torch.randn(parameter.shape, generator=generator)
+    model.save_pretrained(folder)
+    return outputs(root)
+
+
+def same(ours: dict, theirs: dict, atol: float = 1e-4) -> None:
+    assert ours.keys() == theirs.keys()
+    for module in theirs:
+        torch.testing.assert_close(ours[module], theirs[module], rtol=0, atol=atol)
+
+
+TARGETS = ["to_q", "net.2", "conv1", "conv_shortcut"]
+PEFT = {
+    "plain": peft.LoraConfig(r=2, lora_alpha=32, target_modules=TARGETS, init_lora_weights=False),
+    "rsLoRA": peft.LoraConfig(
+        r=4, lora_alpha=8, use_rslora=True, target_modules=TARGETS, init_lora_weights=False
+    ),
+    "patterns": peft.LoraConfig(
+        r=2, lora_alpha=3, target_modules=TARGETS, init_lora_weights=False,
+        rank_pattern={"to_q": 4, r"resnets\.\d+\.conv1": 1}, alpha_pattern={"attn1.to_q": 9, "^mid_block.*conv1": 5},
+    ),
+    "DoRA": peft.LoraConfig(r=2, lora_alpha=3, use_dora=True, target_modules=TARGETS, init_lora_weights=False),
+    "bias of the up matrix": peft.LoraConfig(
+        r=2, lora_alpha=3, lora_bias=True, target_modules=["net.2"], init_lora_weights=False
+    ),
+    "all biases": peft.LoraConfig(r=2, lora_alpha=3, bias="all", target_modules=TARGETS, init_lora_weights=False),
+    "saved modules": peft.LoraConfig(
+        r=2, lora_alpha=3, target_modules=["to_q"], modules_to_save=["conv_norm_out", "conv_shortcut"]
+    ),
+    "LoHa": peft.LoHaConfig(r=2, alpha=3, target_modules=TARGETS, init_weights=False),
+    "LoHa with cores": peft.LoHaConfig(
+        r=2, alpha=3, target_modules=["conv1"], init_weights=False, use_effective_conv2d=True
+    ),
+    "LoKr": peft.LoKrConfig(r=2, alpha=3, target_modules=TARGETS, init_weights=False, decompose_both=True),
+    "IA3": peft.IA3Config(target_modules=["to_q", "net.2"], feedforward_modules=["net.2"], init_ia3_weights=False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PEFT)
+def test_what_peft_saved_acts_as_in_peft_by_folder_and_by_file(name, tmp_path):
+    theirs = written_by_peft(tmp_path, PEFT[name])
+    assert (tmp_path / "adapter_config.json").is_file()
+    same(arrived(tmp_path), theirs)
+    same(arrived(tmp_path / "adapter_model.safetensors"), theirs)
+    assert any(float((outputs(base())[module] - theirs[module]).abs().max()) > 0.01 for module in theirs)
+
+
+def test_a_peft_file_alone_says_that_its_strength_is_a_guess(tmp_path):
+    written_by_peft(tmp_path, PEFT["plain"])
+    assert not read_offset(tmp_path).notes
+    shutil.copy(tmp_path / "adapter_model.safetensors", tmp_path / "alone.safetensors")
+    (tmp_path / "adapter_config.json").unlink()
+    assert "no adapter_config.json" in read_offset(tmp_path / "alone.safetensors").notes[-1]
+    (tmp_path / "adapter_config.json").write_text('{"lora_alpha": "many"}')
+    with pytest.raises(StudioError, match="its strength is unknown"):
+        read_offset(tmp_path)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rank=st.integers(1, 5),
+    alpha=st.integers(1, 40),
+    rslora=st.booleans(),
+    dtype=st.sampled_from([torch.float32, torch.float16, torch.bfloat16]),
+    ranks=st.dictionaries(st.sampled_from(["to_q", "mid_block.resnets.0.conv1", r"net\.2", "2"]), st.integers(1, 4), max_size=2),
+    alphas=st.dictionaries(st.sampled_from(["attn1.to_q", ".*conv.*", "ff.net.2"]), st.integers(1, 20), max_size=2),
+)  # fmt: skip
+def test_any_rank_alpha_and_pattern_of_peft_arrives(tmp_path, rank, alpha, rslora, dtype, ranks, alphas):
+    config = peft.LoraConfig(
+        r=rank, lora_alpha=alpha, use_rslora=rslora, target_modules=TARGETS, init_lora_weights=False,
+        rank_pattern=dict(ranks), alpha_pattern=dict(alphas),
+    )  # fmt: skip
+    folder = tmp_path / "adapter"
+    shutil.rmtree(folder, ignore_errors=True)
+    root = base()
+    model = peft.get_peft_model(root, config)
+    for parameter_name, parameter in model.named_parameters():
+        if "lora_" in parameter_name:
+            parameter.data = parameter.data.to(dtype).float()
+    model.save_pretrained(folder)
+    saved = {name: tensor.to(dtype) for name, tensor in load_file(folder / "adapter_model.safetensors").items()}
+    save_file(saved, folder / "adapter_model.safetensors")
+    offset = load_lora(folder)
+    for name, module in root.named_modules():
+        if isinstance(module, peft.tuners.lora.LoraLayer):
+            wanted = module.get_delta_weight("default")
+            torch.testing.assert_close(offset.low_rank[name].dense(), wanted, rtol=1e-4, atol=1e-4)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rank=st.integers(1, 6),
+    alpha=st.one_of(st.none(), st.floats(0.125, 64, width=16)),
+    dtype=st.sampled_from([torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2]),
+    ending=st.sampled_from(
+        [("lora_down.weight", "lora_up.weight"), ("lora_A.weight", "lora_B.weight"),
+         ("lora_A.default.weight", "lora_B.default.weight"), ("lora.down.weight", "lora.up.weight")]
+    ),
+    prefix=st.sampled_from(["lora_unet_", "lycoris_", "unet.", "diffusion_model.", "base_model.model.", "", "module.unet."]),
+)  # fmt: skip
+def test_any_rank_alpha_precision_and_name_arrives(tmp_path, rank, alpha, dtype, ending, prefix):
+    flat = prefix.endswith("_")
+    original = "middle_block.1.transformer_blocks.0.attn1.to_q" if prefix == "diffusion_model." else LINEAR
+    name = prefix + (original.replace(".", "_") if flat else original)
+    down, up = (torch.randn(shape).to(dtype) for shape in ((rank, 8), (8, rank)))
+    tensors = {f"{name}.{ending[0]}": down, f"{name}.{ending[1]}": up}
+    if alpha is not None:
+        tensors[f"{name}.alpha"] = torch.tensor(alpha)
+    save_file(tensors, tmp_path / "x.safetensors")
+    offset = load_lora(tmp_path / "x.safetensors")
+    assert offset.modules == [LINEAR]
+    wanted = up.float() @ down.float() * ((alpha / rank) if alpha is not None else 1.0)
+    torch.testing.assert_close(offset.low_rank[LINEAR].dense(), wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_embeddings_of_onetrainer_are_told_and_the_network_is_read(tmp_path):
+    tensors = load_file(FILES / "lora.safetensors") | {"bundle_emb.word.string_to_param.*": torch.ones(2, 4)}
+    save_file(tensors, tmp_path / "x.safetensors")
+    file = read_offset(tmp_path / "x.safetensors")
+    assert file.layers == 4 and "1 tensors of embeddings of words were left out" in file.notes[-1]
+    same(arrived(tmp_path / "x.safetensors"), arrived(FILES / "lora.safetensors"), atol=0)
+
+
+@pytest.mark.parametrize("prefix", ["model.diffusion_model.", "diffusion_model.", "", "unet."])
+def test_a_whole_network_is_read_behind_any_prefix_and_what_is_beside_it_is_told(prefix, tmp_path):
+    original = {
+        LINEAR: "middle_block.1.transformer_blocks.0.attn1.to_q",
+        WIDE: "middle_block.1.transformer_blocks.0.ff.net.2",
+        CONV: "middle_block.0.in_layers.2",
+        POINT: "middle_block.0.skip_connection",
+        NORM: "out.0",
+    }
+    root = base()
+    tuned = {name: tensor + torch.randn_like(tensor) for name, tensor in root.state_dict().items()}
+    names = {name: name if prefix == "unet." else f"{original[name.rpartition('.')[0]]}.{name.rpartition('.')[2]}"
+             for name in tuned}  # fmt: skip
+    tensors = {f"{prefix}{names[name]}": tensor.contiguous() for name, tensor in tuned.items()}
+    save_file(
+        {**tensors, "first_stage_model.x": torch.ones(1), "strange.key": torch.ones(1)}, tmp_path / "x.safetensors"
+    )
+    file = read_offset(tmp_path / "x.safetensors")
+    assert file.kind == "full" and "2 tensors beside the denoiser were left out" in file.notes[-1]
+    changes = difference(root, tmp_path / "x.safetensors", family="sd15")
+    own = root.state_dict()
+    assert changes.keys() == tuned.keys() and all(torch.equal(changes[n], tuned[n] - own[n]) for n in tuned)
+
+
+@pytest.mark.parametrize("ending", ["scale_weight", "weight_scale"])
+def test_a_scaled_eight_bit_network_is_read_with_its_scales(ending, tmp_path):
+    root = base()
+    tensors, wanted = {"scaled_fp8": torch.ones(2).to(torch.float8_e4m3fn)}, {}
+    for name, tensor in root.state_dict().items():
+        if name.endswith("weight") and tensor.ndim > 1:
+            scale = tensor.abs().max() / 400
+            small = (tensor / scale).to(torch.float8_e4m3fn)
+            tensors |= {name: small, f"{name.removesuffix('weight')}{ending}": scale}
+            wanted[name] = small.float() * scale
+        else:
+            tensors[name], wanted[name] = tensor, tensor
+    save_file(tensors, tmp_path / "x.safetensors")
+    changes = difference(root, tmp_path / "x.safetensors", family="sd15")
+    for name, change in changes.items():
+        torch.testing.assert_close(root.state_dict()[name] + change, wanted[name], rtol=1e-5, atol=1e-6)
+
+
+def test_eight_bit_floats_are_exact(tmp_path):
+    numbers = torch.arange(256, dtype=torch.uint8)
+    for dtype in (torch.float8_e4m3fn, torch.float8_e5m2):
+        values = numbers.view(dtype)
+        values = values[torch.isfinite(values.float())]
+        save_file({"a": values.contiguous()}, tmp_path / "x.safetensors")
+        read = read_tensors([tmp_path / "x.safetensors"], ["a"])["a"]
+        assert torch.equal(read.float(), values.float())
+
+
+def test_a_diffusers_header_with_patterns_gives_each_layer_its_strength(tmp_path):
+    module = "mid_block.attentions.0.proj_in"
+    config = {
+        "unet.r": 2, "unet.lora_alpha": 6, "unet.use_rslora": True, "unet.alpha_pattern": {"proj_in": 3},
+        "text_encoder.lora_alpha": 100, "text_encoder.alpha_pattern": {},
+    }  # fmt: skip
+    tensors = {f"unet.{module}.lora_A.weight": torch.randn(2, 4), f"unet.{module}.lora_B.weight": torch.randn(4, 2)}
+    tensors |= {key.replace("proj_in", "proj_out"): tensor.clone() for key, tensor in tensors.items()}
+    save_file(tensors, tmp_path / "x.safetensors", metadata={"lora_adapter_metadata": json.dumps(config)})
+    layer, other = (load_lora(tmp_path / "x.safetensors").low_rank[f"{module[:-2]}{end}"] for end in ("in", "out"))
+    torch.testing.assert_close(layer.up, 3 / 2**0.5 * tensors[f"unet.{module}.lora_B.weight"])
+    torch.testing.assert_close(other.up, 6 / 2**0.5 * tensors[f"unet.{module}.lora_B.weight"])
+
+
+def test_the_table_in_the_docs_is_the_one_that_the_tests_make():
+    assert table() in PAGE.read_text(encoding="utf-8"), "run python -m tests.offsets.foreign.table"
