@@ -109,7 +109,7 @@ def make_form(engine: Engine, values: Mapping[str, Any]) -> tuple[Fields, dict[s
         form.group("input")
     other["dropped"] = gr.File(
         label=label("Settings of a picture or video: drop it anywhere on the page"),
-        file_types=[".png", ".mp4"],
+        file_types=[".png", ".jpg", ".jpeg", ".webp", ".mp4"],
         type="filepath",
         height=90,
         elem_id="dropped",

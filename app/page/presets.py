@@ -76,7 +76,7 @@ def build(engine: Engine, compare: CompareTab, *, persistent: bool = True) -> di
             )
             dropped = gr.File(
                 label=label("Drop a preset here: a JSON file, a picture or a video"),
-                file_types=[".json", ".png", ".mp4"],
+                file_types=[".json", ".png", ".jpg", ".jpeg", ".webp", ".mp4"],
                 type="filepath",
                 height=90,
                 elem_classes="drop-file",

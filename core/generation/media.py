@@ -9,14 +9,14 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from core.errors import StudioError
-from core.generation.settings import FIELDS, METADATA
+from core.generation.foreign_metadata import read_foreign, texts_of_exif
+from core.generation.settings import METADATA
 
 CHUNK = "self_npo"
 TEXT_LIMIT = 256 * 1024
@@ -90,28 +90,28 @@ def save_png(image: Image.Image, path: Path, settings: Mapping[str, Any]) -> Non
             Path(staged).unlink(missing_ok=True)
 
 
-def _png_texts(path: Path) -> dict[str, str]:
-    """The text chunks of a PNG that may hold settings."""
-    again = "Drop a PNG as the program saved it."
+def _picture_texts(path: Path, formats: Sequence[str] = ("PNG", "JPEG", "WEBP")) -> dict[str, str]:
+    """The texts of a picture that may hold settings: chunks of a PNG, EXIF of the others."""
+    again = "Drop a picture as the program saved it."
     try:
         if path.stat().st_size > FILE_LIMIT:
-            raise StudioError(f"“{path.name}” is larger than {FILE_LIMIT // 2**20} MiB.", again)
-        raw = path.read_bytes()
-        if raw.count(CHUNK.encode() + b"\0") > 1:
-            raise StudioError(f"“{path.name}” carries its settings twice.", again)
-        with Image.open(path, formats=("PNG",)) as image:
+            raise StudioError("“{name}” is larger than {limit} MiB.", again, name=path.name, limit=FILE_LIMIT // 2**20)
+        if path.read_bytes().count(CHUNK.encode() + b"\0") > 1:
+            raise StudioError("“{name}” carries its settings twice.", again, name=path.name)
+        with Image.open(path, formats=formats) as image:
             if image.width * image.height > PIXEL_LIMIT:
-                raise StudioError(f"“{path.name}” has too many pixels.", again)
-            return {str(key): text for key, text in image.info.items() if isinstance(text, str)}
+                raise StudioError("“{name}” has too many pixels.", again, name=path.name)
+            texts = {str(key): text for key, text in image.info.items() if isinstance(text, str)}
+            return texts if image.format == "PNG" else {**texts, **texts_of_exif(image.getexif())}
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise StudioError(f"“{path.name}” is not a readable PNG.", again) from error
+        raise StudioError("“{name}” is not a readable picture.", again, name=path.name) from error
 
 
 def open_picture(path: Path) -> Image.Image:
     """A picture of a person's disk, upright, whole in memory.
 
     Raises:
-        StudioError: it is none, damaged or too large.
+        StudioError: it is not a picture, is damaged or too large.
     """
     try:
         if path.stat().st_size > FILE_LIMIT:
@@ -122,7 +122,9 @@ def open_picture(path: Path) -> Image.Image:
             image.load()
             return ImageOps.exif_transpose(image)
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise StudioError(f"“{path.name}” is no picture that can be read.", "Choose a PNG, JPEG or WebP.") from error
+        raise StudioError(
+            "“{name}” is not a picture that can be read.", "Choose a PNG, JPEG or WebP.", name=path.name
+        ) from error
 
 
 def read_png(path: Path) -> dict[str, Any]:
@@ -131,7 +133,7 @@ def read_png(path: Path) -> dict[str, Any]:
     Raises:
         StudioError: no PNG, too large, without settings, or with settings that are damaged or ambiguous.
     """
-    text = _png_texts(path).get(CHUNK)
+    text = _picture_texts(path, formats=("PNG",)).get(CHUNK)
     if text is None:
         raise StudioError(
             f"“{path.name}” carries no settings of this studio.",
@@ -141,99 +143,22 @@ def read_png(path: Path) -> dict[str, Any]:
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """The settings in a picture or video: ours whole, or what A1111's or ComfyUI's parameters say of the same things.
+    """The settings in a picture or video: ours whole, or what other programs' metadata say of the same things.
 
     Raises:
         StudioError: none can be read.
     """
     if path.suffix.lower() == ".mp4":
         return read_mp4(path)
-    texts = _png_texts(path)
+    texts = _picture_texts(path)
     if CHUNK in texts:
         return _settings_of(texts[CHUNK], path.name)
-    for key, reader in (("parameters", parse_parameters), ("prompt", parse_comfyui)):
-        if key in texts and len(texts[key]) <= TEXT_LIMIT and (found := reader(texts[key])):
-            return found
+    if values := read_foreign(texts, longest=TEXT_LIMIT):
+        return values
     raise StudioError(
         f"“{path.name}” carries no settings that can be read.",
         "Sites that re-encode pictures remove them: use the original file, or a preset's JSON.",
     )
-
-
-_SAMPLER_NAMES = {
-    "dpm++ 2m": "dpmsolver++",
-    "dpmpp_2m": "dpmsolver++",
-    "ddim": "ddim",
-    "euler": "euler",
-    "unipc": "unipc",
-    "uni_pc": "unipc",
-}
-_PAIR = re.compile(r'\s*([\w ]+):\s*("(?:\\.|[^"\\])*"|[^,]*)(?:,|$)')
-
-
-def _same_things(told: Mapping[str, Any]) -> dict[str, Any]:
-    """Steps, seed, sampler, scale and size in our names; what is no number is left out."""
-    found: dict[str, Any] = {}
-    for ours, theirs, kind in (("steps", "steps", int), ("seed", "seed", int), ("omega", "cfg", float)):
-        try:
-            found[ours] = kind(told[theirs])
-        except (KeyError, ValueError, TypeError, OverflowError):
-            continue
-    if "omega" in found:
-        found["omega"] = round(found["omega"] - 1, 6)
-        low, high = FIELDS["omega"].range
-        if not low <= found["omega"] <= high:
-            del found["omega"]
-    sampler = str(told.get("sampler", "")).lower()
-    name = next((ours for theirs, ours in _SAMPLER_NAMES.items() if sampler.startswith(theirs)), None)
-    if name:
-        found["scheduler"] = name
-    size = re.fullmatch(r"(\d{2,4})x(\d{2,4})", str(told.get("size", "")))
-    if size:
-        found |= {"width": int(size.group(1)), "height": int(size.group(2))}
-    return found
-
-
-def parse_parameters(text: str) -> dict[str, Any]:
-    """What the `parameters` text of A1111 and its relatives says; empty where it says nothing known."""
-    lines = text.strip().splitlines()
-    if not lines or "Steps:" not in lines[-1]:
-        return {}
-    told = {key.strip().lower(): value.strip().strip('"') for key, value in _PAIR.findall(lines[-1])}
-    body = "\n".join(lines[:-1])
-    prompt, _, negative = body.partition("Negative prompt:")
-    found = _same_things({**told, "cfg": told.get("cfg scale")})
-    for ours, theirs in METADATA.items():
-        if ours not in found and FIELDS[ours].kind in (int, float) and theirs.lower() in told:
-            with suppress(ValueError, StudioError):  # a value that is not a number is left out
-                found[ours] = FIELDS[ours].checked(FIELDS[ours].kind(told[theirs.lower()]))
-    return {**found, "prompt": prompt.strip(), "negative_prompt": negative.strip()}
-
-
-def parse_comfyui(text: str) -> dict[str, Any]:
-    """What a ComfyUI workflow's first sampler says; empty where there is none that can be read."""
-    try:
-        nodes = json.loads(text)
-        sampler = next(
-            n["inputs"] for n in nodes.values() if "KSampler" in str(n.get("class_type")) and "cfg" in n["inputs"]
-        )
-
-        def words(link: Any) -> str:
-            node = nodes[str(link[0])] if isinstance(link, list) else {}
-            said = node.get("inputs", {}).get("text", "")
-            return said if isinstance(said, str) else ""
-
-        found = _same_things(
-            {
-                "steps": sampler.get("steps"),
-                "seed": sampler.get("seed", sampler.get("noise_seed")),
-                "cfg": sampler.get("cfg"),
-                "sampler": sampler.get("sampler_name"),
-            }
-        )
-        return {**found, "prompt": words(sampler.get("positive")), "negative_prompt": words(sampler.get("negative"))}
-    except (ValueError, KeyError, TypeError, AttributeError, StopIteration, RecursionError, IndexError):
-        return {}
 
 
 def _settings_of(text: str, name: str) -> dict[str, Any]:
