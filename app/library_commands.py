@@ -60,6 +60,12 @@ def add_bench(commands: Any, common: Callable[..., None]) -> None:
     guidance.add_argument("--negative", default=None, help="an offset; default: the bundled one")
     guidance.add_argument("--rounds", type=int, default=15, help="interleaved rounds")
     guidance.add_argument("--images", type=int, default=4, help="images of a batch")
+    guidance.add_argument(
+        "--attention",
+        default="",
+        metavar="NAME,NAME",
+        help="implementations to compare: sdpa, xformers, plain; the first is what the others are measured against",
+    )
     size = bench.add_parser("full-size", help="a true architecture with random weights: time and memory of a forward")
     size.add_argument("model", choices=("sd15", "sdxl", "cogvideox-2b", "cogvideox-5b"))
     size.add_argument("--precision", choices=("float32", "bfloat16", "float16"), default="bfloat16")
@@ -182,6 +188,7 @@ def run_bench(options: argparse.Namespace, workspace: Any, show: Callable[[Any, 
             rounds=options.rounds,
             images=options.images,
             cpu=options.cpu,
+            compared=tuple(options.attention.split(",")) if options.attention else (),
         )
     show(told, json.dumps(told, indent=2) if "captured_by_layer" in told else _text(told))
     return 0

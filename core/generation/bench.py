@@ -6,10 +6,12 @@ import copy
 import resource
 import statistics
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
+from core.families.attention import attention
 from core.families.base import Conditioning, FamilySpec, join
 from core.method.guidance import GuidanceWeights, guide
 from core.offsets.offset import Offset, random_offset
@@ -58,11 +60,6 @@ def bench_guidance(
         low = family.predict(other, x, t, empty)
         return guide(family.predict(denoiser, x, t, cond), low, weights.omega)
 
-    def finish() -> float:
-        if parameter.device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter()
-
     times: dict[str, list[float]] = {"plain": [], "gate": [], "two": []}
     difference = 0.0
     for turn in range(rounds + 2):
@@ -70,13 +67,13 @@ def bench_guidance(
             if name == "gate":
                 with row_gate(denoiser, None, negative) as gate:
                     gate.set_columns([weights], images)
-                    began = finish()
+                    began = _finished(parameter.device)
                     result = plain()
-                    ended = finish()
+                    ended = _finished(parameter.device)
             else:
-                began = finish()
+                began = _finished(parameter.device)
                 result = plain() if name == "plain" else two_networks()
-                ended = finish()
+                ended = _finished(parameter.device)
             if name == "gate":
                 gated = result
             elif name == "two":
@@ -98,6 +95,59 @@ def bench_guidance(
         "largest_difference": difference,
         "plain_milliseconds": round(1000 * statistics.median(times["plain"]), 2),
     }
+
+
+@torch.no_grad()
+def bench_attention(
+    pipe: Any, family: FamilySpec, names: Sequence[str], *, rounds: int = 15, images: int = 4, threads: int = 1
+) -> dict[str, Any]:
+    """One forward of a guided batch with each implementation of attention, interleaved.
+
+    Args:
+        names: of `core.families.attention.CHOICES`; the first is what the others are compared with.
+        rounds: each is timed once in each round, in turn.
+
+    Returns:
+        for each: what was in place, the median ratio of its time to the first with 5 and 95 % quantiles, and the largest
+        difference of its output from the first's.
+
+    Raises:
+        StudioError: one of them is missing here, or this model has no such form.
+    """
+    torch.set_num_threads(threads)
+    denoiser = family.denoiser(pipe)
+    parameter = next(denoiser.parameters())
+    shape = family.latent_shape(pipe, family.defaults(pipe).size)
+    x = torch.randn((2 * images, *shape), generator=torch.Generator().manual_seed(0)).to(parameter)
+    t = torch.full((2 * images,), 500, device=parameter.device)
+    cond = family.encode_prompt(pipe, ["a"] * 2 * images)
+    times: dict[str, list[float]] = {name: [] for name in names}
+    outputs: dict[str, torch.Tensor] = {}
+    found: dict[str, str] = {}
+    for turn in range(rounds + 2):
+        for name in times:
+            with attention(denoiser, name) as found[name]:
+                began = _finished(parameter.device)
+                outputs[name] = family.predict(denoiser, x, t, cond)
+                ended = _finished(parameter.device)
+            if turn >= 2:  # two rounds to warm up
+                times[name].append(ended - began)
+    first = names[0]
+    return {
+        name: {
+            "in_place": found[name],
+            f"time_over_{first}": _ratio(times[name], times[first]),
+            "largest_difference": float((outputs[name] - outputs[first]).abs().max()),
+        }
+        for name in times
+    }
+
+
+def _finished(device: torch.device) -> float:
+    """The time when everything asked of the device is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def _ratio(times: list[float], plain: list[float]) -> dict[str, float]:

@@ -170,11 +170,11 @@ def load_lora(path: Path, *, family: str | None = None, denoiser: nn.Module | No
         )
     config = config_of(read_header(files[0]).metadata, files[0], peft=file.format == "peft")
     own = dict(denoiser.named_modules()) if denoiser is not None else {}
+    tensors = read_tensors(files, [key for keys in contents.layers.values() for key in keys.values()])
     low_rank: dict[str, LowRankLayer] = {}
     dense: dict[str, DenseLayer] = {}
     for module, keys in contents.layers.items():
-        tensors = read_tensors(files, keys.values())
-        parts = {part: tensors[key].float() for part, key in keys.items()}
+        parts = {part: tensors.pop(key).float() for part, key in keys.items()}
         alpha = float(parts["alpha"]) if "alpha" in parts and parts["alpha"].numel() == 1 else None
         scale = scale_of(config, module, rank_of({part: tuple(t.shape) for part, t in parts.items()}), alpha)
         weight, bias = _base_of(own, module, path.name) if file.needs_base else (None, None)

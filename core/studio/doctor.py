@@ -51,6 +51,10 @@ def facts(workspace: Workspace, *, ask_hub: bool = True) -> dict[str, Any]:
         gpu = _card()
     except Exception as error:  # a broken installation of torch is what a report is for
         gpu = f"could not be asked: {_in_words(error)}"
+    try:
+        attention = _attention()
+    except Exception as error:  # as of the card
+        attention = {"could not be asked": _in_words(error)}
     writable = {}
     for name in ("runs", "offsets", "outputs", "models", "presets"):
         folder = getattr(workspace, name)
@@ -65,6 +69,7 @@ def facts(workspace: Workspace, *, ask_hub: bool = True) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "packages": {name: _version(name) for name in PACKAGES},
         "gpu": gpu,
+        "attention": attention,
         "processors": os.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "memory_free_gib": round(psutil.virtual_memory().available / 2**30, 1),
@@ -74,6 +79,12 @@ def facts(workspace: Workspace, *, ask_hub: bool = True) -> dict[str, Any]:
         "space": bool(os.environ.get("SPACE_ID")),
         "virtual_environment": sys.prefix != sys.base_prefix,
     }
+
+
+def _attention() -> dict[str, str]:
+    from core.families.attention import available
+
+    return available()
 
 
 def _card() -> str:

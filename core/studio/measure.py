@@ -13,13 +13,24 @@ from core.studio.workspace import ASSETS, Workspace
 
 @with_libraries
 def measure_guidance(
-    workspace: Workspace, base: str | None, negative: str | None, *, rounds: int, images: int, cpu: bool
+    workspace: Workspace,
+    base: str | None,
+    negative: str | None,
+    *,
+    rounds: int,
+    images: int,
+    cpu: bool,
+    compared: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """`core.generation.bench.bench_guidance` on a base of the library."""
+    """`core.generation.bench.bench_guidance` on a base of the library.
+
+    Args:
+        compared: implementations of attention that are timed beside it, the first against the others.
+    """
     import torch
 
     from core.families import get
-    from core.generation.bench import bench_guidance
+    from core.generation.bench import bench_attention, bench_guidance
     from core.offsets.files import load_lora
 
     folder = find_base(workspace, base or BUNDLED)
@@ -27,9 +38,11 @@ def measure_guidance(
     family = get(family_of_base(folder))
     device = "cuda" if torch.cuda.is_available() and not cpu else "cpu"
     pipe = load_base(folder, device=device)
-    return bench_guidance(
-        pipe, family, load_lora(file, family=family.name, denoiser=family.denoiser(pipe)), rounds=rounds, images=images
-    )
+    offset = load_lora(file, family=family.name, denoiser=family.denoiser(pipe))
+    measured = bench_guidance(pipe, family, offset, rounds=rounds, images=images)
+    if compared:
+        measured["attention"] = bench_attention(pipe, family, compared, rounds=rounds, images=images)
+    return measured
 
 
 @with_libraries

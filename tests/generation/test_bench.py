@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from core.families import get
-from core.generation.bench import bench_guidance, bench_rows
+from core.generation.bench import bench_attention, bench_guidance, bench_rows
 from core.offsets.offset import DenseLayer, Offset, random_offset
 from tests.builders.offsets import DELTA
 
@@ -49,3 +49,10 @@ def test_a_random_offset_is_one_of_the_networks_own_linear_layers(pipe):
     assert len(offset.modules) > 10 and all(layer.rank == 3 for layer in offset.low_rank.values())
     other = random_offset(unet, FAMILY.lora_targets, rank=3, seed=1)
     assert not any(torch.equal(layer.up, other.low_rank[name].up) for name, layer in offset.low_rank.items())
+
+
+def test_implementations_of_attention_are_timed_in_one_run_and_agree(pipe):
+    told = bench_attention(pipe, FAMILY, ("sdpa", "plain"), rounds=3, images=1)
+    assert {name: row["in_place"] for name, row in told.items()} == {"sdpa": "sdpa", "plain": "plain"}
+    assert told["sdpa"]["largest_difference"] == 0 and 0 < told["plain"]["largest_difference"] < 1e-3
+    assert told["sdpa"]["time_over_sdpa"]["median"] == 1 and told["plain"]["time_over_sdpa"]["median"] > 0

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from importlib import import_module
 from pathlib import Path
 
 import peft
@@ -14,10 +15,12 @@ from torch import nn
 
 from core.errors import StudioError
 from core.offsets.files import load_lora, read_offset
-from core.offsets.full import difference
+from core.offsets.full import difference, exact, extract_offset, prediction_error
+from core.offsets.names import of_flat
 from core.offsets.tensors import read_tensors
+from core.offsets.unpickle import convert_pickle
 from tests.offsets.foreign.layers import CONV, LINEAR, NORM, POINT, WIDE, layers, outputs
-from tests.offsets.foreign.table import PAGE, table
+from tests.offsets.foreign.table import PAGE, rows, table
 
 FILES = Path(__file__).parent / "files"
 MADE = sorted(path.stem for path in FILES.glob("*.safetensors") if path.stem not in ("base", "outputs"))
@@ -273,5 +276,44 @@ def test_a_diffusers_header_with_patterns_gives_each_layer_its_strength(tmp_path
     torch.testing.assert_close(other.up, 6 / 2**0.5 * tensors[f"unet.{module}.lora_B.weight"])
 
 
+def test_text_encoder_parts_are_told_and_the_network_is_read(tmp_path):
+    text = {
+        f"lora_te_text_model_encoder_layers_0_mlp_fc1.{end}": torch.ones(1, 1) for end in ("lora_up.weight", "alpha")
+    }
+    save_file(load_file(FILES / "lora.safetensors") | text, tmp_path / "x.safetensors")
+    assert "2 tensors of text encoders were left out" in read_offset(tmp_path / "x.safetensors").notes[-1]
+    same(arrived(tmp_path / "x.safetensors"), arrived(FILES / "lora.safetensors"), atol=0)
+
+
+def test_kohya_names_of_the_ends_of_a_unet_are_known(tmp_path):
+    known = {
+        "time_embed_0": "time_embedding.linear_1", "time_embed_2": "time_embedding.linear_2",
+        "label_emb_0_0": "add_embedding.linear_1", "label_emb_0_2": "add_embedding.linear_2",
+        "out_2": "conv_out", "out_0": "conv_norm_out", "input_blocks_0_0": "conv_in",
+        "time_embedding_linear_1": "time_embedding.linear_1", "add_embedding_linear_2": "add_embedding.linear_2",
+        "conv_out": "conv_out", "conv_in": "conv_in",
+    }  # fmt: skip
+    assert {flat: of_flat(flat) for flat in known} == known
+
+
+def test_a_whole_network_as_a_low_rank_offset_tells_its_error():
+    root = base()
+    changes = {f"{LINEAR}.weight": torch.randn(8, 8), f"{NORM}.bias": torch.randn(8)}
+    extraction = extract_offset(changes, rank=2)
+    lost = (changes[f"{LINEAR}.weight"] - extraction.offset.low_rank[LINEAR].dense()).norm()
+    assert extraction.weight_error == pytest.approx(float(lost / changes[f"{LINEAR}.weight"].norm()), rel=1e-4)
+    error = prediction_error(root, exact(changes), extraction.offset, lambda net: outputs(net)[LINEAR])
+    assert 0 < error < 1
+
+
+def test_a_pickle_arrives_as_it_was(tmp_path):
+    torch.save(load_file(FILES / "lora.safetensors"), tmp_path / "x.pt")
+    convert_pickle(tmp_path / "x.pt", tmp_path / "x.safetensors")
+    same(arrived(tmp_path / "x.safetensors"), arrived(FILES / "lora.safetensors"), atol=0)
+
+
 def test_the_table_in_the_docs_is_the_one_that_the_tests_make():
     assert table() in PAGE.read_text(encoding="utf-8"), "run python -m tests.offsets.foreign.table"
+    for *_, test in rows():
+        module, name = test.split(".")
+        assert hasattr(import_module(f"tests.offsets.foreign.{module}"), name), test

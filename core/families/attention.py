@@ -1,0 +1,97 @@
+"""Which implementation computes a denoiser's attention, and whether it really is in place.
+
+sdpa      torch's scaled_dot_product_attention: it chooses among flash, memory-efficient and plain kernels itself
+xformers  of UNets and SD3, through diffusers' `enable_xformers_memory_efficient_attention`; on an NVIDIA card
+plain     of UNets: the matrix written out, for comparison
+
+diffusers' attention dispatcher (`set_attention_backend`) is not used: in 0.42 the processors of all families here call
+scaled_dot_product_attention themselves, so that it changes nothing without a word. xformers is not offered for CogVideoX:
+diffusers would put a processor in place that does not know its joint sequence of text and video.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import nn
+
+from core.errors import StudioError
+
+CHOICES = ("auto", "sdpa", "xformers", "plain")
+_PROCESSORS = {
+    "AttnProcessor2_0": "sdpa",
+    "JointAttnProcessor2_0": "sdpa",
+    "CogVideoXAttnProcessor2_0": "sdpa",
+    "XFormersAttnProcessor": "xformers",
+    "XFormersJointAttnProcessor": "xformers",
+    "AttnProcessor": "plain",
+}
+
+
+def available() -> dict[str, str]:
+    """Each implementation and whether it works on this machine: "yes", or what is missing."""
+    xformers = "yes" if find_spec("xformers") else "not installed"
+    if xformers == "yes" and not torch.cuda.is_available():
+        xformers = "needs an NVIDIA card"
+    return {"sdpa": "yes", "xformers": xformers, "plain": "yes"}
+
+
+def in_place(denoiser: nn.Module) -> str:
+    """The implementation that the denoiser's processors are of; several are joined with "+"."""
+    names = {type(processor).__name__ for processor in _processors(denoiser).values()}
+    return "+".join(sorted({_PROCESSORS.get(name, name) for name in names}))
+
+
+def _processors(denoiser: nn.Module) -> dict[str, Any]:
+    return dict(denoiser.attn_processors)  # type: ignore[arg-type]
+
+
+@contextmanager
+def attention(denoiser: nn.Module, name: str) -> Iterator[str]:
+    """The denoiser with that implementation of attention; yields what is in place. Its own is put back afterwards.
+
+    Args:
+        name: of `CHOICES`; auto leaves what diffusers chose, which is sdpa.
+
+    Raises:
+        StudioError: there is no such implementation, it is missing on this machine, or this denoiser has no such form.
+    """
+    from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0  # not needed to say what there is
+
+    if name not in CHOICES:
+        raise StudioError(
+            "“{name}” is not an implementation of attention.", "Choose {known}.", name=name[:40], known=", ".join(CHOICES)
+        )  # fmt: skip
+    missing = available().get(name, "yes")
+    if missing != "yes":
+        raise StudioError(
+            "Attention by {name} is not possible here: {missing}.",
+            "Install it into this environment, or choose sdpa, which is as exact.",
+            name=name,
+            missing=missing,
+        )
+    own = _processors(denoiser)
+    try:
+        if name == "xformers" and in_place(denoiser) == "sdpa" and not _is_cogvideox(own):
+            denoiser.enable_xformers_memory_efficient_attention()  # type: ignore[operator]
+        elif name in ("plain", "sdpa") and all(type(p) in (AttnProcessor, AttnProcessor2_0) for p in own.values()):
+            denoiser.set_attn_processor(AttnProcessor() if name == "plain" else AttnProcessor2_0())  # type: ignore[operator]
+        found = in_place(denoiser)
+        if name not in ("auto", found):
+            raise StudioError(
+                "This model's attention cannot be computed by {name}: {found} stays in place.",
+                "Choose sdpa.",
+                name=name,
+                found=found,
+            )
+        yield found
+    finally:
+        denoiser.set_attn_processor(own)  # type: ignore[operator]
+
+
+def _is_cogvideox(processors: dict[str, Any]) -> bool:
+    return any(type(processor).__name__.startswith("CogVideoX") for processor in processors.values())
