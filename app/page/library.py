@@ -109,7 +109,8 @@ def build(engine: Engine) -> dict[str, Any]:
         except StudioError as error:
             return fault(error)
         short = {key: value for key, value in found.items() if key not in ("captured_by_layer", "settings")}
-        short = {key: (Path(value).name if key == "saved" else value) for key, value in short.items()}
+        files = ("saved", "without_norms_and_biases")
+        short = {key: (Path(value).name if key in files else value) for key, value in short.items()}
         return facts(
             [(translate(str(key).replace("_", " ")), translate(str(value))[:160]) for key, value in short.items()]
         )
@@ -149,7 +150,10 @@ def build(engine: Engine) -> dict[str, Any]:
     fetch.click(get, [repo, revision], [status, table], **QUEUED)
     info.click(lambda name: act(lambda: weights.offset_info(workspace, name or "")), chosen, status, **QUEUED)
     kohya.click(
-        lambda name: act(lambda: weights.convert_offset(workspace, name or "", to="kohya")), chosen, status, **QUEUED
+        lambda name, where: act(lambda: weights.convert_offset(workspace, name or "", to="kohya", base=where)),
+        [chosen, base],
+        status,
+        **QUEUED,
     )
     extract.click(
         lambda name, where, r: act(lambda: weights.extract(workspace, name or "", base=where, rank=int(r or 0))),
