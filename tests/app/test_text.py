@@ -123,7 +123,7 @@ def slots(text):
     ("english", "chinese"),
     [
         ("There is no preset “a {b}”.", "没有预设“a {b}”。"),
-        ("3 of the offset's 9 layers are not in this model, x for one.", "偏移的 9 层中有 3 层不在此模型中，例如 x。"),
+        ("“a.b” is cut off or damaged at tensor x.y.", "“a.b”在张量 x.y 处被截断或损坏。"),
         (
             "The negative offset “x. y” is not on this machine; it can be had from a/b on the Hub.",
             "本机没有负偏移“x. y”；可从 Hub 的 a/b 获取。",
