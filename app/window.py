@@ -21,7 +21,8 @@ def installed_browsers() -> Iterable[str | None]:
     if sys.platform == "win32":
         roots = (os.environ.get(name) for name in ("ProgramFiles", "ProgramFiles(x86)", "LocalAppData"))
         return (str(Path(root) / name) for root in roots if root for name in _WINDOWS)
-    return (shutil.which(name) for name in _NAMES)
+    usual = os.pathsep.join([os.environ.get("PATH", ""), "/usr/bin", "/usr/local/bin", "/snap/bin"])
+    return (shutil.which(name, path=usual) for name in _NAMES)
 
 
 def open_window(address: str) -> bool:

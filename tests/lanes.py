@@ -53,7 +53,8 @@ def attempt(*command: str) -> None:
     print(f"$ {' '.join(command)}", flush=True)
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     try:
-        fault = str(subprocess.run(command, env=quiet, stdout=subprocess.DEVNULL, timeout=900).returncode)
+        nothing = subprocess.DEVNULL
+        fault = str(subprocess.run(command, env=quiet, stdout=nothing, stderr=nothing, timeout=900).returncode)
     except (OSError, subprocess.TimeoutExpired) as error:
         fault = type(error).__name__
     if fault != "0":

@@ -170,3 +170,14 @@ def test_no_test_imports_from_another():
             for name in names:
                 last = name.rsplit(".", 1)[-1]
                 assert not (name.startswith("tests.") and last.startswith(("test_", "conftest"))), f"{path}: {name}"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="where Linux puts programs")
+def test_a_path_without_the_browser_hides_none_that_is_where_it_usually_is(monkeypatch):
+    from app import window
+
+    asked = []
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(window.shutil, "which", lambda name, path: asked.append(path.split(os.pathsep)))
+    assert not any(window.installed_browsers())
+    assert asked and all(path[0] == "/nowhere" and "/usr/bin" in path for path in asked)

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tests.builders.studio import ARGUMENTS, NO_BROWSER, Studio, at_rest, chromium
+from tests.builders.studio import ARGUMENTS, NO_BROWSER, Studio, at_rest, chromium, watched
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +30,7 @@ def browser():
 @pytest.fixture
 def page(browser, studio):
     context = browser.new_context(viewport={"width": 1280, "height": 720})
-    opened = context.new_page()
+    opened = watched(context.new_page())
     opened.set_default_timeout(15_000)
     opened.faults = []
     opened.on("pageerror", lambda error: opened.faults.append(str(error)))

@@ -1,6 +1,8 @@
 """The journey of a newcomer in a real browser: compare, train, watch, reload, use what was trained."""
 
+import os
 import re
+import subprocess
 import sys
 
 import pytest
@@ -8,7 +10,7 @@ from playwright.sync_api import expect
 
 from core.generation.media import read_png
 from tests.builders import warm
-from tests.builders.studio import ROOT
+from tests.builders.studio import ROOT, settle, watched
 
 pytestmark = pytest.mark.timeout(400)
 LONG = 120_000
@@ -27,12 +29,32 @@ def train(page, steps):
     page.get_by_role("button", name="Advanced").click()
     set_number(page, "pool size", 4)
     set_number(page, "preview every", steps if steps < 10 else 0)
-    page.wait_for_timeout(500)
+    settle(page)
     page.get_by_role("button", name="Start training").click()
 
 
-def test_the_page_answers_before_the_libraries_are_loaded(studio):
-    assert studio.seconds < 20
+SERVED = """
+import os, sys
+from core.studio.comparing.engine import Engine
+
+def warm(self, settings):
+    print(sorted({"torch", "diffusers", "transformers", "peft"} & set(sys.modules)), flush=True)
+    os._exit(0)
+
+Engine.warm = warm
+from app.cli import main
+main(["--cpu", "--no-browser", "--port", "7890", "--workspace", sys.argv[1]])
+"""
+
+
+@pytest.mark.process
+def test_the_page_answers_before_the_libraries_are_loaded(tmp_path):
+    """They are imported by `Engine.warm`, and at that moment the address is printed already."""
+    command = [sys.executable, "-c", SERVED, str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200)
+    address, imported = ended.stdout.splitlines()
+    assert address.startswith("Self-NPO Studio: http://127.0.0.1:") and imported == "[]", ended.stderr
 
 
 def test_the_time_of_a_rendering_is_told_before_the_first_one(page):
@@ -125,7 +147,7 @@ def test_a_run_of_the_command_line_appears_in_the_page(page, studio):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_shows_everything_without_scrolling_sideways(browser, studio, scheme):
     context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme)
-    page = context.new_page()
+    page = watched(context.new_page())
     page.goto(studio.address)
     page.get_by_role("button", name="Render", exact=True).wait_for()
     for tab in ("Grid", "Train", "Library", "Presets", "Runs", "Settings", "Compare"):
@@ -134,6 +156,6 @@ def test_a_phone_shows_everything_without_scrolling_sideways(browser, studio, sc
         else:
             page.locator(".overflow-menu > button").first.click()
             page.locator(".overflow-dropdown button", has_text=tab).click()
-        page.wait_for_timeout(300)
+        settle(page)
         assert page.evaluate("document.documentElement.scrollWidth") <= 391
     context.close()

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from core.studio.presets.files import list_presets
 from core.studio.workspace import Workspace
-from tests.builders.studio import asks_the_server, at_rest
+from tests.builders.studio import asks_the_server, at_rest, settle, watched
 
 pytestmark = pytest.mark.timeout(400)
 LONG = 120_000
@@ -39,7 +39,7 @@ def test_a_grid_is_rendered_scored_and_a_cell_goes_to_compare_or_to_a_preset(pag
     page.get_by_text("Done: 4 of 4 cells").wait_for(timeout=LONG)
     expect(page.locator(".heat td")).to_have_count(4)
     page.locator("#grid .grid-container button.thumbnail-item").nth(3).click()
-    page.wait_for_timeout(600)
+    settle(page)
     expect(page.locator("#grid")).to_contain_text("β 2 · ω 3 · 0.")
     page.get_by_role("button", name="Make a preset").click()
     expect(page.get_by_role("button", name="Save what Compare is set to")).to_be_visible(timeout=20_000)
@@ -53,7 +53,7 @@ def test_a_preset_is_saved_linked_and_opened_in_a_fresh_browser(page, studio, br
     at_rest(page)
     page.get_by_label("Prompt", exact=True).fill("a large yellow star, black background")
     set_slider(page, "β · negative offset in the negative", 1.5)
-    page.wait_for_timeout(400)
+    settle(page)
     tab(page, "Presets")
     page.get_by_label("Name", exact=True).fill("Stern <b>&")
     page.get_by_role("button", name="Save what Compare is set to").click()
@@ -80,7 +80,7 @@ def test_a_preset_is_saved_linked_and_opened_in_a_fresh_browser(page, studio, br
 def test_a_preset_shows_what_it_would_change_and_changes_only_that(page):
     prompt = page.get_by_label("Prompt", exact=True)
     prompt.fill("a ring")
-    page.wait_for_timeout(300)
+    settle(page)
     tab(page, "Presets")
     page.get_by_role("radio", name="SD1.5 · training-free").click()
     expect(page.locator("#preset .changes")).to_contain_text("α · positive offset in the negative", timeout=20_000)
@@ -121,10 +121,10 @@ def test_a_picture_of_the_history_is_searched_marked_deleted_and_brought_back(pa
     page.get_by_placeholder("Search prompts, seeds, offsets").press("Enter")
     thumbs = page.locator("#history .grid-container button.thumbnail-item")
     expect(thumbs.first).to_be_visible(timeout=20_000)
-    page.wait_for_timeout(800)
+    settle(page)
     before = thumbs.count()
     thumbs.first.click()
-    page.wait_for_timeout(600)
+    settle(page)
     page.get_by_role("button", name="Favourite", exact=True).click()
     expect(page.get_by_text(re.compile("^★ ")).first).to_be_visible(timeout=20_000)
     page.get_by_role("button", name="Delete", exact=True).click()
@@ -158,9 +158,10 @@ def test_a_picture_is_the_start_and_a_model_that_cannot_inpaint_says_so(page, st
     Image.new("RGB", (64, 64), (20, 60, 200)).save(tmp_path / "start.png")
     page.get_by_role("button", name="Input image").click()
     editor = page.locator("#input-image")
-    page.wait_for_timeout(2500)  # the editor builds its canvas when it is first shown
+    editor.locator("canvas").first.wait_for()  # built when the editor is first shown; what is dropped before is lost
+    settle(page)
     editor.locator("input[type=file]").first.set_input_files(tmp_path / "start.png")
-    editor.get_by_role("button", name="Brush", exact=True).wait_for()
+    editor.get_by_role("button", name="Brush", exact=True).wait_for(timeout=60_000)
     page.get_by_text("Rendering begins from this picture, 64 x 64").wait_for(timeout=60_000)
     render(page)
     page.get_by_role("button", name="Settings of the chosen picture").click()
@@ -193,7 +194,7 @@ def test_the_base_changes_quickly_and_nothing_fails_on_the_way(page):
     for name in ("miniature-cogvideox", "miniature-sdxl", "miniature-sd15") * 2:
         page.get_by_label("Base model θ").click()
         page.get_by_role("option", name=name, exact=True).click()
-        page.wait_for_timeout(400)
+        expect(page.get_by_label("Base model θ")).to_have_value(name)
     expect(page.get_by_label("Negative offset δ")).to_have_value("sd15-mini-negative", timeout=20_000)
     assert not page.faults
 
@@ -228,7 +229,7 @@ def test_the_diagram_follows_the_sliders_without_the_server(page):
     before = drawn.inner_html()
     set_slider(page, "ω · strength", 9)
     page.wait_for_function("before => document.querySelector('#diagram svg').innerHTML !== before", arg=before)
-    page.wait_for_timeout(500)
+    settle(page)
     assert not asked
 
 
@@ -279,14 +280,14 @@ def test_axe_finds_nothing_serious(browser, studio, scheme):
     from axe_playwright_python.sync_playwright import Axe
 
     context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
-    page = context.new_page()
+    page = watched(context.new_page())
     page.goto(studio.address)
     page.get_by_role("button", name="Render", exact=True).wait_for()
-    page.wait_for_timeout(1500)
+    settle(page)
     found = {}
     for name in ("Compare", "Grid", "Train", "Library", "Presets", "Runs", "Settings"):
         tab(page, name)
-        page.wait_for_timeout(500)
+        settle(page)
         for fault in Axe().run(page).response["violations"]:
             if fault["impact"] in ("serious", "critical"):
                 found.setdefault(fault["id"], set()).add(f"{name}: {fault['nodes'][0]['html'][:140]}")

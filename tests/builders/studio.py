@@ -39,6 +39,40 @@ def asks_the_server(request) -> bool:
     return "/queue/join" in request.url or "/run/" in request.url
 
 
+def watched(page):
+    """The page, counting from now on what it asks the server at once and has no answer to yet; see `settle`."""
+    page.unanswered = 0
+
+    def count(change: int):
+        def seen(request) -> None:
+            page.unanswered += change * ("/run/" in request.url)
+
+        return seen
+
+    page.on("request", count(1))
+    page.on("requestfinished", count(-1))
+    page.on("requestfailed", count(-1))
+    return page
+
+
+FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 0))))"
+MOVED = """() => Promise.all(document.getAnimations()
+  .filter((moving) => moving.effect.getComputedTiming().iterations !== Infinity)
+  .map((moving) => moving.finished.catch(() => null)))"""
+
+
+def settle(page, seconds: float = 60) -> None:
+    """Waits until what was done has reached the page: frames are drawn, what was asked at once is answered, and what moves
+    has arrived. The page is `watched`."""
+    end = time.monotonic() + seconds
+    page.evaluate(FRAMES)
+    while page.unanswered:
+        assert time.monotonic() < end, f"{page.unanswered} questions are not answered"
+        page.wait_for_timeout(20)  # lets Playwright hear of the answers
+    page.evaluate(FRAMES)
+    page.evaluate(MOVED)
+
+
 def at_rest(page, seconds: float = 2.5) -> None:
     """Waits until an opened page has asked the server nothing for a while: it asks every 2 s until the engine is warm."""
     asked = [time.monotonic()]

@@ -37,12 +37,13 @@ pytestmark = [pytest.mark.process, pytest.mark.usefixtures("warm_runs")]
 def test_a_run_started_by_hand_shows_and_saves_within_a_step_when_asked_to_end(workspace, asked):
     run = create_run(workspace, config(steps=100_000, checkpoint_every=90_000))
     command = [sys.executable, "-m", "core.studio.runs.worker", str(run.folder), "--cpu"]
-    process = subprocess.Popen(command) if asked == "pause" else warm.popen(command)
+    start = subprocess.Popen if asked == "pause" else warm.popen
+    process = start(command, start_new_session=True)  # it tells its whole session to stand back
     wait(run, lambda r: any(isinstance(e, StepDone) for e in r.events()[0]))
     assert run.status == "running" and list_runs(workspace)[0].status == "running"
     assert start_run(run, cpu=True).process().pid == process.pid
     if asked == "pause":
-        second = subprocess.run(command, capture_output=True, text=True)
+        second = subprocess.run(command, capture_output=True, text=True, start_new_session=True)
         assert second.returncode == 1 and "trains" in second.stderr and process.poll() is None
         run.wish("pause")
     else:
