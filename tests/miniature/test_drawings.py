@@ -202,10 +202,11 @@ def test_training_goes_on_where_it_was_cut_off_and_elsewhere(drawings, tmp_path,
     state = torch.load(work / "state.pt", weights_only=True)
     assert state["step"] == 3 and state["fresh"] == 0
     save_file({"weight": torch.ones(2)}, work / "vae.safetensors")
-    for judge in kept.JUDGES:
+    (work / "vae.jsonl").write_text("")
+    for judge in READERS:
         save_file({"weight": torch.ones(2)}, work / "judge" / f"{judge}.safetensors")
         (work / "judge" / f"{judge}.json").write_text("{}")
-    kept.pack(work, folder)
+    kept.pack(work, folder, denoiser=True)
     kept.unpack(folder, other)
     options.work, options.steps = other, 4
     denoiser.train(options)

@@ -1,10 +1,11 @@
-"""Carries the training from one machine or day to the next: what is needed to go on, in float16.
+"""Carries what is trained from one machine or day to the next, in float16.
 
     python -m assets.build.drawings.kept pack WORK assets/build/drawings/state
     python -m assets.build.drawings.kept unpack assets/build/drawings/state WORK
 
-Of the denoiser and text encoder only the averaged weights are kept: training goes on from them with a fresh optimiser and a
-short warm-up, which costs less than twice the size would.
+The latents' basis, the VAE and the judges are always carried; the denoiser only with `--denoiser`, since it is large and
+changes as long as it is trained. Of it only the averaged weights are kept: training goes on from them with a fresh
+optimiser and a short warm-up, which costs less than twice the size would.
 """
 
 from __future__ import annotations
@@ -20,8 +21,7 @@ from torch import Tensor
 
 from assets.build.drawings.denoiser import save
 from assets.build.drawings.layout import Miniature
-
-JUDGES = ("choosing", "reporting")
+from core.miniature.drawings.judge import READERS
 
 
 def halved(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -29,37 +29,42 @@ def halved(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: (t.half() if t.is_floating_point() else t).contiguous() for name, t in tensors.items()}
 
 
-def pack(work: Path, folder: Path) -> None:
+def widened(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Floating-point tensors in float32, the others as they are."""
+    return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
+
+
+def pack(work: Path, folder: Path, *, denoiser: bool) -> None:
     """Writes the kept files of WORK into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    state = torch.load(work / "state.pt", weights_only=True)
-    save_file(halved(state["average"]), folder / "denoiser.safetensors")
     save_file(halved(load_file(work / "vae.safetensors")), folder / "vae.safetensors")
-    facts = {"step": state["step"], "cpu_seconds": state["seconds"], "log": state["log"]}
-    (folder / "training.json").write_text(json.dumps(facts) + "\n")
+    shutil.copy(work / "vae.jsonl", folder)
     shutil.copy(work / "basis.safetensors", folder)
-    for judge in JUDGES:
+    for judge in READERS:
         for ending in ("safetensors", "json"):
             shutil.copy(work / "judge" / f"{judge}.{ending}", folder)
+    if denoiser:
+        state = torch.load(work / "state.pt", weights_only=True)
+        save_file(halved(state["average"]), folder / "denoiser.safetensors")
+        facts = {"step": state["step"], "cpu_seconds": state["seconds"], "log": state["log"]}
+        (folder / "training.json").write_text(json.dumps(facts) + "\n")
 
 
 def unpack(folder: Path, work: Path) -> None:
     """Puts the kept files where the build's commands go on from them."""
     (work / "judge").mkdir(parents=True, exist_ok=True)
-    if (work / "state.pt").exists():
+    if (work / "state.pt").exists() or (work / "vae.safetensors").exists():
         raise SystemExit(f"{work} already holds a training")
-    weights = {
-        name: t.float() if t.is_floating_point() else t
-        for name, t in load_file(folder / "denoiser.safetensors").items()
-    }
-    Miniature().load_state_dict(weights)  # fails here rather than after the first chunk is drawn
-    facts = json.loads((folder / "training.json").read_text())
-    state = {"model": weights, "average": weights, "step": facts["step"], "log": facts["log"]}
-    save(work / "state.pt", state | {"seconds": facts["cpu_seconds"]})
-    vae = {name: tensor.float() for name, tensor in load_file(folder / "vae.safetensors").items()}
-    save_file(vae, work / "vae.safetensors")
+    if (folder / "denoiser.safetensors").exists():
+        weights = widened(load_file(folder / "denoiser.safetensors"))
+        Miniature().load_state_dict(weights)  # fails here rather than after the first chunk is drawn
+        facts = json.loads((folder / "training.json").read_text())
+        state = {"model": weights, "average": weights, "step": facts["step"], "log": facts["log"]}
+        save(work / "state.pt", state | {"seconds": facts["cpu_seconds"]})
+    save_file(widened(load_file(folder / "vae.safetensors")), work / "vae.safetensors")
+    shutil.copy(folder / "vae.jsonl", work)
     shutil.copy(folder / "basis.safetensors", work)
-    for judge in JUDGES:
+    for judge in READERS:
         for ending in ("safetensors", "json"):
             shutil.copy(folder / f"{judge}.{ending}", work / "judge")
 
@@ -70,8 +75,12 @@ def main() -> None:
     parser.add_argument("command", choices=("pack", "unpack"))
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
+    parser.add_argument("--denoiser", action="store_true", help="pack it too")
     options = parser.parse_args()
-    (pack if options.command == "pack" else unpack)(options.source, options.target)
+    if options.command == "pack":
+        pack(options.source, options.target, denoiser=options.denoiser)
+    else:
+        unpack(options.source, options.target)
 
 
 if __name__ == "__main__":

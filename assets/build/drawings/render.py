@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageChops, ImageFilter
+from PIL import Image, ImageFilter
 from torch import Tensor
 
 from assets.build.drawings import spoil
@@ -127,7 +127,8 @@ def render_scene(scene: Scene, drawings: Drawings) -> np.ndarray:
         extra = place_drawing(drawings.get(thing, style, size), center, size, rng.uniform(-3, 3), mirror=False)
         layers = Image.alpha_composite(layers, spoil.half_drawn(extra, rng))
     alpha = layers.getchannel("A")
-    shadow = ImageChops.offset(alpha.filter(ImageFilter.GaussianBlur(rng.uniform(1.5, 3))), 2, int(rng.integers(2, 5)))
+    shadow = Image.new("L", (SIDE, SIDE))
+    shadow.paste(alpha.filter(ImageFilter.GaussianBlur(rng.uniform(1.5, 3))), (2, int(rng.integers(2, 5))))
     darkness = np.asarray(shadow, np.float32)[..., None] / 255 * rng.uniform(0.25, 0.45)
     picture = Image.fromarray((ground * (1 - darkness)).round().astype(np.uint8)).convert("RGBA")
     image = Image.alpha_composite(picture, layers).convert("RGB")
