@@ -210,6 +210,9 @@ def test_training_goes_on_where_it_was_cut_off_and_elsewhere(drawings, tmp_path,
     kept.unpack(folder, other)
     options.work, options.steps = other, 4
     denoiser.train(options)
+    assert sorted(file.name for file in (other / "judge").iterdir()) == sorted(
+        f"{name}.{ending}" for name in READERS for ending in ("safetensors", "json")
+    )
     carried = torch.load(other / "state.pt", weights_only=True)
     assert carried["step"] == 4 and carried["fresh"] == 3
     name = "unet.conv_in.weight"

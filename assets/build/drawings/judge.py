@@ -26,12 +26,14 @@ from torch import Tensor
 from assets.build.drawings.denoiser import save
 from assets.build.drawings.latents import PatchBasis
 from assets.build.drawings.layout import make_vae
+from assets.build.drawings.muon import Muon
 from assets.build.drawings.render import Drawings, as_input, render
 from core.evaluation.statistics import Gaussian, frechet_distance
 from core.miniature.drawings.judge import READERS, DrawingsJudge, Scores
 from core.miniature.drawings.scene import Scene, sample_scene
 from core.miniature.drawings.words import ATTRIBUTES, FLAWS
 
+RATE = 2e-3
 SEEDS = {"choosing": 101, "reporting": 202}
 
 
@@ -138,7 +140,7 @@ def main() -> None:
     wanted = labels(scenes)
     torch.manual_seed(seed)
     reader = READERS[options.name]()
-    optimizer = torch.optim.AdamW(reader.parameters(), lr=2e-3, weight_decay=0.05)
+    optimizer = Muon.of(reader, RATE)
     step, seen, state_file = 0, 0.0, options.work / f"judge-{options.name}.pt"
     if state_file.exists():
         state = torch.load(state_file, weights_only=True)
@@ -149,7 +151,7 @@ def main() -> None:
     saved, started, running = time.monotonic(), time.process_time(), 0.0
     while step < options.steps:
         for group in optimizer.param_groups:
-            group["lr"] = 2e-3 * min(1, (step + 1) / 100) * (0.5 + 0.5 * np.cos(np.pi * step / options.steps))
+            group["lr"] = RATE * min(1.0, (step + 1) / 50, (options.steps - step) / (0.5 * options.steps))
         chosen = torch.randint(0, count, (options.batch,), generator=random)
         batch = shifted(as_input(images[chosen]), random)
         loss = loss_of(reader, batch, {name: value[chosen] for name, value in wanted.items()})

@@ -3,7 +3,7 @@
     python -m assets.build.drawings.kept pack WORK assets/build/drawings/state
     python -m assets.build.drawings.kept unpack assets/build/drawings/state WORK
 
-The latents' basis, the VAE and the judges are always carried; the denoiser only with `--denoiser`, since it is large and
+The latents' basis, the VAE and the judges trained so far are always carried; the denoiser only with `--denoiser`, since it is large and
 changes as long as it is trained. Of it only the averaged weights are kept: training goes on from them with a fresh
 optimiser and a short warm-up, which costs less than twice the size would.
 """
@@ -21,7 +21,6 @@ from torch import Tensor
 
 from assets.build.drawings.denoiser import save
 from assets.build.drawings.layout import Miniature
-from core.miniature.drawings.judge import READERS
 
 
 def halved(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -40,9 +39,8 @@ def pack(work: Path, folder: Path, *, denoiser: bool) -> None:
     save_file(halved(load_file(work / "vae.safetensors")), folder / "vae.safetensors")
     shutil.copy(work / "vae.jsonl", folder)
     shutil.copy(work / "basis.safetensors", folder)
-    for judge in READERS:
-        for ending in ("safetensors", "json"):
-            shutil.copy(work / "judge" / f"{judge}.{ending}", folder)
+    for file in sorted((work / "judge").glob("*.*")):
+        shutil.copy(file, folder / f"judge-{file.name}")
     if denoiser:
         state = torch.load(work / "state.pt", weights_only=True)
         save_file(halved(state["average"]), folder / "denoiser.safetensors")
@@ -64,9 +62,8 @@ def unpack(folder: Path, work: Path) -> None:
     save_file(widened(load_file(folder / "vae.safetensors")), work / "vae.safetensors")
     shutil.copy(folder / "vae.jsonl", work)
     shutil.copy(folder / "basis.safetensors", work)
-    for judge in READERS:
-        for ending in ("safetensors", "json"):
-            shutil.copy(folder / f"{judge}.{ending}", work / "judge")
+    for file in sorted(folder.glob("judge-*")):
+        shutil.copy(file, work / "judge" / file.name.removeprefix("judge-"))
 
 
 def main() -> None:
