@@ -90,7 +90,7 @@ def save_png(image: Image.Image, path: Path, settings: Mapping[str, Any]) -> Non
             Path(staged).unlink(missing_ok=True)
 
 
-def _picture_texts(path: Path, formats: Sequence[str] = ("PNG", "JPEG", "WEBP")) -> dict[str, str]:
+def _picture_texts(path: Path, formats: tuple[str, ...] = ("PNG", "JPEG", "WEBP")) -> dict[str, str]:
     """The texts of a picture that may hold settings: chunks of a PNG, EXIF of the others."""
     again = "Drop a picture as the program saved it."
     try:

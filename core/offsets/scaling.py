@@ -87,11 +87,11 @@ def scale_of(config: Mapping[str, Any], module: str, rank: int, alpha: float | N
         return alpha / rank if rank else 1.0
     if not config:
         return 1.0
-    rank = rank or _by_pattern(config["rank_pattern"], module, config.get("r", 0))
+    size = rank or _by_pattern(config["rank_pattern"], module, config.get("r", 0))
     alpha = _by_pattern(config["alpha_pattern"], module, config.get("lora_alpha", config.get("alpha", _DEFAULT_ALPHA)))
-    if not rank:
+    if not size:
         return 1.0
-    return alpha / rank**0.5 if config.get("use_rslora") else alpha / rank
+    return alpha / size**0.5 if config.get("use_rslora") else alpha / size
 
 
 def _by_pattern(patterns: Mapping[str, float], module: str, otherwise: float) -> float:
