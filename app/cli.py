@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from app import library_commands
+from app import evaluate_commands, library_commands
 from core import __version__
 from core.errors import StudioError
 
@@ -86,7 +86,13 @@ def _parser() -> argparse.ArgumentParser:
         _add_common(command, dry_run=command is not runs)
     for command in (train, resume, compare):
         command.add_argument("--cpu", action="store_true", help="do not use a graphics card")
-    for add in (library_commands.add_offset, library_commands.add_library, library_commands.add_bench):
+    for add in (
+        evaluate_commands.add_evaluate,
+        evaluate_commands.add_gallery,
+        library_commands.add_offset,
+        library_commands.add_library,
+        library_commands.add_bench,
+    ):
         add(commands, _add_common)
     return parser
 
@@ -298,6 +304,8 @@ COMMANDS: dict[str | None, Callable[[argparse.Namespace], int]] = {
     "resume": _resume,
     "compare": _compare,
     "runs": _runs,
+    "evaluate": _files(evaluate_commands.run_evaluate),
+    "gallery": _files(evaluate_commands.run_gallery),
     "offset": _files(library_commands.run_offset),
     "library": _files(library_commands.run_library),
     "doctor": _doctor,
