@@ -31,10 +31,15 @@ def row_forwards_of_step(config: TrainConfig) -> int:
 
 def row_forwards_of_own_samples(config: TrainConfig) -> int:
     """Cost of all own samples, `ddim_grid` sampling steps each: before the first step, or in each round of a ranking."""
+    return own_samples(config) * config.ddim_grid * _passes(config.pool_omega)
+
+
+def own_samples(config: TrainConfig) -> int:
+    """How many own samples a run draws."""
     if config.start not in ("own", "trajectory"):
         return 0
     times = config.candidates * math.ceil(config.steps / config.round_steps) if config.method == "ranking" else 1
-    return times * config.pool_size * config.ddim_grid * _passes(config.pool_omega)
+    return times * config.pool_size
 
 
 def _passes(guidance: float) -> int:

@@ -18,6 +18,7 @@ from core.studio.runs.run import Run, list_runs
 from core.studio.workspace import Workspace
 from core.training.config import TrainConfig
 from core.training.cost import (
+    own_samples,
     row_forwards_of_own_samples,
     row_forwards_of_step,
     row_forwards_per_sample,
@@ -87,7 +88,7 @@ def seconds_like(config: TrainConfig, before: TrainConfig, events: Sequence[Trai
         if isinstance(last, StepDone) and isinstance(event, StepDone):
             steps.append(event.elapsed - last.elapsed)
     of_step = (statistics.mean(steps) if steps else 1 / rate) / (before.batch_size * row_forwards_of_step(before))
-    each = row_forwards_of_own_samples(before) / before.pool_size
+    each = row_forwards_of_own_samples(before) / max(1, own_samples(before))
     of_own = drawing / (drawn * each) if drawn and each else of_step
     shown = -(-config.steps // config.preview_every) if config.preview_every else 0
     # the first preview draws the base's pictures too, which do not change

@@ -70,4 +70,8 @@ def test_what_was_not_seen_before():
     assert seconds_like(BEFORE, BEFORE, journal(previews=False)) == pytest.approx(5 + 8 + 2 * 14)
     fresh = TrainConfig.from_dict({**BEFORE.to_dict(), "start": "noise", "preview_every": 0})
     told = [event for event in journal() if not isinstance(event, PoolProgress)]
+    # a whole folder of pictures has no number of prompts, and draws nothing
+    folder = {"start": "images", "pool_size": 0, "images_folder": "x", "preview_every": 0}
+    pictures = TrainConfig.from_dict({**BEFORE.to_dict(), **folder})
+    assert seconds_like(pictures, pictures, told) == pytest.approx(5 + 12)
     assert seconds_like(BEFORE, fresh, told) == pytest.approx(5 + 80 * 0.25 + 12 + 10)
