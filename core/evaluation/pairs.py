@@ -17,6 +17,9 @@ BETTER, BETTER_AT_SAME, UNCLEAR, WORSE = (
     "worse",
 )
 
+FEWEST = 20
+"""Pairs below which nothing is claimed: a percentile bootstrap of fewer is too narrow."""
+
 
 @dataclass(frozen=True)
 class PairedFigures:
@@ -38,13 +41,13 @@ class PairedFigures:
 
     @property
     def better(self) -> bool:
-        """Whether the whole interval of the difference is above zero."""
-        return self.difference.low > 0
+        """Whether the whole interval of the difference is above zero, over enough pairs to say so."""
+        return self.difference.low > 0 and self.pairs >= FEWEST
 
     @property
     def worse(self) -> bool:
-        """Whether the whole interval of the difference is below zero."""
-        return self.difference.high < 0
+        """Whether the whole interval of the difference is below zero, over enough pairs to say so."""
+        return self.difference.high < 0 and self.pairs >= FEWEST
 
 
 def paired(column: Tensor, other: Tensor, *, draws: int = 2000) -> PairedFigures:
@@ -135,6 +138,8 @@ def judge_verdict(
         parts.append(f"{' and '.join(controls)} {'do' if len(controls) > 1 else 'does'} not show this gain")
     elif not controls:
         parts.append("no control was run")
+    if against_same.pairs < FEWEST:
+        parts.append(f"fewer than {FEWEST} pairs are too few to claim anything")
     same_sign, of = agreeing
     if of > 1:
         parts.append(f"{same_sign} of {of} scorers have a difference of this sign")

@@ -65,6 +65,15 @@ def test_a_gain_that_a_control_has_too_is_not_the_offsets():
     assert "no control" in verdict(column, plain, plain).sentence
 
 
+def test_nothing_is_claimed_of_a_few_pairs_however_even_they_are():
+    before = torch.arange(19).double()
+    assert not paired(before + 1, before).better and not paired(before - 1, before).worse
+    made = verdict(before + 1, before, before)
+    assert made.word == pairs.UNCLEAR and "too few to claim anything" in made.sentence
+    before = torch.arange(20).double()
+    assert verdict(before + 1, before, before).word == pairs.BETTER
+
+
 def test_categories_are_told_apart_and_one_alone_is_not_repeated():
     column, other = NOISE.clone(), NOISE.clone()
     column[::2] += 1
