@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
-import random
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import gradio as gr
 
-from app.page import diagram, history
-from app.page.fields import Fields
-from app.page.form import make_form, make_results, painted
-from app.page.html import cost_line, fault, progress, sentences
-from app.page.text import label, sentence
-from app.page.views import flicker, players
-from app.page.wiring import QUICK, RENDERING
-from core.errors import StudioError
+from app.page import compare_actions as actions
+from app.page import diagram, examples, history, proposal, share
+from app.page.fields import filled
+from app.page.form import make_controls, rows
+from app.page.html import scale_note
+from app.page.text import label
+from app.page.views import CHOOSE, board
+from app.page.wiring import QUICK, RENDERING, Changes, CompareTab, Stops
 from core.studio.comparing.engine import Engine
-from core.studio.comparing.events import Note, Sampling, Saved, Waiting, Working, describe_settings
-from core.studio.comparing.grid import parse_axis
-from core.studio.comparing.settings import comparison_of, opening_values
-from core.studio.library.choose import list_bases, start_values
-from core.studio.presets.preset import known_values, read_preset, resolve
+from core.studio.comparing.settings import opening_values
 
 FIRST = "window.selfNpoFirst = localStorage.getItem('self-npo-compare') || '';"
 RECALL = """() => {
@@ -34,35 +27,116 @@ RECALL = """() => {
 }"""
 """The browser keeps what Compare was set to; the server is not asked. What it kept is read in the page's head, before the
 fields are there: they would keep their opening values, and these would come back over a quick person's first change."""
+DICE = "() => -1"
+FIRST_OF_GUIDANCE = ("omega", "beta", "alpha")
+DRAWN = ("omega", "alpha", "beta", "positive")
 
 
-@dataclass(frozen=True)
-class CompareTab:
-    """What other tabs may touch."""
-
-    fields: Fields
-    status: gr.HTML
-    refresh: Callable[..., Any]
-    remembered: gr.Textbox
-    history: Callable[..., Any] | None
-    drawn: list[Any]
-    forecast: tuple[Callable[..., Any], list[Any], list[Any]]
+def _place(parts: dict[str, Any], group: str, leave: tuple[str, ...] = ()) -> None:
+    """The controls of a group that are not placed yet."""
+    for names in rows(group):
+        with gr.Row() if len(names) > 1 else nullcontext():
+            for name in names:
+                if name not in leave:
+                    parts[name].render()
 
 
-class Stops:
-    """A stop flag for each session."""
+def _seeds(parts: dict[str, Any]) -> None:
+    with gr.Row(elem_classes="tight", elem_id="seeds"):
+        parts["images"].render()
+        parts["seed"].render()
+        _place(parts, "seeds", ("images", "seed"))
+        with gr.Column(min_width=84, scale=0, elem_classes="stacked"):
+            parts["dice"] = gr.Button(label("Random"), size="sm", min_width=84, elem_id="dice")
+            parts["again"] = gr.Button(label("Last seed"), size="sm", min_width=84, elem_id="again", interactive=False)
 
-    def __init__(self) -> None:
-        self._flags: dict[str, threading.Event] = {}
 
-    def of(self, request: gr.Request) -> threading.Event:
-        """The flag of the session that asks."""
-        return self._flags.setdefault(str(request.session_hash), threading.Event())
+def _guidance(parts: dict[str, Any], values: Mapping[str, Any]) -> None:
+    with gr.Group(elem_id="guidance"):
+        for name in FIRST_OF_GUIDANCE:
+            parts[name].render()
+        _place(parts, "guidance", FIRST_OF_GUIDANCE)
+        parts["diagram"] = gr.HTML("", elem_id="diagram", padding=False, elem_classes="in-group")
+        parts["scale"] = gr.HTML(scale_note(values["omega"]), padding=False, elem_classes="in-group")
 
 
-def _enlarged(image: Any, side: int = 320) -> Any:
-    """A rough preview picture large enough to see."""
-    return image.resize((side, side * image.height // image.width))
+def _more(parts: dict[str, Any]) -> None:
+    with gr.Accordion(label("Model and offsets"), open=True):
+        _place(parts, "model")
+    with gr.Accordion(label("More"), open=False):
+        _place(parts, "more")
+        _place(parts, "schedule")
+        parts["betas"] = gr.Textbox(
+            "",
+            label=label("More columns: other values of β"),
+            placeholder="0.5, 1, 1.5",
+            info=label("Each is one more column."),
+        )
+        parts["seed_mode"] = gr.Radio(
+            [(label("the same"), "fixed"), (label("the next"), "next")],
+            value="fixed",
+            label=label("First seed after rendering"),
+        )
+        _place(parts, "video")
+    with gr.Accordion(label("Input image"), open=False):
+        gr.HTML(
+            label("Begin from a picture. Paint over a part, and only that part is drawn anew."),
+            elem_classes="scale-note",
+            padding=False,
+        )
+        parts["picture"] = gr.ImageEditor(
+            type="pil",
+            label=label("Picture"),
+            show_label=False,
+            brush=gr.Brush(default_size=12, colors=["#ffffff"], color_mode="fixed"),
+            transforms=(),
+            layers=False,
+            height=300,
+            elem_id="input-image",
+        )
+        parts["arrived"] = gr.HTML("", elem_classes="scale-note", padding=False, elem_id="arrived")
+        _place(parts, "input")
+    parts["dropped"] = gr.File(
+        label=label("Settings of a picture or video: drop it anywhere on the page"),
+        file_types=[".png", ".jpg", ".jpeg", ".webp", ".mp4"],
+        type="filepath",
+        height=90,
+        elem_id="dropped",
+        elem_classes="drop-file",
+    )
+    gr.HTML(
+        label(
+            "Plain CFG takes both predictions from the same weights. NPO gives the negative one weights of its own, "
+            "θ + α·η + β·δ, where δ was trained to be worse: guidance then steers away from what people dislike."
+        ),
+        elem_id="meaning",
+    )
+
+
+def _results(parts: dict[str, Any], persistent: bool) -> None:
+    parts["status"] = gr.HTML(
+        label("Same prompt, same seed: without and with the negative offset. Press Render for your own."),
+        elem_classes="status",
+        padding=False,
+        elem_id="status",
+    )
+    pairs = actions.opening_pairs()
+    with gr.Tabs(elem_id="views"):
+        with gr.Tab(label("Side by side")):
+            parts["sides"] = gr.HTML(board(pairs), elem_id="sides", padding=False, js_on_load=CHOOSE)
+        with gr.Tab(label("Slider")):
+            parts["slide"] = gr.HTML("", elem_id="pair", padding=False)
+        with gr.Tab(label("Flicker or play")):
+            parts["flicker"] = gr.HTML("", elem_id="flicker", padding=False)
+        if persistent:
+            with gr.Tab(label("History")) as parts["history_tab"]:
+                history.place(parts)
+    with gr.Row(elem_classes="tight"):
+        parts["reuse"] = gr.Button(label("Use these settings"), size="sm", min_width=140, interactive=False)
+        parts["share"] = gr.Button(label("Share this pair"), size="sm", min_width=140, interactive=False)
+    share.place(parts)
+    with gr.Accordion(label("Settings of the chosen picture"), open=False):
+        parts["facts"] = gr.Code("", show_label=False, show_line_numbers=False, lines=6)
 
 
 def build(engine: Engine, opening: Mapping[str, Any], *, persistent: bool = True) -> CompareTab:
@@ -72,255 +146,117 @@ def build(engine: Engine, opening: Mapping[str, Any], *, persistent: bool = True
         persistent: show the pictures of the workspace; off where strangers share it.
     """
     values = opening_values(engine.workspace, opening)
+    fields = make_controls(engine, values)
+    parts: dict[str, Any] = dict(fields.controls)
+    with gr.Row(equal_height=False, elem_id="compare"):
+        with gr.Column(scale=4, min_width=320, elem_id="settings-side"):
+            with gr.Column(elem_id="compose"):
+                parts["prompt"].render()
+                parts["examples"] = gr.HTML(examples.line(engine, values["base"]), elem_id="examples", padding=False)
+                with gr.Row(elem_classes="tight"):
+                    parts["go"] = gr.Button(label("Render"), variant="primary", scale=3, elem_id="render")
+                    parts["stop"] = gr.Button(label("Stop"), scale=1, min_width=80, interactive=False, elem_id="stop")
+                parts["estimate"] = gr.HTML("", elem_classes="scale-note", padding=False, elem_id="estimate")
+            with gr.Column(elem_id="adjust"):
+                _seeds(parts)
+                _guidance(parts, values)
+                _place(parts, "top", ("prompt",))
+                _more(parts)
+        with gr.Column(scale=6, min_width=320, elem_id="results"):
+            _results(parts, persistent)
+    parts |= {
+        "records": gr.State([]),
+        "chosen": gr.State(None),
+        "former": gr.State(values["base"]),
+        "own": gr.State({}),
+        "last_seed": gr.State(None),
+        "loading": gr.Timer(2.0, active=False),
+        "remembered": gr.Textbox("", visible="hidden"),
+    }
+    proposal.place(parts)
+    tab = CompareTab(parts, fields=fields)
+    _wire(tab, engine)
+    if persistent:
+        history.wire(tab, engine)
+    share.wire(tab, engine)
+    proposal.wire(tab, engine)
+    return tab
+
+
+def _wire(tab: CompareTab, engine: Engine) -> None:
+    parts, fields = tab.parts, tab.fields
+    names = list(fields.controls)
     stops = Stops()
-    with gr.Row(equal_height=False):
-        with gr.Column(scale=4, min_width=320):
-            fields, other = make_form(engine, values)
-        with gr.Column(scale=6, min_width=320):
-            parts = make_results(persistent)
-    finished, chosen, away = gr.State([]), gr.State({}), gr.State("")
-    remembered = gr.Textbox("", visible="hidden")
-    controls = fields.controls
 
-    def columns_of(comparison: Any, betas: str) -> Any:
-        if not betas.strip():
-            return comparison
-        npo = comparison.columns[-1]
-        more = [dataclasses.replace(npo, beta=value) for value in parse_axis("beta", betas).values]
-        return dataclasses.replace(comparison, columns=tuple(dict.fromkeys([*comparison.columns, *more])))
-
-    def names_of(comparison: Any) -> list[str]:
-        return [
-            sentence("without NPO"),
-            *(
-                sentence("with NPO, β {beta:g}", beta=c.beta) if len(comparison.columns) > 2 else sentence("with NPO")
-                for c in comparison.columns[1:]
-            ),
-        ]
-
-    outputs = [parts[name] for name in ("status", "sides", "pair", "flicker", "which", "told")]
-    outputs += [finished, controls["seed"], other["estimate"]]
-
-    def render(betas: str, mode: str, picture: Any, request: gr.Request, *given: Any) -> Iterator[tuple[Any, ...]]:
-        keep = gr.skip()
+    def render(betas: str, mode: str, picture: Any, request: gr.Request, *given: Any) -> Iterator[Changes]:
         flag = stops.of(request)
         flag.clear()
-        saved: list[Saved] = []
-        rough: dict[tuple[int, int], Any] = {}
-        notes: list[str] = []
+        yield from actions.render(engine, fields.read(given), betas, mode, picture, flag.is_set)
 
-        def cells() -> list[tuple[Any, str]]:
-            done = {(s.column, s.seed): str(s.path) for s in saved}
-            shown = []
-            for pair_seed in comparison.seeds:
-                for column, name in enumerate(names):
-                    place = (column, pair_seed)
-                    if place in done or place in rough:
-                        shown.append((done.get(place, rough.get(place)), _label(name, pair_seed)))
-            return shown
+    def base_changed(former: str, own: dict[str, Any], *given: Any) -> Changes:
+        changes, own, line = actions.base_changed(engine, fields.read(given), former, own)
+        return {
+            **filled(engine, fields, changes),
+            "own": own,
+            "status": line,
+            "examples": examples.line(engine, changes["base"]),
+        }
 
-        try:
-            comparison = columns_of(comparison_of(fields.read(given), *painted(picture)), betas)
-            names = names_of(comparison)
-            for event in engine.compare(comparison, cancelled=flag.is_set):
-                if isinstance(event, Waiting):
-                    yield (progress(sentence(event.reason, name=event.name), 0), *[keep] * 8)
-                elif isinstance(event, Working):
-                    yield (keep, *[keep] * 8)
-                elif isinstance(event, Sampling):
-                    places = [(column, s) for column in event.columns for s in comparison.seeds]
-                    rough |= {place: _enlarged(image) for place, image in zip(places, event.images, strict=False)}
-                    if event.step % 3 == 1 or event.step == event.steps:
-                        text = sentence("Step {step} of {steps}", step=event.step, steps=event.steps)
-                        if event.step > 1:
-                            text += sentence(
-                                ", {left:.0f} s left, {rate:.1f} steps/s", left=event.seconds_left, rate=event.rate
-                            )
-                        gallery = gr.Gallery(value=cells(), columns=min(4, len(names)))
-                        yield (progress(text, event.step / event.steps), gallery, *[keep] * 7)
-                elif isinstance(event, Saved):
-                    saved.append(event)
-                elif isinstance(event, Note):
-                    notes.append(event.text)
-        except StudioError as error:
-            yield (fault(error), *[keep] * 8)
-            return
-        if not saved:
-            yield (label("Stopped."), *[keep] * 8)
-            return
-        groups = _groups(saved, comparison.seeds)
-        records = [[(str(s.path), str(s.picture), names[s.column], s.settings) for s in group] for group in groups]
-        text = sentence(
-            "Done. {what} beside plain CFG at the same ω. {notes}",
-            what=comparison.columns[1].label(),
-            notes=sentences(*notes),
-        )
-        if flag.is_set():
-            text = sentence("Stopped; what was finished is kept.")
-        following = {"next": comparison.seeds[-1] + 1, "random": random.randrange(2**31)}.get(mode, keep)
-        yield (
-            text,
-            gr.Gallery(
-                value=[(p, _label(name, told["seed"])) for group in records for p, _, name, told in group],
-                columns=min(4, len(names)),
-            ),
-            _both(records[0]),
-            _in_place(records[0]),
-            gr.Slider(maximum=max(2, len(records)), value=1, visible=len(records) > 1),
-            describe_settings(records[0][-1][3]),
-            records,
-            following,
-            cost_line(engine.estimate(comparison)),
-        )
+    def reuse(chosen: Any) -> Changes:
+        return filled(engine, fields, actions.values_of(chosen[1].settings)) if chosen else {}
 
-    def show_pair(number: float, records: list[Any]) -> tuple[Any, Any]:
-        at = int(number) - 1
-        return (_both(records[at]), _in_place(records[at])) if 0 <= at < len(records) else (gr.skip(), gr.skip())
+    def pick(records: list[Any], event: gr.SelectData) -> Changes:
+        return actions.choose(records, int(event.index))
 
-    def pick(records: list[Any], event: gr.SelectData) -> tuple[Any, Any]:
-        flat = [record for group in records for record in group]
-        told = flat[event.index][3] if event.index < len(flat) else {}
-        return describe_settings(told), told
-
-    def reuse(told: dict[str, Any], records: list[Any]) -> list[Any]:
-        source = told or (records[0][-1][3] if records else {})
-        return fields.fill(engine, values_of(source))
-
-    def dropped(path: str | None, base: str) -> list[Any]:
-        if not path:
-            return [gr.skip()] * (2 + len(controls))
-        try:
-            from pathlib import Path
-
-            found = resolve(engine.workspace, read_preset(Path(path)))
-        except StudioError as error:
-            return [fault(error), None, *[gr.skip()] * len(controls)]
-        said = sentence("The settings of the file are in the form.") + " " + sentences(*found.missing)
-        return [said, None, *fields.fill(engine, found.values, base)]
-
-    def base_changed(name: str) -> list[Any]:
-        here = {choice.name: choice.path for choice in list_bases(engine.workspace)}
-        start = start_values(here[name]) if name in here else {}
-        own = {"scheduler": "", "height": 0, "width": 0, "frames": 0, "negative": "", "positive": ""}
-        return fields.fill(engine, {**own, **start, "base": name})
-
-    def estimate(betas: str, *given: Any) -> Any:
-        try:
-            return cost_line(engine.estimate(columns_of(comparison_of(fields.read(given)), betas)))
-        except StudioError:
-            return gr.skip()
-
-    gr.on(
-        [other["go"].click, controls["prompt"].submit],
+    rendered = [*actions.RENDERED, *actions.BUTTONS]
+    tab.on(
+        [parts["go"].click, parts["prompt"].submit],
         render,
-        [other["betas"], other["seed_mode"], other["picture"], *fields.all()],
-        outputs,
+        ["betas", "seed_mode", "picture", *names],
+        rendered,
         api_name="compare",
         **RENDERING,
     )
-    _stop(other["stop"], stops)
-    three = [controls[name] for name in ("omega", "alpha", "beta")]
-    for control in three:
-        control.change(None, three, [other["diagram"], other["scale"]], js=diagram.DRAW, api_visibility="private")
-    for control in fields.all():
-        control.change(None, fields.all(), None, js=fields.keeping(), api_visibility="private")
+    tab.on(parts["stop"].click, stops.halt, **QUICK)
+    tab.on(parts["dice"].click, None, (), ["seed"], js=DICE, api_visibility="private")
+    tab.on(parts["again"].click, lambda seed: {"seed": seed}, ["last_seed"], ["seed"], **QUICK)
+    tab.on(parts["last_seed"].change, lambda: {"again": gr.update(interactive=True)}, (), ["again"], **QUICK)
+    for name in DRAWN:
+        tab.on(parts[name].change, None, DRAWN, ["diagram", "scale"], js=diagram.DRAW, api_visibility="private")
+    for name in names:
+        tab.on(parts[name].change, None, names, js=fields.keeping(), api_visibility="private")
+    editor = parts["picture"]
+    tab.on([editor.change, editor.input, editor.upload], actions.input_line, ["picture"], ["arrived"], **QUICK)
+    steady = [name for name in names if parts[name] in fields.steady()]
 
-    def arrived(picture: Any) -> str:
-        """The editor sends what is in it when it has come to rest; until then a rendering does not have it."""
-        image, mask = painted(picture)
-        if image is None:
-            return ""
-        told = sentence(
-            "Rendering begins from this picture, {width} x {height}.", width=image.width, height=image.height
-        )
-        return told if mask is None else sentence("Only what is painted over is drawn anew.")
+    def estimate(betas: str, *given: Any) -> Changes:
+        return actions.estimate(engine, fields.read(given), betas)
 
-    seen = other["picture"]
-    gr.on([seen.change, seen.input, seen.upload], arrived, seen, other["arrived"], **QUICK)
-    forecast = (estimate, [other["betas"], *fields.steady()], other["estimate"])
-    loading = gr.Timer(2.0, active=False)
-
-    def opening_estimate(*given: Any) -> Any:
-        """The estimate, and asked for again until the engine is warm: only then can it tell the time."""
-        warming = bool(engine.warming)
-        return estimate(*given), gr.Timer(active=warming)
-
-    first_forecast = (opening_estimate, forecast[1], [other["estimate"], loading])
-    loading.tick(*first_forecast, **QUICK)
-    for name in ("images", "steps", "height", "width", "base"):
-        controls[name].change(*forecast, **QUICK)
-    parts["which"].change(show_pair, [parts["which"], finished], [parts["pair"], parts["flicker"]], **QUICK)
-    parts["sides"].select(pick, finished, [parts["told"], chosen], **QUICK)
-    parts["reuse"].click(reuse, [chosen, finished], fields.all(), **QUICK)
-    emptied = [parts["status"], other["dropped"], *fields.all()]
-    other["dropped"].upload(dropped, [other["dropped"], controls["base"]], emptied, **QUICK)
-    controls["base"].input(base_changed, controls["base"], fields.all(), **QUICK)
-    past = history.connect(engine, parts, chosen, away) if persistent else None
-
-    def refresh(kept: str, request: gr.Request) -> list[Any]:
-        link = str(dict(request.query_params).get("preset", ""))
-        if link:
-            return [*opened_by_link(engine, fields, link, values["base"]), gr.skip()]
-        if opening:
-            return [gr.skip(), *fields.fill(engine, values), gr.skip()]
-        return [gr.skip(), *fields.restore(engine, kept), gr.skip()]
-
-    return CompareTab(
-        fields, parts["status"], refresh, remembered, past, [other["diagram"], other["scale"]], first_forecast
+    tab.on(
+        [parts[name].change for name in ("images", "steps", "height", "width", "base")],
+        estimate,
+        ["betas", *steady],
+        ["estimate"],
+        **QUICK,
+    )
+    tab.on(parts["loading"].tick, *opening_estimate(engine, tab), **QUICK)
+    tab.on(parts["sides"].select, pick, ["records"], [*actions.RENDERED, "reuse", "share"], **QUICK)
+    tab.on(parts["reuse"].click, reuse, ["chosen"], [*names, "former"], **QUICK)
+    tab.on(
+        parts["base"].input,
+        base_changed,
+        ["former", "own", *names],
+        [*names, "former", "own", "status", "examples"],
+        **QUICK,
     )
 
 
-def opened_by_link(engine: Engine, fields: Fields, link: str, base: str) -> list[Any]:
-    """A sentence and the form filled by a link. Nothing starts: the person presses Render."""
-    from core.studio.presets.sharing import from_link
+def opening_estimate(engine: Engine, tab: CompareTab) -> tuple[Any, list[str], list[str]]:
+    """The estimate, asked for until the engine is warm, as the arguments of an event."""
+    fields = tab.fields
 
-    try:
-        preset = from_link(link)
-        found = resolve(engine.workspace, preset)
-    except StudioError as error:
-        return [fault(error), *[gr.skip()] * len(fields.controls)]
-    from html import escape
+    def act(betas: str, *given: Any) -> Changes:
+        return actions.opening_estimate(engine, fields.read(given), betas)
 
-    said = sentence(
-        "The link's preset “{name}” is in the form. Press Render to see it.",
-        name=escape(preset.name or sentence("without a name")),
-    )
-    return [f"{said} {sentences(*found.missing)}", *fields.fill(engine, found.values, base)]
-
-
-def _stop(button: gr.Button, stops: Stops) -> None:
-    def halt(request: gr.Request) -> None:
-        stops.of(request).set()
-
-    button.click(halt, None, None, **QUICK)
-
-
-def values_of(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A picture's settings as Compare's values, one pair."""
-    values = known_values(settings)
-    size = str(settings.get("size", "")).split("x")
-    if "model" in settings:
-        values["base"] = settings["model"]
-    if len(size) == 2 and all(part.isdigit() for part in size) and "frames" not in settings and "grid" not in settings:
-        values |= {"width": int(size[0]), "height": int(size[1])}
-    return {**values, "images": 1} if values else {}
-
-
-def _label(name: str, seed: int) -> str:
-    return sentence("{name} · seed {seed}", name=name, seed=seed)
-
-
-def _groups(saved: list[Saved], seeds: tuple[int, ...]) -> list[list[Saved]]:
-    """Finished pictures seed by seed, plain first."""
-    by_seed = [sorted((s for s in saved if s.seed == seed), key=lambda s: s.column) for seed in seeds]
-    return [group for group in by_seed if group]
-
-
-def _both(group: list[Any]) -> Any:
-    return (group[0][1], group[-1][1])
-
-
-def _in_place(group: list[Any]) -> str:
-    if group[0][0].endswith(".mp4"):
-        return players([(record[2], record[0]) for record in group])
-    return flicker(group[0][1], group[-1][1])
+    steady = [name for name, control in fields.controls.items() if control in fields.steady()]
+    return act, ["betas", *steady], ["estimate", "loading"]

@@ -97,17 +97,8 @@ class Fields:
 
     def restore(self, engine: Engine, kept: str) -> list[Any]:
         """Updates from what a browser kept; whatever is not valid any more is left as it is."""
-        try:
-            values = json.loads(kept or "null")
-            if isinstance(values, list) and len(values) == len(_IN_0_2):
-                values = dict(zip(_IN_0_2, values, strict=True))
-            if not isinstance(values, dict):
-                raise ValueError("nothing is kept")
-            values = {name: "" if _is_nothing(name, value) else value for name, value in values.items()}
-            family_of_base(find_base(engine.workspace, FIELDS["base"].checked(values.get("base"))))
-        except (ValueError, RecursionError, StudioError):
-            return [gr.skip()] * len(self.controls)
-        return self.fill(engine, {name: value for name, value in values.items() if _is_valid(name, value)})
+        values = kept_values(engine, kept)
+        return self.fill(engine, values) if values else [gr.skip()] * len(self.controls)
 
 
 def _is_nothing(name: str, value: Any) -> bool:
@@ -115,11 +106,38 @@ def _is_nothing(name: str, value: Any) -> bool:
 
 
 def _is_valid(name: str, value: Any) -> bool:
+    if name == "seed" and value == -1:
+        return True  # a random one, drawn when it is rendered
     try:
         FIELDS[name].checked(value)
     except (KeyError, StudioError):
         return False
     return True
+
+
+def kept_values(engine: Engine, kept: str) -> dict[str, Any]:
+    """The values that a browser kept and that are still valid; none where their base is not on this machine."""
+    try:
+        values = json.loads(kept or "null")
+        if isinstance(values, list) and len(values) == len(_IN_0_2):
+            values = dict(zip(_IN_0_2, values, strict=True))
+        if not isinstance(values, dict):
+            raise ValueError("nothing is kept")
+        values = {name: "" if _is_nothing(name, value) else value for name, value in values.items()}
+        family_of_base(find_base(engine.workspace, FIELDS["base"].checked(values.get("base"))))
+    except (ValueError, RecursionError, StudioError):
+        return {}
+    return {name: value for name, value in values.items() if _is_valid(name, value)}
+
+
+def filled(engine: Engine, fields: Fields, values: Mapping[str, Any], base: str = "") -> dict[str, Any]:
+    """The form set to these values by name, the other fields left as they are; and `former`, where the base is among them.
+
+    Args:
+        base: the one that is chosen, where `values` do not choose another.
+    """
+    changes = dict(zip(fields.controls, fields.fill(engine, values, base), strict=True))
+    return {**changes, "former": values["base"]} if values.get("base") else changes
 
 
 def choices(engine: Engine, base: str) -> dict[str, list[str]]:

@@ -1,61 +1,75 @@
-"""The history: the pictures of the workspace, searched, marked, deleted and brought back."""
+"""The history beside Compare's views: its components, and what happens in them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from app.page.html import fault
-from app.page.wiring import QUICK
-from core.errors import StudioError
+from app.page import history_actions as actions
+from app.page.compare_actions import choose
+from app.page.text import label
+from app.page.views import CHOOSE
+from app.page.wiring import QUICK, Changes, CompareTab
 from core.studio.comparing.engine import Engine
-from core.studio.comparing.events import describe_settings
-from core.studio.comparing.gallery import bring_back, pictures, put_away, toggle_favourite
+
+SHOWN = ("past", "listed", "found")
 
 
-def connect(engine: Engine, parts: dict[str, Any], chosen: gr.State, away: gr.State) -> Callable[..., Any]:
-    """The gallery of the workspace: search, favourites, delete with undo."""
-    listed = gr.State([])
+def place(parts: dict[str, Any]) -> None:
+    """The history's components. Undo stands far from Delete: a second click must not take back the first."""
+    with gr.Row(elem_classes="tight"):
+        parts["search"] = gr.Textbox(
+            "",
+            show_label=False,
+            placeholder=label("Search prompts, seeds, offsets"),
+            scale=3,
+            container=False,
+            elem_id="history-search",
+        )
+        parts["starred"] = gr.Checkbox(False, label=label("Favourites only"), container=False, min_width=120)
+        parts["undo"] = gr.Button(label("Undo delete"), size="sm", min_width=100, interactive=False, scale=0)
+    parts["found"] = gr.HTML("", elem_classes="scale-note", padding=False)
+    parts["past"] = gr.HTML("", elem_id="history", padding=False, js_on_load=CHOOSE)
+    with gr.Row(elem_classes="tight"):
+        parts["star"] = gr.Button(label("Favourite"), size="sm", min_width=90, interactive=False)
+        parts["delete"] = gr.Button(label("Delete"), size="sm", min_width=90, interactive=False)
+    parts["listed"], parts["away"] = gr.State([]), gr.State([])
 
-    def show(search: str, starred: bool) -> tuple[Any, Any]:
-        found = pictures(engine.workspace, search or "", only_favourites=starred)
-        return [(str(p.shown), p.caption) for p in found], [(p.shown.name, p.settings) for p in found]
 
-    def pick(records: list[Any], event: gr.SelectData) -> tuple[Any, Any]:
-        name, told = records[event.index] if event.index < len(records) else ("", {})
-        return describe_settings(told), {**told, "_file": name}
+def wire(tab: CompareTab, engine: Engine) -> None:
+    """What happens in it."""
+    parts, workspace = tab.parts, engine.workspace
+    asked = ["search", "starred"]
 
-    def star(told: dict[str, Any], search: str, starred: bool) -> tuple[Any, ...]:
-        try:
-            toggle_favourite(engine.workspace, told.get("_file", ""))
-        except StudioError as error:
-            return fault(error), gr.skip(), gr.skip()
-        return "", *show(search, starred)
+    def search(words: str, starred: bool) -> Changes:
+        return actions.search(workspace, words, starred)
 
-    def delete(told: dict[str, Any], search: str, starred: bool) -> tuple[Any, ...]:
-        try:
-            gone = put_away(engine.workspace, told.get("_file", ""))
-        except StudioError as error:
-            return fault(error), *[gr.skip()] * 4
-        return "", *show(search, starred), str(gone), gr.Button(visible=True)
+    def pick(listed: list[Any], event: gr.SelectData) -> Changes:
+        changes = choose(listed, int(event.index))
+        alive = gr.update(interactive=True)
+        return {**changes, "star": alive, "delete": alive} if changes else {}
 
-    def undo(gone: str, search: str, starred: bool) -> tuple[Any, ...]:
-        try:
-            bring_back(engine.workspace, Path(gone))
-        except StudioError as error:
-            return fault(error), *[gr.skip()] * 4
-        return "", *show(search, starred), "", gr.Button(visible=False)
+    def mark(chosen: Any, words: str, starred: bool) -> Changes:
+        return actions.mark(workspace, chosen, words, starred)
 
-    asked = [parts["search"], parts["starred"]]
-    outputs = [parts["past"], listed]
-    parts["history_tab"].select(show, asked, outputs, **QUICK)
-    gr.on([parts["search"].submit, parts["starred"].change], show, asked, outputs, **QUICK)
-    parts["past"].select(pick, listed, [parts["told"], chosen], **QUICK)
-    told = [parts["status"], *outputs]
-    parts["star"].click(star, [chosen, *asked], told, **QUICK)
-    parts["delete"].click(delete, [chosen, *asked], [*told, away, parts["undo"]], **QUICK)
-    parts["undo"].click(undo, [away, *asked], [*told, away, parts["undo"]], **QUICK)
-    return show
+    def delete(chosen: Any, words: str, starred: bool) -> Changes:
+        return actions.delete(workspace, chosen, words, starred)
+
+    def undo(away: list[str], words: str, starred: bool) -> Changes:
+        return actions.undo(workspace, away, words, starred)
+
+    tab.on(
+        [parts["history_tab"].select, parts["search"].change, parts["starred"].change],
+        search,
+        asked,
+        SHOWN,
+        trigger_mode="always_last",
+        **QUICK,
+    )
+    chosen = ["chosen", "facts", "slide", "flicker", "reuse", "share", "star", "delete"]
+    tab.on(parts["past"].select, pick, ["listed"], chosen, **QUICK)
+    tab.on(parts["star"].click, mark, ["chosen", *asked], [*SHOWN, "status"], **QUICK)
+    after = [*SHOWN, "status", "away", "undo", "chosen", "delete", "star"]
+    tab.on(parts["delete"].click, delete, ["chosen", *asked], after, **QUICK)
+    tab.on(parts["undo"].click, undo, ["away", *asked], after, **QUICK)

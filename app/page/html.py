@@ -33,27 +33,27 @@ def facts(pairs: list[tuple[str, str]]) -> str:
 
 
 def cost_line(cost: Estimate) -> str:
-    """What a rendering will cost, in a line."""
+    """What a rendering will cost, in a line: its time, and its memory where it is known."""
     time = sentence("the time is known after the first rendering of this size")
     if cost.seconds is not None:
-        time = sentence("about {seconds:.1f} s", seconds=cost.seconds)
-    parts = (
-        sentence("{rows:,} row-forwards", rows=cost.row_forwards),
-        time,
-        *([sentence("takes about {needed:.1f} GiB", needed=cost.needed / 2**30)] if cost.needed else []),
-        sentence("memory {used:.1f} GiB in use, {free:.1f} GiB free", used=cost.used / 2**30, free=cost.free / 2**30),
-    )
+        time = sentence("about {time}", time=duration(cost.seconds))
+    parts = [time]
+    if cost.needed:
+        parts.append(sentence("takes about {needed:.1f} GiB", needed=cost.needed / 2**30))
+        parts.append(sentence("{free:.1f} GiB free", free=cost.free / 2**30))
     return " · ".join(parts)
 
 
 def duration(seconds: float) -> str:
     """Seconds as a person reads them."""
     whole = round(seconds)
+    if seconds < 10:
+        return sentence("{seconds} s", seconds=f"{seconds:.1f}".removesuffix(".0"))
     if whole < 60:
-        return f"{whole} s"
+        return sentence("{seconds} s", seconds=whole)
     if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+        return sentence("{minutes} min {seconds:02d} s", minutes=whole // 60, seconds=whole % 60)
+    return sentence("{hours} h {minutes:02d} min", hours=whole // 3600, minutes=whole % 3600 // 60)
 
 
 def scale_note(omega: float) -> str:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 
-from app.page import compare, grid, library, presets, runs, settings, train
+from app.page import compare, diagram, examples, grid, library, presets, proposal, runs, settings, train, views
+from app.page.compare_actions import last_pairs_or_opening, shown_pairs, values_of
+from app.page.fields import filled, kept_values
+from app.page.runs_actions import duplicate
 from app.page.text import label
-from app.page.wiring import QUEUED, QUICK
+from app.page.train_actions import base_of
+from app.page.wiring import QUEUED, QUICK, Changes, CompareTab, Tab, by_component
 from core.studio.comparing.engine import Engine
+from core.studio.comparing.settings import opening_values
 
-TAGLINE = "Teach a diffusion model what to steer away from, from the model alone, and see the difference side by side."
+TAGLINE = "Teach a diffusion model what to steer away from, and see the difference."
 IN_A_SPACE = (
     "This Space renders with the bundled models. For training, your own models and your own offsets run python launch.py "
     "on your machine, or duplicate this Space, keep it private and set SELF_NPO_PRIVATE=1."
@@ -29,92 +33,161 @@ def build(engine: Engine, opening: dict[str, Any], *, space: bool = False, afar:
     """
     with gr.Blocks(title="Self-NPO Studio", delete_cache=(3_600, 3_600), analytics_enabled=False) as page:
         with gr.Row(elem_id="brand"):
-            gr.HTML("<h1>Self-NPO Studio</h1>", padding=False)
-            gr.HTML(label(TAGLINE), padding=False)
+            gr.HTML("<h1>Self-NPO <b>Studio</b></h1>", padding=False)
+            gr.HTML(label(TAGLINE), padding=False, elem_classes="tagline")
         if space:
             gr.HTML(label(IN_A_SPACE), elem_classes="scale-note", padding=False, elem_id="space")
-        with gr.Tabs() as tabs:
+        tabs: dict[str, Tab] = {}
+        shown: dict[str, gr.Tab] = {}
+        with gr.Tabs(elem_id="tabs") as selected:
             with gr.Tab(label("Compare"), id="compare"):
-                compare_tab = compare.build(engine, opening, persistent=not space)
+                form = compare.build(engine, opening, persistent=not space)
             with gr.Tab(label("Grid"), id="grid"):
-                grid_tab = grid.build(engine, compare_tab)
+                tabs["grid"] = grid.build(engine, form)
             if not space:
-                with gr.Tab(label("Train"), id="train"):
-                    train_tab = train.build(engine)
-                with gr.Tab(label("Library"), id="library") as library_here:
-                    library_tab = library.build(engine)
-            with gr.Tab(label("Presets"), id="presets") as presets_here:
-                presets_tab = presets.build(engine, compare_tab, persistent=not space)
+                with gr.Tab(label("Train"), id="train") as shown["train"]:
+                    tabs["train"] = train.build(engine)
+                with gr.Tab(label("Library"), id="library") as shown["library"]:
+                    tabs["library"] = library.build(engine)
+            with gr.Tab(label("Presets"), id="presets") as shown["presets"]:
+                tabs["presets"] = presets.build(engine, form, persistent=not space)
             if not space:
-                with gr.Tab(label("Runs"), id="runs") as runs_here:
-                    runs_tab = runs.build(engine)
-                with gr.Tab(label("Settings"), id="settings") as settings_here:
-                    tell = settings.build(engine, paths=not afar)
-
-        fields = compare_tab.fields
-
-        def cell_to(place: str) -> Callable[[dict[str, Any]], list[Any]]:
-            def send(told: dict[str, Any]) -> list[Any]:
-                values = compare.values_of(told)
-                if not values:
-                    return [label("Choose a cell first."), *[gr.skip()] * (1 + len(fields.controls))]
-                return [gr.skip(), gr.Tabs(selected=place), *fields.fill(engine, values)]
-
-            return send
-
-        for button, place in (("to_compare", "compare"), ("to_presets", "presets")):
-            outputs = [grid_tab["status"], tabs, *fields.all()]
-            grid_tab[button].click(cell_to(place), grid_tab["chosen"], outputs, **QUICK)
-        presets_tab["apply"].click(
-            presets_tab["use"],
-            [presets_tab["current"], *fields.all()],
-            [presets_tab["status"], compare_tab.status, tabs, *fields.all()],
-            **QUICK,
-        )
-        gr.on(
-            [page.load, presets_here.select],
-            lambda: gr.Radio(choices=presets_tab["names"]()),
-            None,
-            presets_tab["listed"],
-            **QUICK,
-        )
-        page.load(
-            compare_tab.refresh,
-            compare_tab.remembered,
-            [compare_tab.status, *fields.all(), compare_tab.remembered],
-            js=compare.RECALL,
-            **QUICK,
-        ).then(
-            None, [fields.controls[n] for n in ("omega", "alpha", "beta")], compare_tab.drawn, js=compare.diagram.DRAW
-        ).then(*compare_tab.forecast, **QUICK)
-        if space:
-            return page
-
-        def use(run_id: str) -> list[Any]:
-            return [
-                gr.Tabs(selected="compare"),
-                *fields.fill(engine, {"negative": f"run {run_id}", "base": train.base_of(engine, run_id)}),
-            ]
-
-        def watch(run_id: str) -> tuple[Any, str, Any]:
-            return gr.Tabs(selected="train"), run_id, gr.Timer(active=True)
-
-        for button, run_id in ((train_tab.use, train_tab.run_id), (runs_tab.use, runs_tab.run_id)):
-            button.click(use, run_id, [tabs, *fields.all()], **QUICK)
-        runs_tab.watch.click(watch, runs_tab.run_id, [tabs, train_tab.run_id, train_tab.timer], **QUICK)
-        runs_here.select(runs_tab.refresh, runs_tab.run_id, runs_tab.lists, **QUICK)
-
-        def to_presets(run_id: str) -> list[Any]:
-            return [gr.Tabs(selected="presets"), *use(run_id)[1:]]
-
-        runs_tab.preset.click(to_presets, runs_tab.run_id, [tabs, *fields.all()], **QUICK)
-        settings_here.select(*tell, **QUEUED)
-        library_here.select(library_tab["refresh"], None, library_tab["parts"], **QUICK)
-        page.load(
-            train_tab.attach,
-            train_tab.remembered,
-            [train_tab.run_id, train_tab.timer],
-            js=train.RECALL,
-            **QUICK,
-        ).then(*train_tab.forecast, **QUICK)
+                with gr.Tab(label("Runs"), id="runs") as shown["runs"]:
+                    tabs["runs"] = runs.build(engine)
+                with gr.Tab(label("Settings"), id="settings") as shown["settings"]:
+                    tabs["settings"] = settings.build(engine, paths=not afar)
+        enlarged = gr.HTML("", padding=False, elem_id="enlarged")
+        for name, tab in shown.items():
+            if opens := tabs[name].opening:
+                how = QUEUED if name == "settings" else QUICK
+                tabs[name].on(tab.select, opens.action, opens.inputs, opens.changes, **how)
+        page.load(views.viewer, None, enlarged, **QUICK)
+        _open_compare(page, form, engine, opening, persistent=not space)
+        _to_compare(form, tabs, selected, engine)
+        if not space:
+            _between_runs(page, form, tabs, selected, engine)
     return page
+
+
+def _open_compare(
+    page: gr.Blocks, form: CompareTab, engine: Engine, opening: dict[str, Any], *, persistent: bool
+) -> None:
+    """What the browser kept, the last pictures, the drawing, the cost, and what the page's address asks for."""
+    names = list(form.fields.controls)
+    first = str(opening_values(engine.workspace, opening)["base"])
+
+    def restore(kept: str) -> Changes:
+        pairs = last_pairs_or_opening(engine.workspace, persistent=persistent)
+        changes = {**shown_pairs(pairs), "remembered": "", "examples": examples.line(engine, first)}
+        if opening:
+            return changes  # the form has what --preset asked for
+        restored = dict(zip(names, form.fields.restore(engine, kept), strict=True))
+        if base := kept_values(engine, kept).get("base"):
+            changes |= {"former": base, "examples": examples.line(engine, base)}
+        return {**restored, **changes}
+
+    parts = form.parts
+    outputs = [
+        *names,
+        "former",
+        "examples",
+        "remembered",
+        "records",
+        "sides",
+        "chosen",
+        "facts",
+        "slide",
+        "flicker",
+        "reuse",
+    ]
+    page.load(
+        by_component(parts, restore),
+        parts["remembered"],
+        [parts[name] for name in (*outputs, "share")],
+        js=compare.RECALL,
+        **QUICK,
+    ).then(None, [parts[name] for name in compare.DRAWN], [parts["diagram"], parts["scale"]], js=diagram.DRAW).then(
+        *proposal.opened(form, engine), **QUICK
+    ).then(*_estimated(form, engine), **QUICK)
+
+
+def _estimated(form: CompareTab, engine: Engine) -> tuple[Any, list[Any], list[Any]]:
+    action, inputs, changes = compare.opening_estimate(engine, form)
+    return (
+        by_component(form.parts, action),
+        [form.parts[name] for name in inputs],
+        [form.parts[name] for name in changes],
+    )
+
+
+def _to_compare(form: CompareTab, tabs: dict[str, Tab], selected: gr.Tabs, engine: Engine) -> None:
+    """A cell of the grid, or a preset, fills Compare's form; the page goes there."""
+    names = [*form.fields.controls, "former", "status"]
+    everything = {**form.parts, **tabs["grid"].parts, "selected": selected}
+
+    def send(place: str) -> Any:
+        def act(chosen: dict[str, Any]) -> Changes:
+            values = values_of(chosen)
+            return {**filled(engine, form.fields, values), "selected": gr.Tabs(selected=place)} if values else {}
+
+        return act
+
+    for button, place in (("to_compare", "compare"), ("to_presets", "presets")):
+        outputs = [everything[name] for name in (*names, "grid_status", "selected")]
+        act = by_component(everything, send(place))
+        tabs["grid"].parts[button].click(act, everything["grid_chosen"], outputs, **QUICK)
+
+    everything = {**form.parts, **tabs["presets"].parts, "selected": selected}
+
+    def apply(current: Any, held: bool, base: str) -> Changes:
+        changes = presets.applied(engine, form, current, held, base)
+        return {**changes, "selected": gr.Tabs(selected="compare")} if "status" in changes else changes
+
+    tabs["presets"].parts["apply"].click(
+        by_component(everything, apply),
+        [everything["current"], everything["held"], everything["base"]],
+        [everything[name] for name in (*names, "preset_status", "selected")],
+        **QUICK,
+    )
+
+
+def _between_runs(page: gr.Blocks, form: CompareTab, tabs: dict[str, Tab], selected: gr.Tabs, engine: Engine) -> None:
+    """A run's offset to Compare or Presets, a run to Train to be watched or begun anew."""
+    training, listed = tabs["train"], tabs["runs"]
+    everything = {**form.parts, **training.parts, **listed.parts, "selected": selected}
+    names = [*form.fields.controls, "former"]
+
+    def use(place: str) -> Any:
+        def act(run_id: str | None) -> Changes:
+            if not run_id:
+                return {}
+            values = {"negative": f"run {run_id}", "base": base_of(engine.workspace, run_id)}
+            return {**filled(engine, form.fields, values), "selected": gr.Tabs(selected=place)}
+
+        return act
+
+    def watch(run_id: str | None) -> Changes:
+        if not run_id:
+            return {}
+        return {"selected": gr.Tabs(selected="train"), "run_id": run_id, "timer": gr.Timer(active=True)}
+
+    def again(run_id: str | None) -> Changes:
+        changes = duplicate(engine.workspace, run_id)
+        return {**changes, "selected": gr.Tabs(selected="train")} if changes else {}
+
+    def join(button: str, action: Any, source: str, changes: list[str]) -> None:
+        outputs = [everything[name] for name in (*changes, "selected")]
+        everything[button].click(by_component(everything, action), everything[source], outputs, **QUICK)
+
+    join("use", use("compare"), "run_id", names)
+    join("runs_use", use("compare"), "runs", names)
+    join("preset", use("presets"), "runs", names)
+    join("watch", watch, "runs", ["run_id", "timer"])
+    join("duplicate", again, "runs", [*train.FORM, "former_rank"])
+    page.load(
+        by_component(training.parts, train.attach(engine)),
+        training.parts["watched_before"],
+        [training.parts["run_id"], training.parts["timer"]],
+        js=train.RECALL,
+        **QUICK,
+    )

@@ -2,118 +2,89 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
-import pandas as pd
 
-from app.page.curves import loss_table, preview_pictures, status_line
-from app.page.html import fault
-from app.page.text import label, sentence
-from app.page.wiring import QUICK
-from core.errors import StudioError
+from app.page import runs_actions as actions
+from app.page.text import label
+from app.page.wiring import QUICK, Opening, Tab
 from core.studio.comparing.engine import Engine
-from core.studio.runs.run import Summary, get_run, list_runs
+
+ALL = (*actions.LOOKED_AT, *actions.BUTTONS, "save_notes", "runs", "beside")
 
 
-def run_choices(engine: Engine) -> list[tuple[str, str]]:
-    """Each run as a line to read and its id."""
-
-    def line(run: Summary) -> str:
-        told = {"run": run.id, "status": sentence(run.status), "step": run.step, "steps": run.steps}
-        loss = "" if run.loss is None else sentence(", loss {loss:.4g}", loss=run.loss)
-        return sentence("{run} · {status} · step {step}/{steps}", **told) + f"{loss} · {run.base}"
-
-    return [(line(run), run.id) for run in list_runs(engine.workspace)]
-
-
-@dataclass(frozen=True)
-class RunsTab:
-    """What other tabs may touch."""
-
-    run_id: gr.Radio
-    use: gr.Button
-    watch: gr.Button
-    preset: gr.Button
-    refresh: Callable[[str | None], Any]
-    lists: list[Any]
+def _chosen(parts: dict[str, Any], engine: Engine) -> None:
+    with gr.Row(elem_classes="tight"):
+        gr.HTML(label("Runs started from the command line also appear here."), elem_classes="scale-note", padding=False)
+        parts["refresh"] = gr.Button(label("Refresh"), size="sm", min_width=90, scale=0)
+        parts["runs_undo"] = gr.Button(label("Undo delete"), size="sm", min_width=100, scale=0, interactive=False)
+    parts["runs"] = gr.Radio(actions.choices(engine.workspace), label=label("Runs, newest first"), elem_id="runs-list")
+    with gr.Row(elem_classes="tight"):
+        for name, text in (
+            ("watch", "Watch in Train"),
+            ("runs_use", "Use in Compare"),
+            ("preset", "Make a preset"),
+            ("duplicate", "Duplicate with changes"),
+            ("delete_run", "Delete"),
+        ):
+            kind = "primary" if name == "runs_use" else "secondary"
+            parts[name] = gr.Button(label(text), size="sm", variant=kind, min_width=110, interactive=False)
+        parts["download"] = gr.DownloadButton(label("Download offset"), size="sm", interactive=False, min_width=120)
+    parts["runs_status"] = gr.HTML(elem_classes="status tall", padding=False)
 
 
-def build(engine: Engine) -> RunsTab:
+def build(engine: Engine) -> Tab:
     """The tab."""
-
-    with gr.Row():
-        gr.HTML(
-            label("Runs started from the command line stand here too."),
-            elem_classes="scale-note",
-            padding=False,
-        )
-        again = gr.Button(label("Refresh"), size="sm", min_width=90, scale=0)
-    run_id = gr.Radio(run_choices(engine), label=label("Runs, newest first"), elem_id="runs-list")
-    with gr.Row():
-        watch = gr.Button(label("Watch in Train"), size="sm", min_width=120)
-        use = gr.Button(label("Use in Compare"), size="sm", variant="primary", min_width=120)
-        preset = gr.Button(label("Make a preset"), size="sm", min_width=110)
-        download = gr.DownloadButton(label("Download offset"), size="sm", interactive=False, min_width=120)
-    status = gr.HTML(elem_classes="status", padding=False)
-    with gr.Row():
-        curve = gr.LinePlot(
-            x="step", y="loss", height=230, x_title="step", y_title="loss", show_label=False, min_width=320
-        )
-        previews = gr.Gallery(
-            label=label("Newest previews"),
-            columns=4,
-            height=240,
-            min_width=320,
-            object_fit="contain",
-            elem_classes="previews",
-            interactive=False,
-            preview=False,
-        )
-    beside = gr.Dropdown([], multiselect=True, label=label("Compare the losses of"))
-    both = gr.LinePlot(x="step", y="loss", color="run", height=230, show_label=False, visible=False)
-    with gr.Accordion(label("Settings of the run"), open=False):
-        settings = gr.Code(show_label=False, show_line_numbers=False, lines=8)
-
-    def show(chosen: str | None) -> tuple[Any, ...]:
-        if not chosen:
-            return sentence("No run yet: Train starts one."), gr.skip(), gr.skip(), gr.skip(), gr.skip()
-        try:
-            run = get_run(engine.workspace, chosen)
-            events, _ = run.events()
-            offset = run.offset
-            return (
-                status_line(run, events),
-                loss_table(events),
-                preview_pictures(run, events),
-                json.dumps(run.config.to_dict(), indent=2),
-                gr.DownloadButton(value=str(offset) if offset else None, interactive=offset is not None),
-            )
-        except StudioError as error:
-            return fault(error), gr.skip(), gr.skip(), gr.skip(), gr.skip()
-
-    def overlay(chosen: list[str] | None) -> Any:
-        tables = []
-        for name in chosen or []:
-            try:
-                events, _ = get_run(engine.workspace, name).events()
-            except StudioError:
-                continue
-            tables.append(loss_table(events).assign(run=name))
-        return gr.LinePlot(value=pd.concat(tables) if tables else None, visible=bool(tables))
-
-    def refresh(chosen: str | None) -> tuple[Any, ...]:
-        """The lists as they are now, and the run that was chosen, or else the newest."""
-        lines = run_choices(engine)
-        names = [name for _, name in lines]
-        run = chosen if chosen in names else next(iter(names), None)
-        return gr.Radio(choices=lines, value=run), gr.Dropdown(choices=names), *show(run)
-
-    outputs = [status, curve, previews, settings, download]
-    run_id.input(show, run_id, outputs, **QUICK)
-    again.click(refresh, run_id, [run_id, beside, *outputs], **QUICK)
-    beside.change(overlay, beside, both, **QUICK)
-    return RunsTab(run_id, use, watch, preset, refresh, [run_id, beside, *outputs])
+    parts: dict[str, Any] = {}
+    _chosen(parts, engine)
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=6, min_width=320):
+            parts["runs_curve"] = gr.HTML("", padding=False, elem_classes="chart-box")
+            parts["runs_previews"] = gr.HTML("", padding=False)
+        with gr.Column(scale=4, min_width=320):
+            parts["title"] = gr.Textbox("", label=label("Title"), max_length=120)
+            parts["notes"] = gr.Textbox("", label=label("Notes"), lines=3, max_length=4000)
+            parts["save_notes"] = gr.Button(label("Save title and notes"), size="sm", interactive=False)
+            with gr.Accordion(label("Settings of the run"), open=False):
+                parts["runs_settings"] = gr.Code(show_label=False, show_line_numbers=False, lines=8)
+    parts["beside"] = gr.Dropdown([], multiselect=True, label=label("Compare the losses and settings of"))
+    parts["runs_chart"] = gr.HTML("", padding=False, elem_classes="chart-box")
+    parts["runs_table"] = gr.HTML("", padding=False)
+    parts |= {"runs_timer": gr.Timer(2.0, active=False), "runs_away": gr.State("")}
+    workspace = engine.workspace
+    tab = Tab(parts, Opening(lambda run: actions.refresh(workspace, run), ("runs",), ALL))
+    compared = ["runs_chart", "runs_table"]
+    tab.on(parts["runs"].input, lambda run: actions.look(workspace, run), ["runs"], ALL, **QUICK)
+    tab.on(parts["runs_timer"].tick, lambda run: actions.follow(workspace, run), ["runs"], ALL, **QUICK)
+    tab.on(parts["refresh"].click, lambda run: actions.refresh(workspace, run), ["runs"], ALL, **QUICK)
+    tab.on(
+        [parts["beside"].change, parts["beside"].input],
+        lambda chosen: actions.overlay(workspace, chosen),
+        ["beside"],
+        compared,
+        trigger_mode="always_last",
+        **QUICK,
+    )
+    tab.on(
+        parts["save_notes"].click,
+        lambda run, title, text: actions.keep_notes(workspace, run, title, text),
+        ["runs", "title", "notes"],
+        ["runs", "beside", "runs_status"],
+        **QUICK,
+    )
+    tab.on(
+        parts["delete_run"].click,
+        lambda run, beside: actions.delete(workspace, run, beside),
+        ["runs", "beside"],
+        [*ALL, *compared, "runs_away", "runs_undo"],
+        **QUICK,
+    )
+    tab.on(
+        parts["runs_undo"].click,
+        lambda gone: actions.undo(workspace, gone),
+        ["runs_away"],
+        [*ALL, "runs_away", "runs_undo"],
+        **QUICK,
+    )
+    return tab

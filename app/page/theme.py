@@ -1,91 +1,89 @@
 """The looks of the page: colours, spacing, and how small pictures are shown large. No font is fetched."""
 
+from pathlib import Path
+
 import gradio as gr
 
-from app.page import compare, diagram, grid, presets, views
+from app.page import compare, diagram, examples, grid, views
 
-FONTS = ["ui-sans-serif", "system-ui", "Segoe UI", "Helvetica Neue", "Noto Sans", "sans-serif"]
+FONTS = ["Inter", "ui-sans-serif", "system-ui", "Segoe UI", "Helvetica Neue", "Noto Sans", "sans-serif"]
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
+ACCENT = gr.themes.Color(
+    c50="#eefaf7",
+    c100="#d3f2ea",
+    c200="#a9e4d7",
+    c300="#75cfbf",
+    c400="#3fb3a2",
+    c500="#0f766e",
+    c600="#0d6a63",
+    c700="#0c5852",
+    c800="#0b4743",
+    c900="#0a3a37",
+    c950="#052321",
+    name="npo",
+)
+"""Teal, the colour of the arrow that NPO draws."""
+
 THEME = gr.themes.Base(
-    primary_hue="indigo",
-    secondary_hue="teal",
-    neutral_hue="slate",
+    primary_hue=ACCENT,
+    secondary_hue=ACCENT,
+    neutral_hue="zinc",
     font=FONTS,
     font_mono=MONO,
-    radius_size="md",
-    spacing_size="sm",
+    radius_size=gr.themes.sizes.radius_md,
+    spacing_size=gr.themes.sizes.spacing_sm,
+    text_size=gr.themes.sizes.text_sm,
 ).set(
-    body_background_fill="#f6f7fb",
-    body_background_fill_dark="#0e1118",
+    body_background_fill="#f4f4f2",
+    body_background_fill_dark="#111214",
+    body_text_color="#1a1b1e",
+    body_text_color_dark="#ececee",
+    body_text_color_subdued="#5c5f66",
+    body_text_color_subdued_dark="#a3a6ad",
+    background_fill_primary="#ffffff",
+    background_fill_primary_dark="#191a1d",
+    background_fill_secondary="#f4f4f2",
+    background_fill_secondary_dark="#111214",
     block_background_fill="#ffffff",
-    block_background_fill_dark="#161b26",
-    block_border_color="#e2e6f0",
-    block_border_color_dark="#262d3d",
+    block_background_fill_dark="#191a1d",
+    block_border_color="#e3e3df",
+    block_border_color_dark="#2a2b30",
+    border_color_primary="#e3e3df",
+    border_color_primary_dark="#2a2b30",
+    block_shadow="none",
     block_label_text_size="*text_sm",
-    block_info_text_size="*text_sm",
-    block_info_text_color="#475569",
-    block_info_text_color_dark="#a5b0c2",
-    button_primary_background_fill="#4f46e5",
-    button_primary_background_fill_hover="#4338ca",
+    block_title_text_size="*text_sm",
+    block_title_text_weight="500",
+    block_title_text_color="#33353a",
+    block_title_text_color_dark="#d7d8dc",
+    block_info_text_size="*text_xs",
+    block_info_text_color="#5c5f66",
+    block_info_text_color_dark="#a3a6ad",
+    block_padding="10px 12px",
+    input_background_fill="#f7f7f5",
+    input_background_fill_dark="#212226",
+    input_border_color="#e3e3df",
+    input_border_color_dark="#33353b",
+    input_border_width="1px",
+    button_primary_background_fill="#0f766e",
+    button_primary_background_fill_hover="#0c5f58",
+    button_primary_background_fill_dark="#0f766e",
+    button_primary_background_fill_hover_dark="#12877e",
     button_primary_text_color="#ffffff",
-    slider_color="#4f46e5",
+    button_secondary_background_fill="#e9e9e5",
+    button_secondary_background_fill_hover="#dfdfda",
+    button_secondary_background_fill_dark="#2b2d32",
+    button_secondary_background_fill_hover_dark="#383a40",
+    button_secondary_text_color="#1a1b1e",
+    button_secondary_text_color_dark="#ececee",
+    slider_color="#0f766e",
+    slider_color_dark="#3fb3a2",
 )
 
-CSS = """
-.gradio-container { max-width: 1320px !important; margin: 0 auto !important; padding-top: 10px !important; }
-footer { display: none !important; }
-#brand, .status, .scale-note, #meaning { background: transparent !important; border: 0 !important; }
-#brand { align-items: baseline; gap: 0 12px; margin: 2px 0 4px; }
-#brand > * { flex: 0 1 auto; width: auto; min-width: 0 !important; background: transparent; border: 0; font-size: .92rem; }
-#brand h1 { font-size: 1.25rem; margin: 0; letter-spacing: -.01em; white-space: nowrap; }
-.block.status, .block.scale-note { padding: 0 !important; min-height: 0; }
-.status { font-size: .93rem; padding: 2px 0; }
-.status .track { height: 6px; border-radius: 3px; background: rgba(127,127,160,.22); overflow: hidden; margin: 6px 0; }
-.status .fill { height: 100%; background: #4f46e5; transition: width .2s; }
-.status .fault { border-left: 4px solid #dc2626; background: rgba(220,38,38,.09); padding: 8px 12px; border-radius: 6px; }
-.status .fault b { display: block; }
-.status .facts { display: flex; flex-wrap: wrap; gap: 4px 18px; }
-.status .facts span b { font-variant-numeric: tabular-nums; }
-.scale-note { font-size: .9rem; opacity: .8; padding: 2px 0; }
-.block.status, .block.status .prose { min-height: 26px; }
-.block.status:not(#status):has(.prose:empty) { display: none; }
-.beside { align-items: end; }
-.even .container { height: 100%; display: flex; flex-direction: column; }
-.even .container .info-text { flex: 1; }
-.even .block:has(> * input[type=checkbox]) { min-width: min(180px, 100%) !important; flex-grow: 1; }
-.in-group { background: var(--block-background-fill) !important; padding: 0 !important; }
-.in-group .scale-note { padding: 0; }
-.scale-note code { font-size: .95em; }
-#pair img { image-rendering: auto; width: 100% !important; height: 100% !important; object-fit: contain !important; }
-#pair { min-height: 380px; }
-#sides img, #history img, .previews img { image-rendering: auto; object-fit: contain !important; width: 100% !important; height: 100% !important; }
-#library table { font-family: var(--font); }
-#library td span, #library th span { font-family: inherit; }
-#runs-list .wrap { flex-direction: column; }
-#runs-list label { overflow-wrap: anywhere; }
-#meaning { font-size: .92rem; line-height: 1.45; opacity: .9; padding: 2px 6px; }
-@media (max-width: 640px) {
-  .gradio-container { padding: 6px !important; }
-  #pair { min-height: 280px; }
-}
-"""
+CSS = Path(__file__).with_name("page.css").read_text(encoding="utf-8") + diagram.CSS + views.CSS + grid.CSS
 
-CSS += diagram.CSS + views.CSS + grid.CSS + presets.CSS
-
-FRAME = """
-.drop-file .wrap { flex-direction: row !important; flex-wrap: wrap; align-content: end; justify-content: center; gap: 0 8px; font-size: .92rem !important; min-height: 0 !important; padding: 26px 8px 8px !important; }
-.drop-file .icon-wrap { display: none !important; }
-gradio-app > .gradio-container { width: 100% !important; }
-@media (max-width: 640px) {
-  .gradio-container, .gradio-container > .main, main.contain, .tabs, .tab-wrapper { min-width: 0 !important; max-width: 100vw !important; }
-  .gradio-container > .main { padding: 6px !important; }
-}
-.min_value, .max_value, .wrap .or, .upload-container .or { color: var(--block-info-text-color) !important; }
-input[role=combobox] { color: var(--body-text-color) !important; }
-.tab-container button.selected { color: #4f46e5 !important; }
-.dark .tab-container button.selected { color: #a5b4fc !important; }
-"""
+FRAME = Path(__file__).with_name("frame.css").read_text(encoding="utf-8")
 """What lies outside the components: Gradio scopes CSS to its own containers, so this goes into the page's head."""
 
 NAMED = """
@@ -100,7 +98,7 @@ document.addEventListener('drop', (e) => {
   const own = e.target.closest && e.target.closest('[data-testid], .image-container, .upload-container, .block input[type=file]');
   const file = e.dataTransfer && e.dataTransfer.files[0];
   const input = document.querySelector('#dropped input[type=file]');
-  if (!file || !input || (own && own.querySelector && own.querySelector('input[type=file]')) || !/[.](png|mp4)$/i.test(file.name)) return;
+  if (!file || !input || (own && own.querySelector && own.querySelector('input[type=file]')) || !/[.](png|jpe?g|webp|mp4)$/i.test(file.name)) return;
   e.preventDefault();
   const carried = new DataTransfer();
   carried.items.add(file);
@@ -110,7 +108,45 @@ document.addEventListener('drop', (e) => {
 """
 """A picture or video dropped beside every drop field goes to the one that reads its settings into Compare."""
 
-HEAD = f"<style>{FRAME}</style><script>{compare.FIRST}{diagram.SCRIPT}{NAMED}{DROPPED}</script>"
+KEYS = """
+document.addEventListener('keydown', (e) => {
+  if (e.key === 'Enter' && (e.ctrlKey || e.metaKey) && !e.isComposing) {
+    const button = [...document.querySelectorAll('#render, #render-grid')].find((one) => one.offsetParent && !one.disabled);
+    if (button) { e.preventDefault(); button.click(); }
+  }
+  if (e.key === 'Escape') document.querySelector('#cancel-proposal')?.click();
+});
+"""
+"""Ctrl+Enter and Cmd+Enter render; Escape closes the dialog of settings from elsewhere."""
+
+AT_ONCE = """
+document.addEventListener('click', (e) => {
+  const button = e.target.closest && e.target.closest('#render');
+  if (!button || button.disabled) return;
+  button.classList.add('pressed');
+  new MutationObserver((_, me) => { button.classList.remove('pressed'); me.disconnect(); }).observe(button, { childList: true, characterData: true, subtree: true, attributeFilter: ['disabled'] });
+  if (matchMedia('(max-width: 640px)').matches) document.getElementById('results').scrollIntoView({ behavior: 'smooth' });
+}, true);
+"""
+"""Render answers before the server does; on a phone the page goes to the results."""
+
+RESTING = "document.addEventListener('DOMContentLoaded', () => document.body.classList.add('no-eta'));"
+"""Until the drawing knows better there is no positive offset, and α is folded."""
+
+LISTS = """
+document.addEventListener('focusout', (e) => {
+  const field = e.target;
+  if (!field.getAttribute || field.getAttribute('role') !== 'combobox') return;
+  setTimeout(() => {
+    if (document.activeElement !== field && field.getAttribute('aria-expanded') === 'true') {
+      field.dispatchEvent(new KeyboardEvent('keydown', { key: 'Escape', code: 'Escape', bubbles: true }));
+    }
+  }, 80);
+});
+"""
+"""Gradio leaves the list of a dropdown open when the Tab key leaves it: it is closed."""
+
+HEAD = f"<style>{FRAME}</style><script>{compare.FIRST}{diagram.SCRIPT}{views.SCRIPT}{examples.SCRIPT}{NAMED}{DROPPED}{KEYS}{LISTS}{AT_ONCE}{RESTING}</script>"
 
 FORCE_THEME = {
     "system": "",

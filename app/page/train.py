@@ -2,58 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from app.page.curves import Shown, loss_table, preview_pictures, shown_of, status_line
-from app.page.html import duration, facts, fault
-from app.page.text import label, sentence
-from app.page.wiring import QUEUED, QUICK
-from core.errors import StudioError
+from app.page import train_actions as actions
+from app.page.curves import Shown
+from app.page.text import label
+from app.page.train_actions import CONTROLS, FRONT, PROFILES, RECIPE_HELP, WATCHED
+from app.page.wiring import QUEUED, QUICK, Changes, Opening, Tab
 from core.studio.comparing.engine import Engine
-from core.studio.library.choose import find_base, list_bases
-from core.studio.runs.forecast import plan as plan_of
-from core.studio.runs.journal import following
-from core.studio.runs.memory import PROFILES, profile
-from core.studio.runs.run import create_run, enqueue, get_run, list_runs, reap, start_run
-from core.training.config import FIELDS, TrainConfig
-from core.training.recipes import RECIPE_HELP, RECIPES
+from core.studio.library.choose import list_bases
+from core.training.config import FIELDS
 
-FRONT = ("steps", "batch_size", "rank", "learning_rate", "start", "rollout_guidance", "seed")
-HIDDEN = ("base", "family", "recipe", "preview_prompts")
 REMEMBER = "(run) => { if (run) localStorage.setItem('self-npo-run', run); }"
 RECALL = "() => localStorage.getItem('self-npo-run') || ''"
 """The browser keeps the run it last watched, and shows it again after a reload."""
-
-
-@dataclass(frozen=True)
-class TrainTab:
-    """What other tabs may touch."""
-
-    run_id: gr.Textbox
-    timer: gr.Timer
-    use: gr.Button
-    remembered: gr.Textbox
-    attach: Callable[..., tuple[Any, Any]]
-    forecast: tuple[Callable[..., str], list[Any], gr.HTML]
-
-
-def base_of(engine: Engine, run_id: str) -> str:
-    """The base that a run was trained on, by its name in the library."""
-    try:
-        name = get_run(engine.workspace, run_id).config.base
-    except StudioError:
-        return ""
-    known = {choice.name for choice in list_bases(engine.workspace)}
-    return name if name in known else ""
-
-
-def recipe_values(name: str) -> dict[str, Any]:
-    """All settings of a recipe as plain values, also where it still needs a folder of images."""
-    return {**{f.name: f.default for f in FIELDS.values()}, **RECIPES.get(name, {}), "recipe": name}
 
 
 def _control(name: str, value: Any) -> Any:
@@ -69,195 +33,142 @@ def _control(name: str, value: Any) -> Any:
     return gr.Textbox(value, label=title, info=info, min_width=180)
 
 
-def build(engine: Engine) -> TrainTab:
-    """The tab."""
+def _settings(parts: dict[str, Any], engine: Engine) -> None:
     bases = [choice.name for choice in list_bases(engine.workspace)]
-    start_with = recipe_values("studio")
-    controls: dict[str, Any] = {}
+    values = actions.recipe_values("studio")
+    parts["train_base"] = gr.Dropdown(bases, value=bases[0] if bases else None, label=label("Base model"))
+    with gr.Row():
+        parts["recipe"] = gr.Dropdown(list(RECIPE_HELP), value="studio", label=label("Recipe"), min_width=150)
+        parts["profile"] = gr.Dropdown(
+            [(label("the recipe's own"), ""), *((label(title), key) for key, title in PROFILES.items())],
+            value="",
+            label=label("Memory profile"),
+            min_width=150,
+        )
+    parts["meaning"] = gr.HTML(label(RECIPE_HELP["studio"]), elem_classes="scale-note", padding=False)
+    with gr.Row(elem_classes="tight"):
+        parts["start_run"] = gr.Button(label("Start training"), variant="primary", scale=3, min_width=160)
+        parts["queue"] = gr.Button(label("Add to the queue"), scale=2, min_width=170)
+    parts["plan"] = gr.HTML(elem_classes="status", padding=False)
+    with gr.Group(), gr.Row(elem_classes="even"):
+        for name in FRONT:
+            parts[name] = _control(name, values[name])
+    with (
+        gr.Accordion(label("Advanced: every other setting, with its meaning"), open=False),
+        gr.Row(elem_classes="even"),
+    ):
+        for name in CONTROLS:
+            if name not in FRONT:
+                parts[name] = _control(name, values[name])
+    parts["former_rank"] = gr.State(values["rank"])
+
+
+def _watching(parts: dict[str, Any]) -> None:
+    parts["run_status"] = gr.HTML(label("No run chosen yet."), elem_classes="status tall", padding=False)
+    parts["note"] = gr.HTML("", elem_classes="status", padding=False)
+    with gr.Row(elem_classes="tight"):
+        parts["pause"] = gr.Button(label("Pause"), size="sm", min_width=80, interactive=False)
+        parts["resume"] = gr.Button(label("Resume"), size="sm", min_width=80, interactive=False)
+        parts["stop_run"] = gr.Button(label("Stop and keep"), size="sm", min_width=100, interactive=False)
+        parts["use"] = gr.Button(
+            label("Use in Compare"), size="sm", variant="primary", min_width=120, interactive=False
+        )
+    parts["curve"] = gr.HTML("", padding=False, elem_classes="chart-box")
+    gr.HTML(
+        label("Same seeds, without and with the growing offset"),
+        elem_classes="scale-note",
+        padding=False,
+    )
+    parts["previews"] = gr.HTML("", padding=False, elem_id="train-previews")
+    parts["run_id"] = gr.Textbox("", visible="hidden")
+
+
+def build(engine: Engine) -> Tab:
+    """The tab."""
+    parts: dict[str, Any] = {}
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=320):
-            base = gr.Dropdown(bases, value=bases[0] if bases else None, label=label("Base model"))
-            with gr.Row():
-                recipe = gr.Dropdown(list(RECIPE_HELP), value="studio", label=label("Recipe"), min_width=150)
-                fit = gr.Dropdown(
-                    [(label("the recipe's own"), ""), *((label(title), key) for key, title in PROFILES.items())],
-                    value="",
-                    label=label("Memory profile"),
-                    min_width=150,
-                )
-            meaning = gr.HTML(label(RECIPE_HELP["studio"]), elem_classes="scale-note", padding=False)
-            with gr.Row():
-                start = gr.Button(label("Start training"), variant="primary", scale=3, min_width=160)
-                queue = gr.Button(label("Add to the queue"), scale=2, min_width=170)
-            plan = gr.HTML(elem_classes="status", padding=False)
-            with gr.Group(), gr.Row(elem_classes="even"):
-                for name in FRONT:
-                    controls[name] = _control(name, start_with[name])
-            with (
-                gr.Accordion(label("Advanced: every other setting, with its meaning"), open=False),
-                gr.Row(elem_classes="even"),
-            ):
-                for name in FIELDS:
-                    if name not in FRONT and name not in HIDDEN:
-                        controls[name] = _control(name, start_with[name])
+            _settings(parts, engine)
         with gr.Column(scale=6, min_width=320):
-            status = gr.HTML(label("No run chosen yet."), elem_classes="status", padding=False)
-            with gr.Row():
-                pause = gr.Button(label("Pause"), size="sm", min_width=80)
-                resume = gr.Button(label("Resume"), size="sm", min_width=80)
-                stop = gr.Button(label("Stop and keep"), size="sm", min_width=100)
-                use = gr.Button(label("Use in Compare"), size="sm", variant="primary", min_width=120)
-            curve = gr.LinePlot(x="step", y="loss", height=230, x_title="step", y_title="loss", show_label=False)
-            previews = gr.Gallery(
-                label=label("Same seeds, without and with the growing offset"),
-                columns=4,
-                height=300,
-                object_fit="contain",
-                elem_classes="previews",
-                interactive=False,
-                preview=False,
-            )
-            run_id = gr.Textbox("", visible="hidden")
-    timer = gr.Timer(1.0, active=False)
-    remembered = gr.Textbox("", visible="hidden")
-    seen = gr.State(Shown())
-
-    def settings(base_name: str | None, recipe_name: str, given: tuple[Any, ...]) -> TrainConfig:
-        values = dict(zip(controls, given, strict=True))
-        for name, value in values.items():
-            if value is None:
-                raise StudioError(f"{name} is empty.", FIELDS[name].help)
-        return TrainConfig.from_dict({**values, "base": base_name or "", "recipe": recipe_name})
-
-    def show_plan(base_name: str | None, recipe_name: str, *given: Any) -> str:
-        try:
-            config = settings(base_name, recipe_name, given)
-        except StudioError as error:
-            return fault(error)
-        told = plan_of(engine.workspace, config)
-        pairs = [(sentence("row-forwards"), f"{told.row_forwards:,.0f}")]
-        if told.seconds is not None and told.memory is not None and told.disk is not None:
-            pairs += [
-                (sentence("about"), duration(told.seconds)),
-                (sentence("memory"), f"{told.memory / 2**30:.2f} GiB"),
-                (sentence("disk"), f"{told.disk / 2**20:.0f} MiB"),
-                (sentence("measured in"), told.like),
-            ]
-        else:
-            pairs.append((sentence("time"), sentence("known after the first run on this base")))
-            if told.memory is not None:
-                pairs.append(
-                    (
-                        sentence("memory"),
-                        sentence("{memory:.1f} GiB and the card's own, computed", memory=told.memory / 2**30),
-                    )
-                )
-        return facts(pairs)
-
-    def choose_recipe(name: str) -> tuple[Any, ...]:
-        values = recipe_values(name)
-        return ("", label(RECIPE_HELP.get(name, "")), *(values[control] for control in controls))
-
-    def choose_profile(base_name: str | None, name: str) -> tuple[Any, ...]:
-        changes: dict[str, Any] = {}
-        note: Any = gr.skip()
-        if name:
-            try:
-                changes = profile(find_base(engine.workspace, base_name or ""), name)
-                if not changes:
-                    note = label("This base is small: the recipe's own settings fit every card.")
-            except StudioError as error:
-                note = fault(error)
-        return (note, *(changes.get(control, gr.skip()) for control in controls))
-
-    def begin(base_name: str | None, recipe_name: str, *given: Any) -> tuple[Any, ...]:
-        try:
-            config = settings(base_name, recipe_name, given)
-            find_base(engine.workspace, config.base)
-            for summary in list_runs(engine.workspace):
-                if summary.status == "running":
-                    return summary.id, gr.Timer(active=True), _already(summary.id)
-            run = start_run(create_run(engine.workspace, config), cpu=engine.cpu)
-        except StudioError as error:
-            return gr.skip(), gr.skip(), fault(error)
-        return run.id, gr.Timer(active=True), facts([(sentence("started"), run.id)])
-
-    def wait_in_line(base_name: str | None, recipe_name: str, *given: Any) -> tuple[Any, ...]:
-        try:
-            run = create_run(engine.workspace, settings(base_name, recipe_name, given))
-            enqueue(engine.workspace, run, cpu=engine.cpu)
-        except StudioError as error:
-            return gr.skip(), gr.skip(), fault(error)
-        running = [summary.id for summary in list_runs(engine.workspace) if summary.status == "running"]
-        return running[0] if running else run.id, gr.Timer(active=True), facts([(sentence("in the queue"), run.id)])
-
-    def tick(current: str, last: Shown) -> tuple[Any, ...]:
-        if not current:
-            return label("No run chosen yet."), gr.skip(), gr.skip(), gr.Timer(active=False), Shown()
-        reap()
-        try:
-            run = get_run(engine.workspace, current)
-            events, position = following(run.folder).events()
-            now = shown_of(run, events, position, last)
-            timer_now = gr.Timer(active=now.status == "running" or now != last)
-            line = gr.skip() if now == last else status_line(run, events)
-            curve_now = gr.skip() if now.drawn == last.drawn else loss_table(events)
-            pictures = gr.skip() if now.preview == last.preview else preview_pictures(run, events)
-            return line, curve_now, pictures, timer_now, now
-        except StudioError as error:
-            return fault(error), gr.skip(), gr.skip(), gr.Timer(active=False), Shown()
-
-    def ask(wish: str) -> Callable[[str], Any]:
-        def act(current: str) -> Any:
-            try:
-                run = get_run(engine.workspace, current)
-                if run.process() is None:
-                    raise StudioError(f"The run {current} is not running.", "Resume it, or start a new one.")
-                run.wish(wish)
-            except StudioError as error:
-                return fault(error)
-            return gr.skip()
-
-        return act
-
-    def go_on(current: str) -> tuple[Any, Any]:
-        try:
-            start_run(get_run(engine.workspace, current), cpu=engine.cpu)
-        except StudioError as error:
-            return fault(error), gr.skip()
-        return gr.skip(), gr.Timer(active=True)
-
-    def attach(kept: str, request: gr.Request) -> tuple[Any, Any]:
-        wanted = str(dict(request.query_params).get("run", "")) or kept or ""
-        running = [run.id for run in list_runs(engine.workspace) if run.status == "running"]
-        known = {run.id for run in list_runs(engine.workspace)}
-        current = running[0] if running else wanted if wanted in known else ""
-        return current, gr.Timer(active=bool(current))
-
-    def usable(current: str) -> Any:
-        try:
-            if get_run(engine.workspace, current).offset is None:
-                raise StudioError("This run has no offset yet.", "Let it finish, or press Stop and keep.")
-        except StudioError as error:
-            return fault(error)
-        return gr.skip()
-
-    given = [base, recipe, *controls.values()]
-    forecast = (show_plan, given, plan)
-    recipe.input(choose_recipe, recipe, [fit, meaning, *controls.values()], **QUICK).then(*forecast, **QUICK)
-    fit.input(choose_profile, [base, fit], [meaning, *controls.values()], **QUICK)
-    for control in (base, *controls.values()):
-        control.change(*forecast, **QUICK)
-    start.click(begin, given, [run_id, timer, plan], concurrency_id="start", concurrency_limit=1, **QUEUED)
-    queue.click(wait_in_line, given, [run_id, timer, plan], concurrency_id="start", concurrency_limit=1, **QUEUED)
-    run_id.change(None, run_id, None, js=REMEMBER, **QUICK)
-    timer.tick(tick, [run_id, seen], [status, curve, previews, timer, seen], **QUICK)
-    pause.click(ask("pause"), run_id, status, **QUICK)
-    stop.click(ask("stop"), run_id, status, **QUICK)
-    resume.click(go_on, run_id, [status, timer], **QUICK)
-    use.click(usable, run_id, status, **QUICK)
-    return TrainTab(run_id, timer, use, remembered, attach, forecast)
+            _watching(parts)
+    parts |= {
+        "timer": gr.Timer(1.0, active=False),
+        "watched_before": gr.Textbox("", visible="hidden"),
+        "seen": gr.State(Shown()),
+    }
+    tab = Tab(parts, Opening(forecast(engine), FORM, PLANNED))
+    _wire(tab, engine)
+    return tab
 
 
-def _already(run_id: str) -> str:
-    return facts([(sentence("already training"), sentence("{run}; shown here. Stop it to start another.", run=run_id))])
+FORM = ("train_base", "recipe", *CONTROLS)
+PLANNED = ("plan", "start_run", "queue")
+
+
+def forecast(engine: Engine) -> Any:
+    """The action that tells the cost."""
+
+    def act(base: str | None, recipe: str, *given: Any) -> Changes:
+        return actions.forecast(engine, base, recipe, dict(zip(CONTROLS, given, strict=True)))
+
+    return act
+
+
+def attach(engine: Engine) -> Any:
+    """The action that shows a run when the page is opened."""
+
+    def act(kept: str, request: gr.Request) -> Changes:
+        return actions.attach(engine.workspace, kept, str(dict(request.query_params).get("run", "")))
+
+    return act
+
+
+def _wire(tab: Tab, engine: Engine) -> None:
+    parts, workspace = tab.parts, engine.workspace
+    cost = forecast(engine)
+
+    def start(base: str | None, recipe: str, *given: Any) -> Changes:
+        return actions.start(engine, base, recipe, dict(zip(CONTROLS, given, strict=True)))
+
+    def queue(base: str | None, recipe: str, *given: Any) -> Changes:
+        return actions.enqueue_run(engine, base, recipe, dict(zip(CONTROLS, given, strict=True)))
+
+    filled = [*CONTROLS, "profile", "meaning", "former_rank"]
+    tab.on(parts["recipe"].input, actions.choose_recipe, ["recipe"], filled, **QUICK)
+    tab.on(
+        parts["profile"].input,
+        lambda base, name: actions.choose_profile(workspace, base, name),
+        ["train_base", "profile"],
+        ["meaning", *CONTROLS],
+        **QUICK,
+    )
+    tab.on(
+        parts["rank"].input,
+        actions.rank_changed,
+        ["rank", "lora_alpha", "former_rank"],
+        ["lora_alpha", "former_rank"],
+        **QUICK,
+    )
+    tab.on([parts[name].change for name in FORM], cost, FORM, PLANNED, trigger_mode="always_last", **QUICK)
+    begun = ["run_id", "timer", "note", "run_status"]
+    one_at_a_time: dict[str, Any] = {**QUEUED, "concurrency_id": "start", "concurrency_limit": 1}
+    tab.on(parts["start_run"].click, start, FORM, begun, **one_at_a_time)
+    tab.on(parts["queue"].click, queue, FORM, begun, **one_at_a_time)
+    tab.on(parts["run_id"].change, None, ["run_id"], js=REMEMBER, api_visibility="private")
+    tab.on(
+        parts["timer"].tick, lambda run, seen: actions.watch(workspace, run, seen), ["run_id", "seen"], WATCHED, **QUICK
+    )
+    for name, request in (("pause", "pause"), ("stop_run", "stop")):
+        act = _asking(engine, request)
+        tab.on(parts[name].click, act, ["run_id"], ["run_status", "pause", "stop_run", "timer"], **QUICK)
+    tab.on(
+        parts["resume"].click,
+        lambda run: actions.resume(engine, run),
+        ["run_id"],
+        ["run_status", "resume", "timer"],
+        **QUICK,
+    )
+
+
+def _asking(engine: Engine, request: str) -> Any:
+    return lambda run: actions.ask(engine.workspace, run, request)

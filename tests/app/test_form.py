@@ -6,7 +6,7 @@ import gradio as gr
 import pytest
 
 from app.page.fields import _IN_0_2, nothing
-from app.page.form import make_form
+from app.page.form import make_controls
 from core.generation.settings import DEFAULTS, FIELDS
 from core.studio.comparing.engine import Engine
 from core.studio.comparing.settings import comparison_of, opening_values
@@ -21,7 +21,7 @@ def engine(tmp_path_factory):
 @pytest.fixture(scope="module")
 def fields(engine):
     with gr.Blocks():
-        return make_form(engine, opening_values(engine.workspace, {}))[0]
+        return make_controls(engine, opening_values(engine.workspace, {}))
 
 
 def shown(updates, fields):

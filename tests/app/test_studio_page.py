@@ -31,16 +31,17 @@ def set_slider(page, label, value):
 
 def test_a_grid_is_rendered_scored_and_a_cell_goes_to_compare_or_to_a_preset(page, studio):
     tab(page, "Grid")
-    page.get_by_role("button", name="Use the cell in Compare").click()
-    expect(page.get_by_text("Choose a cell first.")).to_be_visible(timeout=20_000)
+    expect(page.get_by_role("button", name="Use the cell in Compare")).to_be_disabled()
     page.get_by_label("Values").nth(0).fill("0, 2")
     page.get_by_label("Values").nth(1).fill("1, 3")
     page.get_by_role("button", name="Render the grid").click()
     page.get_by_text("Done: 4 of 4 cells").wait_for(timeout=LONG)
     expect(page.locator(".heat td")).to_have_count(4)
-    page.locator("#grid .grid-container button.thumbnail-item").nth(3).click()
-    settle(page)
-    expect(page.locator("#grid")).to_contain_text("β 2 · ω 3 · 0.")
+    cells = page.locator("#grid-cells .cell")
+    expect(cells).to_have_count(4)
+    expect(cells.nth(3)).to_contain_text("β 2 · ω 3")
+    expect(cells.nth(3).locator(".score")).to_have_text(re.compile(r"^[01]\.\d\d$"))
+    cells.nth(3).click()
     page.get_by_role("button", name="Make a preset").click()
     expect(page.get_by_role("button", name="Save what Compare is set to")).to_be_visible(timeout=20_000)
     tab(page, "Grid")
@@ -59,8 +60,8 @@ def test_a_preset_is_saved_linked_and_opened_in_a_fresh_browser(page, studio, br
     page.get_by_role("button", name="Save what Compare is set to").click()
     page.get_by_text("Saved.").wait_for(timeout=20_000)
     kept = next(k for k in list_presets(Workspace(studio.workspace)) if not k.built_in)
-    told = json.loads(kept.path.read_text())
-    assert told["guidance"]["beta"] == 1.5 and len(told["negative"]["sha256"]) == 64
+    preset = json.loads(kept.path.read_text())
+    assert preset["guidance"]["beta"] == 1.5 and len(preset["negative"]["sha256"]) == 64
     page.get_by_text("Compare is set like this already.").wait_for(timeout=20_000)
     page.get_by_role("button", name="Make a link").click()
     box = page.locator("#preset-link textarea, #preset-link input")
@@ -68,27 +69,34 @@ def test_a_preset_is_saved_linked_and_opened_in_a_fresh_browser(page, studio, br
     context = browser.new_context()
     other = context.new_page()
     other.goto(box.input_value())
+    dialog = other.locator("#proposal")
+    expect(dialog).to_contain_text("Stern <b>&", timeout=30_000)
+    expect(other.get_by_label("Prompt", exact=True)).not_to_have_value(re.compile("yellow star"))
+    dialog.get_by_role("button", name="Apply", exact=True).click()
     expect(other.get_by_label("Prompt", exact=True)).to_have_value(re.compile("yellow star"), timeout=30_000)
     expect(other.get_by_text("Press Render to see it")).to_be_visible()
     beta = other.get_by_role("spinbutton", name="number input for β · negative offset in the negative")
     expect(beta).to_have_value("1.5")
-    assert other.locator("#status").inner_html().count("<b>") == 0, "names are shown as text"
+    expect(dialog).to_be_hidden()
     context.close()
     assert not page.faults
 
 
-def test_a_preset_shows_what_it_would_change_and_changes_only_that(page):
+def test_a_preset_of_a_missing_model_leaves_the_form_alone_unless_asked(page):
     prompt = page.get_by_label("Prompt", exact=True)
+    omega = page.get_by_role("spinbutton", name="number input for ω · strength")
     prompt.fill("a ring")
-    settle(page)
+    set_slider(page, "ω · strength", 4)
     tab(page, "Presets")
     page.get_by_role("radio", name="SD1.5 · training-free").click()
-    expect(page.locator("#preset .changes")).to_contain_text("α · positive offset in the negative", timeout=20_000)
-    expect(page.locator("#preset")).to_contain_text("is not on this machine")
+    expect(page.locator("#preset")).to_contain_text("is not on this machine", timeout=20_000)
     expect(page.locator("#preset")).to_contain_text("from the paper, not measured here")
     page.get_by_role("button", name="Apply to Compare").click()
-    alpha = page.get_by_role("spinbutton", name="number input for α · positive offset in the negative")
-    expect(alpha).to_have_value("0.6", timeout=20_000)
+    expect(page.get_by_text("Nothing was changed")).to_be_visible(timeout=20_000)
+    page.locator("#held input").check()
+    page.get_by_role("button", name="Apply to Compare").click()
+    expect(page.get_by_role("button", name="Render", exact=True)).to_be_visible(timeout=20_000)
+    expect(omega).to_have_value("6.5", timeout=20_000)
     expect(prompt).to_have_value("a ring")
 
 
@@ -113,42 +121,55 @@ def test_what_compare_was_set_to_is_remembered_by_the_browser(page):
     expect(page.get_by_role("spinbutton", name="number input for ω · strength")).to_have_value("4.5")
 
 
-def test_a_picture_of_the_history_is_searched_marked_deleted_and_brought_back(page, studio):
+def test_a_pair_of_the_history_is_searched_marked_deleted_and_brought_back(page, studio):
     page.get_by_label("Prompt", exact=True).fill("a small green ring, brown background")
     render(page)
     tab(page, "History")
-    page.get_by_placeholder("Search prompts, seeds, offsets").fill("green ring brown")
-    page.get_by_placeholder("Search prompts, seeds, offsets").press("Enter")
-    thumbs = page.locator("#history .grid-container button.thumbnail-item")
-    expect(thumbs.first).to_be_visible(timeout=20_000)
-    settle(page)
-    before = thumbs.count()
-    thumbs.first.click()
-    settle(page)
+    search = page.get_by_placeholder("Search prompts, seeds, offsets")
+    search.press_sequentially("green ring brown")  # no Enter
+    pairs = page.locator("#history .pair")
+    expect(pairs.filter(has_not_text="a small green ring, brown background")).to_have_count(0, timeout=20_000)
+    expect(page.get_by_text(re.compile(r"^\d+ found, newest first"))).to_be_visible(timeout=20_000)
+    expect(pairs.first).to_contain_text("a small green ring, brown background")
+    before = pairs.count()
+    pairs.first.locator(".cell").nth(1).click()
     page.get_by_role("button", name="Favourite", exact=True).click()
-    expect(page.get_by_text(re.compile("^★ ")).first).to_be_visible(timeout=20_000)
-    page.get_by_role("button", name="Delete", exact=True).click()
-    expect(thumbs).to_have_count(before - 1, timeout=20_000)
-    page.get_by_role("button", name="Undo delete").click()
-    expect(thumbs).to_have_count(before, timeout=20_000)
+    expect(page.locator("#history figcaption", has_text="★").first).to_be_visible(timeout=20_000)
+    delete = page.get_by_role("button", name="Delete", exact=True)
+    box = delete.bounding_box()
+    delete.dblclick()
+    expect(pairs).to_have_count(before - 1, timeout=20_000)
+    undo = page.get_by_role("button", name="Undo delete")
+    place = undo.bounding_box()
+    assert not (
+        place["x"] < box["x"] + box["width"] and box["x"] < place["x"] + place["width"] and place["y"] == box["y"]
+    )
+    undo.click()
+    expect(pairs).to_have_count(before, timeout=20_000)
+    search.fill("nothing like this")
+    expect(page.get_by_text("Nothing found.")).to_be_visible(timeout=20_000)
     assert not page.faults
 
 
-def test_a_picture_dropped_on_compare_restores_its_settings(page, studio):
-    page.get_by_label("Prompt", exact=True).fill("a white cross, teal background")
+def test_a_picture_dropped_anywhere_is_shown_first_and_then_restores_its_settings(page, studio):
+    prompt = page.get_by_label("Prompt", exact=True)
+    prompt.fill("a white cross, teal background")
     render(page)
     files = sorted((studio.workspace / "outputs").glob("*-1-*.png"), key=lambda path: path.stat().st_mtime)
-    page.get_by_label("Prompt", exact=True).fill("something else")
-    page.locator("#dropped input[type=file]").set_input_files(files[-1])
-    prompt = page.get_by_label("Prompt", exact=True)
-    expect(prompt).to_have_value("a white cross, teal background", timeout=30_000)
-    prompt.fill("something else again")
+    prompt.fill("something else")
     carried = page.evaluate_handle(
         """([bytes, name]) => { const carried = new DataTransfer();
         carried.items.add(new File([new Uint8Array(bytes)], name, { type: 'image/png' })); return carried; }""",
         [list(files[-1].read_bytes()), files[-1].name],
     )
     page.dispatch_event("#brand", "drop", {"dataTransfer": carried})
+    dialog = page.locator("#proposal")
+    expect(dialog).to_contain_text("a white cross, teal background", timeout=30_000)
+    expect(prompt).to_have_value("something else")
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden(timeout=20_000)
+    page.locator("#dropped input[type=file]").set_input_files(files[-1])
+    dialog.get_by_role("button", name="Apply", exact=True).click()
     expect(prompt).to_have_value("a white cross, teal background", timeout=30_000)
 
 
@@ -182,11 +203,15 @@ def test_more_columns_the_slider_and_the_flicker_show_the_pair(page):
     page.get_by_role("button", name=re.compile("^More")).first.click()
     page.get_by_label("More columns: other values of β").fill("0.5, 1")
     render(page)
-    expect(page.get_by_text(re.compile("^with NPO, β 0.5 · seed")).first).to_be_visible()
+    expect(page.locator("#sides .pair").first.locator(".tag")).to_have_text(
+        ["without NPO", "with NPO, β 1", "with NPO, β 0.5"]
+    )
     tab(page, "Flicker or play")
     expect(page.locator(".flicker img")).to_have_count(2)
-    loaded = page.locator(".flicker img").first.evaluate("i => i.complete && i.naturalWidth > 0")
-    assert loaded
+    assert page.locator(".flicker img").first.evaluate("i => i.complete && i.naturalWidth > 0")
+    tab(page, "Slider")
+    page.locator("#pair input[type=range]").fill("80")
+    assert page.locator("#pair .stage").evaluate("e => e.style.getPropertyValue('--cut')") == "80%"
     assert not page.faults
 
 
@@ -214,8 +239,8 @@ def test_two_windows_render_in_turn_the_second_is_told_and_its_stop_is_heard(pag
     other.get_by_role("button", name="Render", exact=True).click()
     page.get_by_text(re.compile("^Done. ω")).wait_for(timeout=LONG)
     other.get_by_text(re.compile("^Done. ω")).wait_for(timeout=LONG)
-    expect(page.locator("#sides button.thumbnail-item")).to_have_count(16)
-    expect(other.locator("#sides button.thumbnail-item")).to_have_count(8)
+    expect(page.locator("#sides .cell")).to_have_count(16)
+    expect(other.locator("#sides .cell")).to_have_count(8)
     context.close()
     assert not page.faults
 
@@ -257,17 +282,19 @@ def test_a_chinese_browser_reads_chinese(browser, studio):
     page.get_by_role("button", name="生成", exact=True).wait_for(timeout=30_000)
     tabs = [each.inner_text() for each in page.get_by_role("tab").all()]
     assert tabs[:7] == ["对比", "网格", "训练", "模型库", "预设", "运行", "设置"]
-    expect(page.get_by_text("次行前向").first).to_be_visible(timeout=20_000)
+    expect(page.locator("#estimate")).to_have_text(re.compile("约 |首次生成"), timeout=20_000)
     page.get_by_role("button", name="生成", exact=True).click()
     page.get_by_text(re.compile(r"^第 \d+ 步，共 25 步")).wait_for(timeout=LONG)
     page.get_by_text(re.compile("^完成。")).wait_for(timeout=LONG)
-    expect(page.get_by_text("使用 NPO · 种子 1").first).to_be_visible()
+    expect(page.locator("#sides .pair").first).to_contain_text("种子 1")
+    expect(page.locator("#sides .tag").nth(1)).to_have_text("使用 NPO")
     page.get_by_label("提示词", exact=True).fill("x" * 4001)
     page.get_by_role("button", name="生成", exact=True).click()
-    expect(page.get_by_text("提示词超过 4000 个字符。请缩短。")).to_be_visible(timeout=20_000)
+    expect(page.locator("#status")).to_contain_text("4001 个字符；最多读取 4000 个。", timeout=20_000)
     page.get_by_role("tab", name="历史").click()
-    page.get_by_role("button", name="收藏", exact=True).click()
-    expect(page.get_by_text("该图片不在输出文件夹中。请从图库中选择。")).to_be_visible(timeout=20_000)
+    expect(page.get_by_text(re.compile("^找到 "))).to_be_visible(timeout=20_000)
+    page.get_by_role("tab", name="预设").click()
+    expect(page.get_by_role("radio", name="SD1.5 · 免训练")).to_be_visible(timeout=20_000)
     page.get_by_role("tab", name="训练").click()
     expect(page.get_by_text("学习率").first).to_be_visible()
     page.get_by_role("tab", name="模型库").click()
@@ -293,3 +320,85 @@ def test_axe_finds_nothing_serious(browser, studio, scheme):
                 found.setdefault(fault["id"], set()).add(f"{name}: {fault['nodes'][0]['html'][:140]}")
     context.close()
     assert not found, "\n".join(f"{k}: {sorted(v)}" for k, v in found.items())
+
+
+def test_render_answers_at_once_and_by_the_keyboard(page):
+    assert page.locator("#sides .pair").count() >= 1, "a rendered pair is in place"
+    answered = page.evaluate(
+        """() => { document.querySelector('#set-prompt textarea').dispatchEvent(
+        new KeyboardEvent('keydown', { key: 'Enter', ctrlKey: true, bubbles: true }));
+        return document.querySelector('#render').classList.contains('pressed'); }"""
+    )
+    assert answered, "the button answers before the server does"
+    expect(page.get_by_role("button", name="Rendering…")).to_be_disabled(timeout=10_000)
+    page.get_by_role("button", name="Stop", exact=True).click()
+    expect(page.get_by_text(re.compile("^Stopped"))).to_be_visible(timeout=LONG)
+    expect(page.get_by_role("button", name="Stop", exact=True)).to_be_disabled()
+
+
+def test_the_lists_of_dropdowns_close_behind_the_tab_key(page):
+    page.get_by_label("Base model θ").focus()
+    for _ in range(3):
+        page.keyboard.press("Tab")
+    expect(page.locator("[role=listbox]")).to_have_count(0)
+
+
+@pytest.mark.parametrize(("omega", "alpha", "beta"), [(0, 1, 0), (3, 1, 1), (5.5, 1, 1), (15, 0, 3), (15, 1, -1)])
+def test_the_drawing_keeps_its_directions_and_its_labels_inside(page, omega, alpha, beta):
+    page.evaluate(
+        "([o, a, b]) => { document.querySelector('#diagram').innerHTML = npoDiagram(o, a, b, 'eta'); }",
+        [omega, alpha, beta],
+    )
+    outside, crossing, bent = page.evaluate(
+        """() => {
+        const svg = document.querySelector('#diagram svg'), frame = svg.getBoundingClientRect();
+        const boxes = [...svg.querySelectorAll('text')].map((t) => t.getBoundingClientRect());
+        const out = boxes.filter((b) => b.left < frame.left - 1 || b.right > frame.right + 1 || b.top < frame.top - 2 || b.bottom > frame.bottom + 2);
+        const hits = boxes.filter((a, i) => boxes.some((b, j) => j > i && a.left + 1 < b.right && b.left + 1 < a.right && a.top + 4 < b.bottom && b.top + 4 < a.bottom));
+        const line = (kind) => { const l = svg.querySelector(`line.${kind}`); return l && Math.atan2(l.y2.baseVal.value - l.y1.baseVal.value, l.x2.baseVal.value - l.x1.baseVal.value); };
+        const neg = line('neg'), npo = line('npo');
+        return [out.length, hits.length, npo === null ? 0 : Math.abs(neg - npo)];
+    }"""
+    )
+    assert (outside, crossing) == (0, 0) and bent < 0.03
+
+
+def test_alpha_rests_while_there_is_no_positive_offset(page):
+    expect(page.locator("#set-alpha")).to_be_hidden()
+    with_eta, without = page.evaluate("() => [npoDiagram(4, 0.2, 1, 'eta'), npoDiagram(4, 0.2, 1, 'none')]")
+    assert with_eta != without and without.replace("0.2", "1") == page.evaluate("() => npoDiagram(4, 1, 1, 'none')")
+
+
+def test_pairs_are_enlarged_and_turned_over_by_the_keyboard(page):
+    page.locator("#sides .enlarge").first.click()
+    viewer = page.locator("#viewer")
+    expect(viewer).to_be_visible()
+    title = viewer.locator(".title")
+    first = title.inner_text()
+    page.keyboard.press("ArrowRight")
+    expect(title).not_to_have_text(first)
+    page.keyboard.press("+")
+    assert viewer.locator(".room").evaluate("e => +e.style.getPropertyValue('--zoom')") > 1
+    for key, kind in (("2", "slide"), ("3", "flicker"), ("1", "pairs")):
+        page.keyboard.press(key)
+        expect(viewer.locator(f".stage.{kind}")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(viewer).to_be_hidden()
+    assert not page.faults
+
+
+def test_a_word_that_the_model_never_met_is_named_and_an_example_is_a_click(page):
+    page.get_by_label("Prompt", exact=True).fill("a green zebra")
+    expect(page.locator("#examples .unknown u")).to_have_text("zebra")
+    page.locator("#examples .example").first.click()
+    expect(page.locator("#examples .unknown u")).to_have_count(0)
+
+
+def test_a_pair_is_shared_as_a_picture_an_animation_and_a_link(page, studio):
+    render(page)
+    page.get_by_role("button", name="Share this pair").click()
+    expect(page.locator(".shared-picture img").first).to_be_visible(timeout=60_000)
+    made = {path.suffix for path in (studio.workspace / "outputs" / "shared").iterdir()}
+    assert {".png", ".gif", ".mp4"} <= made
+    expect(page.locator(".share-link textarea").first).to_have_value(re.compile(r"\?preset="), timeout=20_000)
+    assert not page.faults

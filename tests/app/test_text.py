@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from app.page.fields import LABELS
-from app.page.library import COLUMNS, KINDS
-from app.page.presets import WORDS
+from app.page.library_actions import COLUMNS, KINDS
+from app.page.proposal_actions import WORDS
 from app.page.text import CHINESE, PARTS, SAID, TOLD, _in_chinese
 from core.errors import Sentence, StudioError
 from core.events import RunFailed, from_json, to_json
@@ -66,7 +66,7 @@ def test_every_value_and_axis_has_its_chinese_name():
 
 
 def test_every_training_setting_and_recipe_has_its_chinese():
-    from app.page.train import HIDDEN
+    from app.page.train_actions import HIDDEN
 
     wanted = [t for n, f in FIELDS.items() if n not in HIDDEN for t in (n.replace("_", " "), f.help)]
     assert not [text for text in (*wanted, *RECIPE_HELP.values()) if text not in CHINESE]

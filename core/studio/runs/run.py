@@ -132,6 +132,14 @@ class Run:
         staged.write_text(json.dumps({"pid": process.pid, "started": process.create_time()}), encoding="utf-8")
         os.replace(staged, self.folder / "process.json")
 
+    @property
+    def requested(self) -> str:
+        """What the training process was asked and has not done yet: "pause", "stop" or nothing."""
+        try:
+            return (self.folder / "wish").read_text(encoding="utf-8").strip() if self.process() else ""
+        except OSError:
+            return ""
+
     def wish(self, what: str) -> None:
         """Asks the training process to "pause" or "stop"; it follows within one step."""
         staged = self.folder / "wish.tmp"

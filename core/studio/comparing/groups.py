@@ -1,0 +1,58 @@
+"""Pictures that belong together: those of one seed of one rendering. No torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.generation.media import read_png
+from core.studio.comparing.gallery import Picture, pictures
+from core.studio.workspace import Workspace
+
+_NAME = re.compile(r"(\d{8}-\d{6}-[0-9a-f]{6})-(\d+)-(\d+)")
+"""Stamp of the rendering, column and seed of a picture's file."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Pictures of one seed of one rendering, plain CFG first; any other file is a group of its own."""
+
+    stamp: str
+    seed: int
+    pictures: tuple[Picture, ...]
+
+
+def grouped(pictures: Sequence[Picture]) -> list[Group]:
+    """Pictures that belong together, in the order in which the first of each group comes."""
+    groups: dict[tuple[str, int], list[tuple[int, Picture]]] = {}
+    for picture in pictures:
+        match = _NAME.fullmatch(picture.shown.stem)
+        key, column = ((match[1], int(match[3])), int(match[2])) if match else ((picture.shown.stem, 0), 0)
+        groups.setdefault(key, []).append((column, picture))
+    return [
+        Group(stamp, seed, tuple(picture for _, picture in sorted(members, key=lambda member: member[0])))
+        for (stamp, seed), members in groups.items()
+    ]
+
+
+def newest_groups(workspace: Workspace) -> list[Group]:
+    """The pairs of the last rendering, seed by seed; none where nothing was rendered."""
+    names = sorted((file.stem for file in workspace.outputs.glob("*.png") if _NAME.fullmatch(file.stem)), reverse=True)
+    if not names:
+        return []
+    match = _NAME.fullmatch(names[0])
+    stamp = match[1] if match else ""
+    groups = [group for group in grouped(pictures(workspace, limit=64)) if group.stamp == stamp]
+    return sorted(groups, key=lambda group: group.seed)
+
+
+def settings_of(file: Path) -> dict[str, Any]:
+    """The settings that the studio wrote into a picture.
+
+    Raises:
+        StudioError: it cannot be read, or carries none.
+    """
+    return read_png(file)

@@ -1,0 +1,149 @@
+"""Settings from elsewhere, before they are applied: what fits this machine, what is missing, what is not understood."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from core.errors import Sentence, StudioError
+from core.generation.media import CHUNK, read_settings
+from core.studio.library.choose import list_bases, list_offsets
+from core.studio.presets.preset import Preset, read_preset, resolve
+from core.studio.workspace import Workspace
+
+OF_THE_MODEL = (
+    *("omega", "alpha", "beta", "beta_split", "beta_late", "dynamic_guidance", "positive", "negative"),
+    *("scheduler", "steps", "height", "width", "frames", "fps"),
+)
+"""Settings that were chosen for a model: they mean little for another one."""
+_READ = {"steps", "sampler", "schedule type", "cfg scale", "seed", "size", "model", "model hash", "version"}
+_LORA = re.compile(r"<(?:lora|lyco|hypernet):([^:<>]{1,120})(?::[^<>]{0,40})?>")
+_PAIR = re.compile(r'\s*([\w ]+):\s*("(?:\\.|[^"\\])*"|[^,]*)(?:,|$)')
+_TEXT_LIMIT = 2**18
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Settings from a preset, a link or a picture, looked up on this machine; nothing is applied yet.
+
+    Args:
+        preset: what was read.
+        values: what would be set.
+        held: what was chosen for a model that is not here; set only where a person asks for it.
+        missing: what it names that is not on this machine, in sentences.
+        ignored: what it says that this studio has no setting for, in sentences.
+    """
+
+    preset: Preset
+    values: dict[str, Any]
+    held: dict[str, Any] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+
+    def wanted(self, *, with_held: bool) -> dict[str, Any]:
+        """The values to set."""
+        return {**self.values, **(self.held if with_held else {})}
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """What another program's picture names besides the settings that both programs have."""
+
+    model: str = ""
+    adapters: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+
+
+def foreign_of(texts: dict[str, str]) -> Foreign:
+    """Of the text chunks of a PNG: A1111's `parameters`, else ComfyUI's `prompt`; empty where neither can be read."""
+    if "parameters" in texts:
+        return _of_parameters(texts["parameters"][:_TEXT_LIMIT])
+    if "prompt" in texts:
+        return _of_comfyui(texts["prompt"][:_TEXT_LIMIT])
+    return Foreign()
+
+
+def _of_parameters(text: str) -> Foreign:
+    lines = text.strip().splitlines() or [""]
+    pairs = {key.strip(): value.strip().strip('"') for key, value in _PAIR.findall(lines[-1])}
+    by_name = {key.lower(): value for key, value in pairs.items()}
+    others = [
+        f"{key} {value}" for key, value in pairs.items() if key.lower() not in _READ and "hash" not in key.lower()
+    ]
+    return Foreign(by_name.get("model", ""), tuple(dict.fromkeys(_LORA.findall(text))), tuple(others[:12]))
+
+
+def _of_comfyui(text: str) -> Foreign:
+    try:
+        inputs = [node.get("inputs", {}) for node in json.loads(text).values()]
+    except (ValueError, AttributeError, RecursionError):
+        return Foreign()
+    names = [(key, str(value)) for each in inputs for key, value in each.items() if isinstance(value, str)]
+    models = [value for key, value in names if key in ("ckpt_name", "unet_name")]
+    return Foreign(models[0] if models else "", tuple(value for key, value in names if key == "lora_name"))
+
+
+def _texts(path: Path) -> dict[str, str]:
+    from PIL import Image
+
+    with Image.open(path, formats=("PNG",)) as image:
+        return {str(key): text for key, text in image.info.items() if isinstance(text, str)}
+
+
+def propose(workspace: Workspace, preset: Preset, foreign: Foreign = Foreign()) -> Proposal:  # noqa: B008
+    """A preset, looked up on this machine.
+
+    Args:
+        foreign: what the picture it was read from names besides.
+    """
+    resolved = resolve(workspace, preset)
+    values, missing = dict(resolved.values), list(resolved.missing)
+    base_missing = preset.base is not None and bool(preset.base.name) and "base" not in values
+    if foreign.model:
+        stem = Path(foreign.model).stem
+        same = next(
+            (c.name for c in list_bases(workspace) if stem.lower() in (c.name.lower(), c.path.stem.lower())), ""
+        )
+        if same:
+            values["base"] = same
+        else:
+            base_missing = True
+            missing.append(Sentence("The base model “{name}” is not on this machine.", name=stem[:80]))
+    known = {choice.name.lower() for choice in list_offsets(workspace)} if foreign.adapters else set()
+    for name in foreign.adapters:
+        here = Path(name).stem.lower() in known
+        where = Sentence("it can be chosen as the positive offset η" if here else "it is not on this machine")
+        missing.append(
+            Sentence("The LoRA “{name}” is not applied from a prompt; {where}.", name=Path(name).stem[:80], where=where)
+        )
+    ignored = tuple(Sentence("“{name}” has no counterpart here.", name=text[:80]) for text in foreign.others)
+    held = {key: values.pop(key) for key in OF_THE_MODEL if key in values} if base_missing else {}
+    return Proposal(preset, values, held, tuple(missing), ignored)
+
+
+def propose_file(workspace: Workspace, path: Path) -> Proposal:
+    """A preset's file, or a picture or video with settings in it.
+
+    Raises:
+        StudioError: it cannot be read, or carries no settings.
+    """
+    preset = read_preset(path)
+    if path.suffix.lower() != ".png":
+        return propose(workspace, preset)
+    try:
+        texts = _texts(path)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise StudioError(
+            "“{name}” is not a readable picture.", "Drop a picture as the program saved it.", name=path.name
+        ) from error
+    if CHUNK not in texts:
+        return propose(workspace, preset, foreign_of(texts))
+    settings = read_settings(path)
+    proposal = propose(workspace, preset, Foreign(model=str(settings.get("model", ""))))
+    size = re.fullmatch(r"(\d{1,5})x(\d{1,5})", str(settings.get("size", "")))
+    if size and "height" not in settings and "frames" not in settings and "grid" not in settings:
+        (proposal.held or proposal.values).update(width=int(size[1]), height=int(size[2]))
+    return proposal
