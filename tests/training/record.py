@@ -1,6 +1,7 @@
 """`python -m tests.training.record [--exact]`: the losses of every variant, recorded or compared to the bit.
 
-They were recorded from version 0.2, before training was divided into rooms. Bits depend on the processor and on torch:
+They were recorded from version 0.2, before training was divided into rooms; those of `images` from version 0.3, which scales
+pictures with Lanczos. Bits depend on the processor and on torch:
 the suite compares within a tolerance, `--exact` compares the bits on the machine that recorded them.
 """
 
