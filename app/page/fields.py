@@ -146,12 +146,12 @@ def choices(engine: Engine, base: str) -> dict[str, list[str]]:
         family = family_of_base(find_base(engine.workspace, base))
     except StudioError:
         family = ""
-    found = entries(engine.workspace)
-    offsets = ["none", *(choice.name for choice in list_offsets(engine.workspace, family, found))]
+    known = entries(engine.workspace)
+    offsets = ["none", *(choice.name for choice in list_offsets(engine.workspace, family, known))]
     return {
-        "base": [choice.name for choice in list_bases(engine.workspace, found)],
+        "base": [choice.name for choice in list_bases(engine.workspace, known)],
         "positive": offsets,
         "negative": offsets,
-        "control": ["none", *(choice.name for choice in list_controls(engine.workspace, family, found))],
+        "control": ["none", *(choice.name for choice in list_controls(engine.workspace, family, known))],
         "scheduler": ["auto", *samplers_of(family)],
     }

@@ -215,7 +215,7 @@ def bench_rows(denoiser: Any, family: FamilySpec, *, rows: int, rounds: int, ran
                 times[way].append(taken)
     weights = sum(p.numel() * p.element_size() for p in denoiser.parameters())
     peak = torch.cuda.max_memory_allocated() if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    told = {
+    measured_now = {
         "device": str(parameter.device),
         "threads": torch.get_num_threads(),
         "parameters": sum(p.numel() for p in denoiser.parameters()),
@@ -228,5 +228,5 @@ def bench_rows(denoiser: Any, family: FamilySpec, *, rows: int, rounds: int, ran
         "rounds": rounds,
     }
     if offset:
-        told |= {"rank": rank, "row_gate_time_over_plain": _ratio(times["gate"], times["plain"])}
-    return told
+        measured_now |= {"rank": rank, "row_gate_time_over_plain": _ratio(times["gate"], times["plain"])}
+    return measured_now

@@ -25,7 +25,7 @@ from core.errors import Sentence, StudioError
 from core.families.base import Conditioning, FamilySpec, Size
 from core.generation.comparison import Comparison
 from core.generation.inputs import InputImage, arguments_with, callback_for, fitting, pipeline_with, steps_with
-from core.generation.limits import check_size
+from core.generation.limits import check_against_own, check_size
 from core.method.guidance import GuidanceWeights
 from core.offsets.offset import Offset
 from core.offsets.row_gate import row_gate
@@ -273,6 +273,10 @@ def sample_batch(
     return ended
 
 
+def _pixels(size: Size) -> int:
+    return size.height * size.width * size.frames
+
+
 @contextmanager
 def _own_scheduler(pipe: Any) -> Iterator[Any]:
     """The pipeline's scheduler, which is the pipeline's again afterwards."""
@@ -311,7 +315,11 @@ def render(
     """
     size = size_of(pipe, family, comparison)
     check_size(size.height, size.width, size.frames, comparison.count)
+    pixels, own_pixels = _pixels(size), _pixels(family.defaults(pipe).size)
+    check_against_own(pixels, own_pixels)
     family.latent_shape(pipe, size)  # before anything is computed
+    if max_rows:  # it was meant for the model's own size
+        max_rows = max(2, min(max_rows, max_rows * own_pixels // pixels))
     if comparison.dynamic_guidance and not family.dynamic_guidance:
         raise StudioError("{family} has no dynamic guidance.", "Turn it off.", family=family.title)
     steps = steps_with(input_image, comparison.steps)

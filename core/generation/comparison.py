@@ -41,8 +41,10 @@ class Comparison(Rendering):
             raise StudioError("There is nothing to render.", "Give at least one seed and one column.")
         if self.count > limits.IMAGES:
             raise StudioError(
-                f"That is {self.count} images; at most {limits.IMAGES} are rendered at once.",
+                "That is {count} images; at most {most} are rendered at once.",
                 "Choose fewer seeds or columns.",
+                count=self.count,
+                most=limits.IMAGES,
             )
         seeds = tuple(int(limits.check_number("seed", seed, *limits.SEED, whole=True)) for seed in self.seeds)
         object.__setattr__(self, "seeds", seeds)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from core.errors import StudioError
+from core.errors import Sentence, StudioError
 
 PROMPT = 4000
 """Characters of a prompt."""
@@ -24,6 +24,8 @@ FPS = (0, 120)
 STRENGTH = (0.01, 1.0)
 CONTROL_SCALE = (0.0, 2.0)
 
+TIMES_OWN = 16
+"""How many times the pixels of a model's own size one picture or video may have: memory grows with them."""
 IMAGES = 64
 """Images of one rendering: seeds times columns."""
 PIXELS = 2**24
@@ -43,18 +45,22 @@ def check_number(name: str, value: object, low: float, high: float, *, whole: bo
     Raises:
         StudioError: it is text, a truth value, NaN, infinite, not whole where it must be, or out of range.
     """
-    kind = "a whole number" if whole else "a number"
-    choose = f"Choose {name} from {shown(low)} to {shown(high)}."
+    kind = Sentence("a whole number" if whole else "a number")
+    choose = "Choose {name} from {low} to {high}."
+    facts = {"name": name, "low": shown(low), "high": shown(high)}
     number = value
     if isinstance(number, int) and not isinstance(number, bool) and abs(number) >= 2**1000:
         number = math.inf  # larger than a float can be
-    if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
-        raise StudioError(f"{name} must be {kind}, not {_excerpt(value)}.", choose)
-    if whole and number != int(number):
-        raise StudioError(f"{name} must be {kind}, not {_excerpt(value)}.", choose)
+    if (
+        isinstance(number, bool)
+        or not isinstance(number, int | float)
+        or not math.isfinite(number)
+        or (whole and number != int(number))
+    ):
+        raise StudioError("{name} must be {kind}, not {value}.", choose, kind=kind, value=_excerpt(value), **facts)
     number = int(number) if whole else float(number)
     if not low <= number <= high:
-        raise StudioError(f"{name} is {shown(number)}, outside {shown(low)} to {shown(high)}.", choose)
+        raise StudioError("{name} is {value}, outside {low} to {high}.", choose, value=shown(number), **facts)
     return number
 
 
@@ -65,13 +71,19 @@ def check_text(name: str, value: object, longest: int) -> str:
         StudioError: it is not text, not valid Unicode, or too long.
     """
     if not isinstance(value, str):
-        raise StudioError(f"{name} must be text, not {_excerpt(value)}.", "Write it in quotes.")
+        raise StudioError("{name} must be text, not {value}.", "Write it in quotes.", name=name, value=_excerpt(value))
     if len(value) > longest:
-        raise StudioError(f"{name} is {len(value)} characters long; at most {longest} are read.", "Shorten it.")
+        raise StudioError(
+            "{name} is {length} characters long; at most {longest} are read.",
+            "Shorten it.",
+            name=name,
+            length=len(value),
+            longest=longest,
+        )
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise StudioError(f"{name} holds a character that is not valid Unicode.", "Type it anew.") from error
+        raise StudioError("{name} holds a character that is not valid Unicode.", "Type it again.", name=name) from error
     return value
 
 
@@ -82,7 +94,9 @@ def check_switch(name: str, value: object) -> bool:
         StudioError: it is neither.
     """
     if not isinstance(value, bool):
-        raise StudioError(f"{name} must be true or false, not {_excerpt(value)}.", "Choose true or false.")
+        raise StudioError(
+            "{name} must be true or false, not {value}.", "Choose true or false.", name=name, value=_excerpt(value)
+        )
     return value
 
 
@@ -94,16 +108,44 @@ def check_size(height: int, width: int, frames: int, images: int) -> None:
     """
     if height * width > PIXELS:
         raise StudioError(
-            f"height {height} x width {width} is more than {PIXELS:,} pixels.", "Choose a smaller height or width."
+            "height {height} x width {width} is more than {most:,} pixels.",
+            "Choose a smaller height or width.",
+            height=height,
+            width=width,
+            most=PIXELS,
         )
     if (total := height * width * max(1, frames) * images) > ALL_PIXELS:
         raise StudioError(
-            f"{images} images of {width} x {height} pixels and {max(1, frames)} frames are {total:,} pixels; "
-            f"at most {ALL_PIXELS:,} are rendered at once.",
+            "{images} images of {width} x {height} pixels and {frames} frames are {total:,} pixels; at most {most:,} are "
+            "rendered at once.",
             "Choose fewer images or frames, or a smaller size.",
+            images=images,
+            width=width,
+            height=height,
+            frames=max(1, frames),
+            total=total,
+            most=ALL_PIXELS,
         )
 
 
-def _excerpt(value: object) -> str:
+def check_against_own(pixels: int, own: int) -> None:
+    """Refuses a picture or video for which this model would need the memory of many.
+
+    Args:
+        pixels: height x width x frames that are asked for; `own`: those of the model's own size.
+
+    Raises:
+        StudioError: more than `TIMES_OWN` times its own.
+    """
+    if pixels > TIMES_OWN * own:
+        raise StudioError(
+            "height x width x frames is {times:.0f} times the model's own size; at most {most} times are rendered.",
+            "Choose a smaller height or width, or fewer frames.",
+            times=pixels / own,
+            most=TIMES_OWN,
+        )
+
+
+def _excerpt(value: object) -> Sentence:
     """A value in a sentence, in ASCII and short, whatever it is."""
-    return "an enormous number" if isinstance(value, int) and abs(value) >= 2**1000 else f"{value!a:.40}"
+    return Sentence("an enormous number" if isinstance(value, int) and abs(value) >= 2**1000 else f"{value!a:.40}")

@@ -165,3 +165,12 @@ def test_row_75_the_models_own_size_times_many_images_is_bounded_too(pipe, monke
     monkeypatch.setattr("core.generation.limits.ALL_PIXELS", 3 * 32 * 32)
     with pytest.raises(StudioError, match="4 images of 32 x 32 pixels"):
         compare(pipe, (PLAIN, NPO))
+
+
+def test_row_75_a_picture_far_larger_than_the_models_own_is_refused_and_a_larger_one_gets_fewer_rows(pipe):
+    with pytest.raises(StudioError, match="64 times the model's own size; at most 16"):
+        render(pipe, FAMILY, Comparison(prompt="a", height=256, width=256, steps=2))
+    steps = []
+    wish = Comparison(prompt="a", height=64, width=64, seeds=(1, 2), columns=(PLAIN,), steps=1)
+    render(pipe, FAMILY, wish, max_rows=8, watch=Watch(step=steps.append))
+    assert len(steps) == 2, "four times the pixels: a quarter of the rows, one seed at a time"

@@ -39,15 +39,15 @@ def _place(path: Path) -> tuple[int, Path]:
 
 def list_presets(workspace: Workspace) -> list[StoredPreset]:
     """The person's own, then the built-in ones; files that are no presets are passed over."""
-    found = []
+    presets = []
     for folder, built_in in ((workspace.presets, False), (BUILT_IN, True)):
         for path in sorted(folder.glob("*.json" if not built_in else "*/*.json"), key=_place):
             try:
                 preset = read_preset(path)
             except StudioError:
                 continue
-            found.append(StoredPreset(preset.name or path.stem, path, built_in))
-    return found
+            presets.append(StoredPreset(preset.name or path.stem, path, built_in))
+    return presets
 
 
 def find_preset(workspace: Workspace, name: str) -> StoredPreset:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from core.errors import StudioError
+from core.errors import Sentence, StudioError
 from core.families import CARDS
 from core.generation import limits
 from core.generation.settings import FIELDS, Setting, Settings
@@ -275,7 +275,7 @@ def resolve(workspace: Workspace, preset: Preset) -> Resolved:
         if holder is not None and (value := getattr(holder, key)) is not None:
             values[setting] = value
     if values.get("scheduler") and not any(values["scheduler"] in card.samplers for card in CARDS.values()):
-        missing.append(f"There is no scheduler “{values.pop('scheduler')[:40]}” here.")
+        missing.append(Sentence("There is no scheduler “{name}” here.", name=values.pop("scheduler")[:40]))
     if preset.prompts:
         values["prompt"] = preset.prompts[0]
     if preset.negative_prompt is not None:
