@@ -5,7 +5,7 @@ import torch
 
 from core.errors import StudioError
 from core.families import NAMES, attention, get
-from tests.families.test_conformance import noise
+from tests.builders.offsets import noise
 
 
 def predict(family, pipe):

@@ -13,7 +13,7 @@ from core.offsets.files import dialect_for_all, load_lora, readers_of, save_offs
 from core.offsets.header import read_header
 from core.offsets.low_rank import LowRankLayer
 from core.offsets.offset import DenseLayer, Offset
-from tests.families.test_conformance import noise, random_offset
+from tests.builders.offsets import noise, random_offset
 from tests.offsets.foreign.programs import PROGRAMS
 
 CONFIGS = Path(__file__).parents[3] / "assets" / "configs"
