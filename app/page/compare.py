@@ -34,11 +34,11 @@ DRAWN = ("omega", "alpha", "beta", "positive")
 
 def _place(parts: dict[str, Any], group: str, leave: tuple[str, ...] = ()) -> None:
     """The controls of a group that are not placed yet."""
-    for names in rows(group):
+    for row in rows(group):
+        names = [name for name in row if name not in leave]
         with gr.Row() if len(names) > 1 else nullcontext():
             for name in names:
-                if name not in leave:
-                    parts[name].render()
+                parts[name].render()
 
 
 def _seeds(parts: dict[str, Any]) -> None:

@@ -161,18 +161,15 @@ class Settings(Rendering):
     """A comparison as a person fills it in, flat: one setting of guidance, and a number of seeds from a first one on."""
 
     omega: float = _setting(
-        2.0, "ω · strength", "How far to move from the negative prediction towards the positive one; the CFG scale of "
-        "other programs minus 1.", symbol="ω", group="guidance", explained=True, wide=True, range=OMEGA_RANGE, step=0.1,
+        2.0, "ω · strength", "How strongly the picture follows the prompt. 0 leaves guidance out.", symbol="ω", group="guidance", explained=True, wide=True, range=OMEGA_RANGE, step=0.1,
         preset="guidance.omega", metadata="NPO omega", axis=True,
     )  # fmt: skip
     alpha: float = _setting(
-        1.0, "α · positive offset in the negative", "Share of the positive offset in the negative weights. 1 keeps both "
-        "predictions alike where you want them alike; lower pushes away from the untuned model.", symbol="α",
+        1.0, "α · positive offset in the negative", "How much of the positive offset the negative side shares. Less pushes away from the untuned model.", symbol="α",
         group="guidance", explained=True, wide=True, range=ALPHA_RANGE, step=0.05, preset="guidance.alpha", metadata="NPO alpha", axis=True,
     )  # fmt: skip
     beta: float = _setting(
-        1.0, "β · negative offset in the negative", "Share of the negative offset in the negative weights. 0 is plain "
-        "CFG; more steers harder away from what the offset makes worse.", symbol="β", group="guidance",
+        1.0, "β · negative offset in the negative", "How hard to steer away from what the negative offset makes worse. 0 is plain CFG.", symbol="β", group="guidance",
         explained=True, wide=True, range=BETA_RANGE, step=0.05, preset="guidance.beta", metadata="NPO beta", axis=True,
     )  # fmt: skip
     beta_split: float = _setting(
