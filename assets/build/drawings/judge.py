@@ -1,7 +1,7 @@
 """Trains one of the two judges of the drawings on renderings, and measures it on held-out ones.
 
-    python -m assets.build.drawings.judge WORK choosing --steps 3000
-    python -m assets.build.drawings.judge WORK reporting --steps 3000
+    python -m assets.build.drawings.judge WORK choosing
+    python -m assets.build.drawings.judge WORK reporting
 
 WORK is the folder of `assets.build.drawings.denoiser`, with the trained VAE. A part of the pictures (`--decoded`) went
 through the VAE, the rest (`--drawn`) is as drawn, which is far cheaper; everything is measured through the VAE. The two
@@ -121,7 +121,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
     parser.add_argument("name", choices=tuple(READERS))
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--decoded", type=int, default=6000)
     parser.add_argument("--drawn", type=int, default=14_000)
