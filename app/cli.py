@@ -111,6 +111,11 @@ def parse_pairs(pairs: list[str]) -> dict[str, Any]:
     return values
 
 
+def _say_fault(error: StudioError) -> None:
+    """One damaged thing among many: said, and the rest goes on."""
+    print(f"Left out: {error}", file=sys.stderr)
+
+
 def _workspace(options: argparse.Namespace) -> Any:
     from core.studio.workspace import Workspace
 
@@ -153,7 +158,7 @@ def _follow(run: Any, options: argparse.Namespace) -> int:
             if asked:
                 raise
             asked = True
-            run.wish("pause")
+            run.request("pause")
             print("\nPausing after a checkpoint…", file=sys.stderr)
     if not as_json:
         print(f"\n{run.id}: {run.status}" + (f", offset {run.offset.name}" if run.offset else ""))
@@ -163,7 +168,7 @@ def _follow(run: Any, options: argparse.Namespace) -> int:
 def _train(options: argparse.Namespace) -> int:
     from core.studio.library.choose import find_base
     from core.studio.runs.forecast import plan
-    from core.studio.runs.run import create_run, start_run
+    from core.studio.runs.process import begin_run
     from core.training.config import FIELDS, recipe
     from core.training.cost import row_forwards_per_sample
 
@@ -194,7 +199,7 @@ def _train(options: argparse.Namespace) -> int:
         }
         _print(options, told, "\n".join(f"{key} = {value!r}" for key, value in told.items()))
         return 0
-    run = start_run(create_run(workspace, config, options.name), cpu=options.cpu)
+    run = begin_run(workspace, config, options.name, cpu=options.cpu)
     if options.detach:
         _print(options, {"run": run.id}, run.id)
         return 0
@@ -202,7 +207,8 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _resume(options: argparse.Namespace) -> int:
-    from core.studio.runs.run import get_run, start_run
+    from core.studio.runs.process import start_run
+    from core.studio.runs.run import get_run
 
     run = get_run(_workspace(options), options.run)
     if options.dry_run:
@@ -266,7 +272,7 @@ def _compare(options: argparse.Namespace) -> int:
 def _runs(options: argparse.Namespace) -> int:
     from core.studio.runs.run import list_runs
 
-    runs = [dataclasses.asdict(run) for run in list_runs(_workspace(options))]
+    runs = [dataclasses.asdict(run) for run in list_runs(_workspace(options), _say_fault)]
     rows = [f"{r['id']:44} {r['status']:12} {r['step']:>6}/{r['steps']:<6} {r['base']}" for r in runs]
     _print(options, runs, "\n".join(rows) or "There is no run yet.")
     return 0

@@ -78,8 +78,8 @@ def add_bench(commands: Any, common: Callable[..., None]) -> None:
         command.add_argument("--cpu", action="store_true", help="do not use a graphics card")
 
 
-def _text(told: dict[str, Any]) -> str:
-    return "\n".join(f"{key}: {value}" for key, value in told.items() if key != "captured_by_layer")
+def _text(facts: dict[str, Any]) -> str:
+    return "\n".join(f"{key}: {value}" for key, value in facts.items() if key != "captured_by_layer")
 
 
 def run_offset(options: argparse.Namespace, workspace: Any, show: Callable[[Any, str], None]) -> int:
@@ -88,13 +88,13 @@ def run_offset(options: argparse.Namespace, workspace: Any, show: Callable[[Any,
     from core.studio.library.choose import BUNDLED
 
     if options.action == "info":
-        told = weights.offset_info(workspace, options.file)
+        facts = weights.offset_info(workspace, options.file)
     elif options.action == "convert":
-        told = weights.convert_offset(
+        facts = weights.convert_offset(
             workspace, options.file, to=options.to, base=options.base, out=options.out, dry_run=options.dry_run
         )
     elif options.action == "merge":
-        told = weights.merge(
+        facts = weights.merge(
             workspace,
             options.file,
             scale=options.scale,
@@ -105,7 +105,7 @@ def run_offset(options: argparse.Namespace, workspace: Any, show: Callable[[Any,
     else:
         if (options.rank is None) == (options.error is None):
             raise StudioError("Give a rank or an error.", "For example --rank 64, or --error 0.3.")
-        told = weights.extract(
+        facts = weights.extract(
             workspace,
             options.file,
             base=options.base or BUNDLED,
@@ -116,7 +116,7 @@ def run_offset(options: argparse.Namespace, workspace: Any, show: Callable[[Any,
             on_layer=lambda done, total: print(f"\rlayer {done}/{total} ", end="", file=sys.stderr, flush=True),
         )
         print(file=sys.stderr)
-    show(told, _text(told))
+    show(facts, _text(facts))
     return 0
 
 
@@ -131,7 +131,7 @@ def run_library(options: argparse.Namespace, workspace: Any, show: Callable[[Any
         else:
             library.remove_folder(workspace, options.folder)
         names = [folder.name for folder in library.folders(workspace)]
-        show(names, "\n".join(names) or "No folder beside the workspace is looked in.")
+        show(names, "\n".join(names) or "No folder is searched besides the workspace.")
         return 0
     if options.action == "fetch":
         hub.check_repo_id(options.repo)
@@ -146,7 +146,7 @@ def run_library(options: argparse.Namespace, workspace: Any, show: Callable[[Any
         show({"name": step.folder.name}, f"fetched as {step.folder.name}")
         return 0
     rows = []
-    for entry in library.entries(workspace):
+    for entry in library.entries(workspace, lambda fault: print(f"Left out: {fault}", file=sys.stderr)):
         row: dict[str, Any] = {
             "name": entry.name,
             "kind": entry.kind,
@@ -172,7 +172,7 @@ def run_bench(options: argparse.Namespace, workspace: Any, show: Callable[[Any, 
         if options.dry_run:
             print(f"{options.rounds} forwards of {options.rows} rows of {options.model} in {options.precision}")
             return 0
-        told = measure.measure_full_size(
+        facts = measure.measure_full_size(
             options.model, precision=options.precision, rows=options.rows, rounds=options.rounds, cpu=options.cpu
         )
     else:
@@ -181,7 +181,7 @@ def run_bench(options: argparse.Namespace, workspace: Any, show: Callable[[Any, 
                 f"{options.rounds} rounds of plain guidance, row gate and two networks, {options.images} images a batch"
             )
             return 0
-        told = measure.measure_guidance(
+        facts = measure.measure_guidance(
             workspace,
             options.base,
             options.negative,
@@ -190,5 +190,5 @@ def run_bench(options: argparse.Namespace, workspace: Any, show: Callable[[Any, 
             cpu=options.cpu,
             compared=tuple(options.attention.split(",")) if options.attention else (),
         )
-    show(told, json.dumps(told, indent=2) if "captured_by_layer" in told else _text(told))
+    show(facts, json.dumps(facts, indent=2) if "captured_by_layer" in facts else _text(facts))
     return 0

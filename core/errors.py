@@ -52,5 +52,9 @@ class StudioError(Exception):
         return f"{self.message} {self.remedy}".strip()
 
 
+class Damaged(StudioError):
+    """A file that could be read does not hold what it should; a fault of the disk is never this."""
+
+
 class DiskFull(StudioError):
     """The disk has no room; what was there before is unchanged, and a training pauses instead of failing."""

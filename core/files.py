@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from core.errors import DiskFull, Sentence, StudioError
+from core.errors import Damaged, DiskFull, Sentence, StudioError
 
 T = TypeVar("T")
 LIMIT, DEPTH = 2**20, 64
@@ -145,7 +145,8 @@ def read_text(path: Path, *, limit: int = LIMIT) -> str:
     """The text of a regular file in UTF-8.
 
     Raises:
-        StudioError: it is missing, not a regular file, longer than `limit` bytes, or not UTF-8.
+        Damaged: it is longer than `limit` bytes, or not UTF-8.
+        StudioError: it is missing, not a regular file, or the disk refuses.
     """
     try:
         # a pipe would keep the reader waiting for ever, and a device never ends
@@ -157,20 +158,21 @@ def read_text(path: Path, *, limit: int = LIMIT) -> str:
     except OSError as error:
         raise cannot_read(path.name, error) from error
     if len(raw) > limit:
-        raise StudioError(
+        raise Damaged(
             "“{name}” is larger than {limit} KiB.", "Choose a smaller file.", name=path.name, limit=limit // 1024
         )
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise StudioError("“{name}” is not UTF-8 text.", "Save it as UTF-8.", name=path.name) from error
+        raise Damaged("“{name}” is not UTF-8 text.", "Save it as UTF-8.", name=path.name) from error
 
 
 def read_json(path: Path, kind: type[T], *, limit: int = LIMIT, depth: int = DEPTH) -> T:
     """The value in a JSON file, of the kind expected: dict, list, str, int, float or bool.
 
     Raises:
-        StudioError: it cannot be read, is too large, damaged, ambiguous or of another kind; the sentence says which.
+        Damaged: it is too large, damaged, ambiguous or of another kind; the sentence says which.
+        StudioError: it cannot be read.
     """
     return parse_json(read_text(path, limit=limit), kind, name=path.name, depth=depth)
 
@@ -183,7 +185,7 @@ def parse_json(text: str, kind: type[T], *, name: str, depth: int = DEPTH) -> T:
         name: what the text is called in a sentence.
 
     Raises:
-        StudioError: as `read_json`.
+        Damaged: as `read_json`.
     """
     reason = Sentence("")
     value: Any = None
@@ -203,7 +205,7 @@ def parse_json(text: str, kind: type[T], *, name: str, depth: int = DEPTH) -> T:
     if not reason and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
         reason = Sentence("it does not hold a JSON {kind}", kind=Sentence(_KINDS.get(kind, kind.__name__)))
     if reason:
-        raise StudioError("“{name}” is damaged: {reason}.", "Replace or remove the file.", name=name, reason=reason)
+        raise Damaged("“{name}” is damaged: {reason}.", "Replace or remove the file.", name=name, reason=reason)
     return value  # type: ignore[no-any-return]
 
 

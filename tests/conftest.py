@@ -53,9 +53,9 @@ def warm_starts(tmp_path_factory):
 @pytest.fixture
 def warm_runs(warm_starts, monkeypatch):
     """Trainings start so, too."""
-    from core.studio.runs import run
+    from core.studio.runs import process
 
-    monkeypatch.setattr(run, "subprocess", warm.SUBPROCESS)
+    monkeypatch.setattr(process, "subprocess", warm.SUBPROCESS)
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,8 @@ from core.studio.runs.forecast import Plan
 from core.studio.runs.forecast import plan as plan_of
 from core.studio.runs.journal import following
 from core.studio.runs.memory import PROFILES, profile
-from core.studio.runs.run import create_run, enqueue, get_run, list_runs, reap, start_run
+from core.studio.runs.process import enqueue, reap, start_run
+from core.studio.runs.run import create_run, get_run, list_runs
 from core.studio.workspace import Workspace
 from core.training.config import FIELDS, TrainConfig
 from core.training.recipes import RECIPE_HELP, RECIPES
@@ -204,7 +205,7 @@ def ask(workspace: Workspace, run_id: str, request: str) -> Changes:
         run = get_run(workspace, run_id)
         if run.process() is None:
             raise StudioError(f"The run {run_id} is not running.", "Resume it, or start a new one.")
-        run.wish(request)
+        run.request(request)
     except StudioError as error:
         return {"run_status": fault(error)}
     nothing = gr.update(interactive=False)

@@ -7,7 +7,6 @@ import math
 import os
 import re
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from core.errors import StudioError
+from core.files import whole_file
 from core.generation.foreign_metadata import read_foreign, texts_of_exif
 from core.generation.settings import METADATA
 
@@ -75,19 +75,8 @@ def save_png(image: Image.Image, path: Path, settings: Mapping[str, Any]) -> Non
     info = PngImagePlugin.PngInfo()
     info.add_itxt("parameters", parameters_text(settings))
     info.add_itxt(CHUNK, chunk)
-    staged = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, staged = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        with os.fdopen(descriptor, "wb") as file:
-            image.save(file, format="PNG", pnginfo=info)
-        os.chmod(staged, 0o644)
-        os.replace(staged, path)
-    except OSError as error:
-        raise StudioError(f"“{path.name}” could not be written: {error.strerror}.", "Free disk space.") from error
-    finally:
-        if staged:
-            Path(staged).unlink(missing_ok=True)
+    with whole_file(path) as staged:
+        image.save(staged, format="PNG", pnginfo=info)
 
 
 def _picture_texts(path: Path, formats: tuple[str, ...] = ("PNG", "JPEG", "WEBP")) -> dict[str, str]:

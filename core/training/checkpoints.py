@@ -90,10 +90,11 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], fact
             step=step,
             kind=type(error).__name__,
         ) from error
-    names = checkpoint_names(folder)
-    older = [old for old in names if old <= name]
-    for old in [*older[:-keep], *names[len(older) :], *(path.name for path in folder.glob("*.tmp"))]:
-        shutil.rmtree(folder / old, ignore_errors=True)
+    with suppress(OSError):  # what is too old goes with the next save
+        names = checkpoint_names(folder)
+        older = [old for old in names if old <= name]
+        for old in [*older[:-keep], *names[len(older) :], *(path.name for path in folder.glob("*.tmp"))]:
+            shutil.rmtree(folder / old, ignore_errors=True)
     return name
 
 

@@ -27,6 +27,22 @@ def events_of_fault(error: Exception, step: int) -> tuple[TrainEvent, ...]:
         return (Notice(step=step, message=reason), RunPaused(step=step, reason=reason))
     if isinstance(error, StudioError):
         return (RunFailed(step=step, message=error.message, remedy=error.remedy),)
+    if isinstance(error, OSError):
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            return (
+                RunFailed(
+                    step=step,
+                    message="The run's folder is read-only.",
+                    remedy="Allow writing in the workspace and resume; the last checkpoint is kept.",
+                ),
+            )
+        return (
+            RunFailed(
+                step=step,
+                message="The disk reports a fault.",
+                remedy="Check the disk and resume; the last checkpoint is kept.",
+            ),
+        )
     if is_out_of_memory(error):
         return (
             RunFailed(

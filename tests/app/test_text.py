@@ -21,7 +21,7 @@ from core.training.recipes import RECIPE_HELP
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "app" / "page"
-TELLERS = ("StudioError", "DiskFull", "Sentence", "Note", "Notice", "RunFailed", "on_note", "out_of_room")
+TELLERS = ("StudioError", "Damaged", "DiskFull", "Sentence", "Note", "Notice", "RunFailed", "on_note", "out_of_room")
 
 
 def texts(called):

@@ -3,7 +3,7 @@
 import time
 
 from core.events import StepDone
-from core.studio.runs.run import reap
+from core.studio.runs.process import reap
 from core.training.config import TrainConfig
 
 SMALL = {"base": "tiny", "batch_size": 2, "rank": 2, "pool_size": 3, "ddim_grid": 4, "rollout_steps": 1}

@@ -30,6 +30,7 @@ def import_everything() -> None:
 
     import core.generation.media
     import core.studio.comparing.grid
+    import core.studio.runs.training
     import core.studio.runs.worker
     import core.training.loop  # noqa: F401
     from core.families import get
@@ -62,7 +63,7 @@ def become(order: dict[str, Any]) -> NoReturn:
     sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), line_buffering=True)
     code = 0
     try:
-        import core.studio.runs.run as runs
+        import core.studio.runs.process as runs
         from tests.builders import warm
 
         runs.subprocess = warm.SUBPROCESS  # type: ignore[assignment]

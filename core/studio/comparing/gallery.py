@@ -6,12 +6,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.errors import StudioError
-from core.files import newest_first, read_json, write_json
+from core.errors import Damaged, StudioError
+from core.files import cannot_read, newest_first, read_json, write_json
 from core.studio.locks import waiting_for
 from core.studio.workspace import Workspace
 
@@ -48,13 +49,15 @@ def _marks(workspace: Workspace) -> Path:
 
 
 def favourites(workspace: Workspace) -> set[str]:
-    """Names of the files marked."""
-    if not _marks(workspace).exists():
-        return set()
-    try:
-        return {name for name in read_json(_marks(workspace), list) if isinstance(name, str)}
-    except StudioError:
-        return set()  # marks are lost with their file; the pictures are not
+    """Names of the files marked.
+
+    Raises:
+        StudioError: the disk refuses.
+    """
+    with suppress(Damaged):  # marks are lost with their file; the pictures are not
+        if _marks(workspace).exists():
+            return {name for name in read_json(_marks(workspace), list) if isinstance(name, str)}
+    return set()
 
 
 def toggle_favourite(workspace: Workspace, name: str) -> bool:
@@ -85,9 +88,17 @@ def pictures(
     """
     from core.generation.media import read_png
 
-    marked, words = favourites(workspace), search.lower().split()
-    matches: list[Picture] = []
-    for file in newest_first(workspace.outputs.glob("*.png")):
+    words, matches = search.lower().split(), list[Picture]()
+    marked: set[str] = set()
+    files: list[Path] = []
+    try:
+        files = newest_first(workspace.outputs.glob("*.png"))
+        marked = favourites(workspace)
+    except StudioError as error:
+        on_fault(error)
+    except OSError as error:
+        on_fault(cannot_read(workspace.outputs.name, error))
+    for file in files:
         if only_favourites and file.name not in marked:
             continue
         try:

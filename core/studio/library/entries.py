@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.errors import StudioError
+from core.errors import Damaged, StudioError
 from core.families import detect
 from core.files import cannot_read, newest_first, read_json, write_json
 from core.offsets.formats import classify, family_of
@@ -52,11 +52,15 @@ def _file(workspace: Workspace) -> Path:
 
 def _read(workspace: Workspace) -> dict[str, Any]:
     """The stored `folders`, a list of paths, and `hashes`, sha256 by state; both empty where the file is damaged: it is
-    then written anew with the next change."""
-    try:
-        stored = read_json(_file(workspace), dict, limit=2**24)
-    except StudioError:
-        stored = {}
+    then written anew with the next change.
+
+    Raises:
+        StudioError: the disk refuses: what is stored is not known, and must not be written over.
+    """
+    stored: dict[str, Any] = {}
+    with suppress(Damaged):
+        if _file(workspace).exists():
+            stored = read_json(_file(workspace), dict, limit=2**24)
     paths, hashes = stored.get("folders"), stored.get("hashes")
     return {
         "folders": [text for text in paths if isinstance(text, str)] if isinstance(paths, list) else [],
@@ -189,9 +193,17 @@ def entries(workspace: Workspace, on_fault: Callable[[StudioError], None] = lamb
     for folder in (workspace.models, workspace.offsets):
         for path in _walk(folder, DEPTH):
             add(path, "workspace")
-    for path in newest_first(workspace.runs.glob("*/offset.safetensors")):
-        add(path, "run", f"run {path.parent.name}")
-    for folder in folders(workspace):
+    try:
+        for path in newest_first(workspace.runs.glob("*/offset.safetensors")):
+            add(path, "run", f"run {path.parent.name}")
+    except OSError as error:
+        on_fault(cannot_read(workspace.runs.name, error))
+    try:
+        added = folders(workspace)
+    except StudioError as error:
+        on_fault(error)
+        added = []
+    for folder in added:
         for path in _walk(folder, DEPTH):
             if len(matches) >= ENTRIES:
                 return matches

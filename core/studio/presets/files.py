@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import StudioError
+from core.files import cannot_write, write_text
 from core.studio.presets.preset import Preset, read_preset
 from core.studio.workspace import ASSETS, Workspace, slug
 
@@ -73,13 +74,7 @@ def save_preset(workspace: Workspace, preset: Preset, *, replace: bool = False) 
     path = workspace.presets / f"{slug(preset.name)}.json"
     if path.exists() and not replace:
         raise StudioError(f"There is a preset “{preset.name}” already.", "Choose another name, or replace it.")
-    staged = path.with_suffix(".tmp")
-    try:
-        staged.write_text(preset.to_json(), encoding="utf-8")
-        os.replace(staged, path)
-    except OSError as error:
-        staged.unlink(missing_ok=True)
-        raise StudioError(f"“{preset.name}” could not be saved: {error.strerror}.", "Free disk space.") from error
+    write_text(path, preset.to_json())
     return path
 
 
@@ -105,9 +100,12 @@ def delete_preset(workspace: Workspace, name: str) -> Path:
     """
     kept = _own(workspace, name)
     away = workspace.presets / ".deleted"
-    away.mkdir(exist_ok=True)
     gone = away / f"{time.time_ns()}-{kept.path.name}"
-    os.replace(kept.path, gone)
+    try:
+        away.mkdir(exist_ok=True)
+        os.replace(kept.path, gone)
+    except OSError as error:
+        raise cannot_write(kept.path.name, error) from error
     return gone
 
 

@@ -92,5 +92,5 @@ def _parse(raw: bytes) -> Iterator[TrainEvent]:
     for line in raw.splitlines():
         try:
             yield from_json(json.loads(line))
-        except (ValueError, StudioError):
+        except (ValueError, RecursionError, StudioError):
             continue

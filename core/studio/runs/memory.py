@@ -54,22 +54,31 @@ def profile(base: Path, name: str) -> dict[str, Any]:
         StudioError: no such profile, no card here, the model is not in the table, or it does not fit.
     """
     if name not in PROFILES:
-        raise StudioError(f"There is no memory profile “{name[:40]}”.", f"Choose one of {', '.join(PROFILES)}.")
+        raise StudioError(
+            "There is no memory profile “{name}”.",
+            "Choose one of {PROFILES}.",
+            name=name[:40],
+            PROFILES=", ".join(PROFILES),
+        )
     model = architecture(base)
     room = card_bytes() if name == "machine" else int(name) * 2**30
     if not model:
         if base.is_dir() and sum(file.stat().st_size for file in base.rglob("*.safetensors")) < SMALL:
             return {}
         raise StudioError(
-            f"What {base.name} takes in training is not known here: its architecture or size is not in the table.",
+            "What {name} takes in training is not known here: its architecture or size is not in the table.",
             "Choose precision bf16, gradient_checkpointing and a batch_size of 1, and raise the batch from there.",
+            name=base.name,
         )
     fitting = [row for row in table()["rows"] if row["model"] == model and row["bytes"] + RESERVE <= room]
     if not fitting:
         least = min(row["bytes"] for row in table()["rows"] if row["model"] == model) + RESERVE
         raise StudioError(
-            f"Training {base.name} takes {least / 2**30:.1f} GiB at least, more than {room / 2**30:.0f} GiB.",
+            "Training {name} takes {least:.1f} GiB at least, more than {room:.0f} GiB.",
             "Choose a larger card, or a smaller height, width or number of frames.",
+            name=base.name,
+            least=least / 2**30,
+            room=room / 2**30,
         )
     best = max(fitting, key=lambda row: (row["batch_size"], not row["gradient_checkpointing"]))
     return {

@@ -16,11 +16,13 @@ from accelerate import Accelerator
 from core.errors import StudioError
 from core.events import CheckpointSaved, RunFailed, RunFinished, StepDone
 from core.families import get
+from core.offsets.offset import Offset
 from core.studio.runs import journal as journal_module
-from core.studio.runs import run as run_module
+from core.studio.runs import process as process_module
 from core.studio.runs.journal import FILE, Follower, Journal, read_events, read_newest
-from core.studio.runs.run import create_run, get_run, list_runs, reap, start_run
-from core.studio.runs.worker import preview_of
+from core.studio.runs.process import end_run, enqueue, reap, start_run
+from core.studio.runs.run import create_run, get_run, list_runs
+from core.studio.runs.training import preview_of
 from core.studio.workspace import Workspace, slug
 from core.training.config import TrainConfig
 from core.training.material import gather
@@ -34,7 +36,7 @@ pytestmark = [pytest.mark.process, pytest.mark.usefixtures("warm_runs")]
 
 
 @pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGINT, "pause"])
-def test_a_run_started_by_hand_shows_and_saves_within_a_step_when_asked_to_end(workspace, asked):
+def test_fault_37_a_run_started_by_hand_shows_and_saves_within_a_step_when_asked_to_end(workspace, asked):
     run = create_run(workspace, config(steps=100_000, checkpoint_every=90_000))
     command = [sys.executable, "-m", "core.studio.runs.worker", str(run.folder), "--cpu"]
     start = subprocess.Popen if asked == "pause" else warm.popen
@@ -44,17 +46,18 @@ def test_a_run_started_by_hand_shows_and_saves_within_a_step_when_asked_to_end(w
     assert start_run(run, cpu=True).process().pid == process.pid
     if asked == "pause":
         second = subprocess.run(command, capture_output=True, text=True, start_new_session=True)
-        assert second.returncode == 1 and "trains" in second.stderr and process.poll() is None
-        run.wish("pause")
+        assert second.returncode == 1 and f"run {run.id} is already training" in second.stderr
+        assert process.poll() is None
+        run.request("pause")
     else:
         process.send_signal(asked)
     assert process.wait(60) == 0
-    assert run.status == "paused" and not (run.folder / "wish").exists()
+    assert run.status == "paused" and not (run.folder / "request").exists()
     events = run.events()[0]
     assert isinstance(events[-2], CheckpointSaved) and events[-2].step == events[-1].step
 
 
-def test_a_wish_cuts_a_preview_short(workspace):
+def test_a_request_cuts_a_preview_short(workspace):
     family = get("sd15")
     pipe = family.load(workspace.models / "tiny")
     asked = []
@@ -63,13 +66,13 @@ def test_a_wish_cuts_a_preview_short(workspace):
         asked.append(1)
         return "pause" if len(asked) > 3 else None
 
-    assert preview_of(pipe, family, config(), ("ab", "cd"), stop)({}, "guided") is None and len(asked) == 4
-    pictures = preview_of(pipe, family, config(), ("ab", "cd"), lambda: None)({}, "plain")
+    assert preview_of(pipe, family, config(), ("ab", "cd"), stop)(Offset(), "guided") is None and len(asked) == 4
+    pictures = preview_of(pipe, family, config(), ("ab", "cd"), lambda: None)(Offset(), "plain")
     assert [picture.size for picture in pictures] == [(32, 32)] * 2
 
 
-def test_many_starts_make_one_process(workspace, monkeypatch):
-    monkeypatch.setattr(run_module, "subprocess", subprocess)
+def test_faults_49_and_54_many_starts_make_one_process(workspace, monkeypatch):
+    monkeypatch.setattr(process_module, "subprocess", subprocess)
     run = create_run(workspace, config(steps=100_000, checkpoint_every=90_000))
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: start_run(run, cpu=True), range(16)))
@@ -77,7 +80,7 @@ def test_many_starts_make_one_process(workspace, monkeypatch):
     workers = [p for p in psutil.process_iter(["cmdline"]) if str(run.folder) in (p.info["cmdline"] or [])]
     assert [p.pid for p in workers] == [first.pid]
     began = time.monotonic()
-    run.kill()
+    end_run(run)
     assert time.monotonic() - began < 5 and run.process() is None
 
 
@@ -126,7 +129,7 @@ def first_step(workspace, run, settings, ranks):
     return float(total.detach()), float(norms.norm())
 
 
-def test_a_stale_process_id_is_not_taken_for_the_run(workspace):
+def test_fault_48_a_stale_process_id_is_not_taken_for_the_run(workspace):
     run = create_run(workspace, config())
     own = psutil.Process()
     record = {"pid": own.pid, "started": own.create_time() - 1000}
@@ -188,7 +191,7 @@ def test_runs_are_listed_newest_first_and_strangers_passed_over(workspace):
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc", "a/b", "..", "con", "$(touch x)", "", "--cpu", "x" * 300, "é\u202e"])
-def test_any_name_becomes_a_safe_folder_name(name):
+def test_fault_29_any_name_becomes_a_safe_folder_name(name):
     made = slug(name)
     assert made and "/" not in made and ".." not in made and not made.startswith(("-", ".")) and len(made) <= 64
 
@@ -199,7 +202,7 @@ def test_an_unknown_run_is_refused(workspace, name):
         get_run(workspace, name)
 
 
-def test_too_little_disk_is_refused_with_the_figures(workspace, monkeypatch):
+def test_fault_36_too_little_disk_is_refused_with_the_figures(workspace, monkeypatch):
     monkeypatch.setattr(Workspace, "free_bytes", lambda self: 10**7)
     with pytest.raises(StudioError, match="0.0 GB free; a run needs 0.3 GB"):
         create_run(workspace, config())
@@ -207,7 +210,6 @@ def test_too_little_disk_is_refused_with_the_figures(workspace, monkeypatch):
 
 def test_a_queue_starts_the_next_run_when_one_has_ended_and_a_paused_run_can_be_tried(tmp_path):
     from core.studio.runs.forecast import plan
-    from core.studio.runs.run import enqueue
 
     workspace = Workspace(tmp_path)
     config = TrainConfig(steps=3, batch_size=2, pool_size=2, ddim_grid=6, rollout_steps=2, preview_every=0)

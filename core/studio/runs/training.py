@@ -1,0 +1,111 @@
+"""What the training process does once its libraries are there: loads the model, trains, draws previews.
+
+The one room of this wing that imports torch; only the worker imports it, late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+
+from core.errors import StudioError
+from core.events import TrainEvent
+from core.families import get
+from core.families.base import FamilySpec, Size
+from core.families.full_size import decode_in_tiles
+from core.generation.compare import Cancelled, Comparison, Watch, encode, render
+from core.method.guidance import GuidanceWeights
+from core.miniature.judge import Judge
+from core.miniature.scorer_cards import CARDS
+from core.miniature.scorers import JudgeScorer
+from core.offsets.offset import Offset
+from core.studio.library.choose import family_of_base, find_base, prompts_of
+from core.studio.library.load import load_base
+from core.studio.memory import architecture
+from core.studio.runs.run import Run
+from core.studio.workspace import ASSETS, Workspace
+from core.training.config import TrainConfig
+from core.training.loop import train
+from core.training.previews import Preview
+from core.training.ranking import Score
+
+_DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def train_run(run: Run, *, cpu: bool, stop: Callable[[], str | None]) -> Iterator[TrainEvent]:
+    """Trains the run of a folder, event by event; see `core.training.loop.train`.
+
+    Args:
+        stop: asked every step: None, "pause" or "stop".
+
+    Raises:
+        StudioError: the base or the prompts are missing, or training was refused.
+    """
+    config = run.config
+    base = find_base(Workspace(run.root), config.base)
+    family = get(family_of_base(base))
+    pipe = load_base(base, dtype=torch.float32 if config.weights == "full" else _DTYPES[config.precision])
+    if architecture(base):
+        decode_in_tiles(pipe.vae)  # previews must not need more than the steps
+    prompts = prompts_of(base, config.prompts_file)
+    shown = config.preview_prompts or tuple(prompts[:4])
+    preview = preview_of(pipe, family, config, shown, stop) if shown else None
+    score = score_of(config.scorer) if config.method == "ranking" else None
+    yield from train(config, run.folder, pipe, family, prompts, stop=stop, preview=preview, score=score, cpu=cpu)
+
+
+def score_of(name: str) -> Score:
+    """A scorer by its name, for training by ranking: the bundled judges.
+
+    Raises:
+        StudioError: there is none of that name.
+    """
+    if name not in CARDS:
+        raise StudioError(
+            "There is no scorer “{name}” that training can use.",
+            "Choose {names}.",
+            name=name[:40],
+            names=", ".join(CARDS),
+        )
+    return JudgeScorer(Judge.load(ASSETS / "judge"), name.removeprefix("judge-")).score
+
+
+def preview_of(
+    pipe: Any, family: FamilySpec, config: TrainConfig, prompts: Sequence[str], stop: Callable[[], str | None]
+) -> Preview:
+    """How previews are drawn: each prompt at a seed of its own, through the stock pipeline and the row gate.
+
+    Cost: 50 row-forwards a picture.
+    """
+
+    standard = family.defaults(pipe).size
+    size = Size(config.height or standard.height, config.width or standard.width, config.frames or standard.frames)
+    # encoded now: a large text encoder is freed when training begins
+    texts = {prompt: encode(pipe, family, prompt, "", size) for prompt in prompts}
+    watch = Watch(cancelled=lambda: stop() is not None)
+
+    def preview(low_rank: Offset, kind: str) -> list[Image.Image] | None:
+        device = next(family.denoiser(pipe).parameters()).device
+        beta = config.preview_beta if kind == "guided" else 0.0
+        pictures = []
+        for index, prompt in enumerate(prompts):
+            comparison = Comparison(
+                prompt=prompt,
+                seeds=(config.preview_seed + index,),
+                columns=(GuidanceWeights(omega=config.preview_omega, beta=beta),),
+                height=config.height,
+                width=config.width,
+                frames=config.frames,
+            )
+            try:
+                encoded = texts[prompt].to(device)
+                images = render(pipe, family, comparison, negative=low_rank, texts=encoded, watch=watch)
+            except Cancelled:
+                return None
+            pictures += [image.image for image in images]
+        return pictures
+
+    return preview
