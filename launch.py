@@ -2,6 +2,7 @@
 
     python launch.py [options]        the page
     python launch.py test [LANE]      sets up what the tests need, a browser too, and runs them; LANE is --fast, --process
+    python launch.py torture WHAT      attacks the program: kills, files, starts, parsers
                                       or --browser, and --all adds long checks
     python launch.py COMMAND ...      train, resume, compare, runs, offset, bench: see --help
 
@@ -283,6 +284,10 @@ def test(arguments: list[str]) -> int:
 def main() -> None:
     """Sets up what the command needs and hands over to it."""
     arguments = sys.argv[1:]
+    if arguments[:1] == ["torture"]:
+        python = python_for([LOCK, TEST_LOCK])
+        command = [python, "-m", "tests.torture", *arguments[1:]]
+        sys.exit(subprocess.run(command, cwd=ROOT, env={**surroundings(python), "OMP_NUM_THREADS": "1"}).returncode)
     if arguments[:1] == ["test"]:
         sys.exit(test(arguments[1:]))
     # help is answered before anything is installed: it needs the standard library alone

@@ -319,10 +319,21 @@ COMMANDS: dict[str | None, Callable[[argparse.Namespace], int]] = {
 }
 
 
+def _check_text(argument: str) -> None:
+    """Refuses bytes that are not text: a terminal hands them over as lone surrogates, which no file could store."""
+    try:
+        argument.encode("utf-8")
+    except UnicodeEncodeError as error:
+        shown = argument[:40].encode("utf-8", "replace").decode("utf-8")
+        raise StudioError("“{text}” is not valid Unicode text.", "Write it in UTF-8.", text=shown) from error
+
+
 def main(arguments: list[str]) -> int:
     """Does what the command line says; faults are one line each, and exit code 1."""
     options = _parser().parse_args(arguments)
     try:
+        for argument in arguments:
+            _check_text(argument)
         return COMMANDS[options.command](options)
     except StudioError as error:
         print(f"Error: {error}", file=sys.stderr)

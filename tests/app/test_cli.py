@@ -173,3 +173,9 @@ def test_a_memory_profile_fits_the_settings_and_what_is_set_goes_before_it(space
     assert json.loads(capsys.readouterr().out)["batch_size"] == 1
     assert main(["train", "--memory-profile", "9", "--dry-run", *space]) == 1
     assert "no memory profile “9”" in capsys.readouterr().err
+
+
+def test_fault_26_bytes_that_are_not_text_are_refused_in_a_sentence(capsys):
+    for command in (["train", "--dry-run", "--name", "a\udcff"], ["compare", "--dry-run", "a\udcff"]):
+        assert main(command) == 1
+        assert capsys.readouterr().err == "Error: “a?” is not valid Unicode text. Write it in UTF-8.\n"

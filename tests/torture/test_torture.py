@@ -1,0 +1,27 @@
+"""A few of each attack; `python launch.py torture` runs as many as one likes."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.torture.files import TARGETS, fail_every_operation
+
+pytestmark = pytest.mark.process
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_fault_45_whichever_file_operation_fails_what_was_there_stays_and_a_sentence_is_said(tmp_path, target):
+    tally = fail_every_operation(tmp_path, targets=[target], count=150)
+    assert tally.failures == [] and tally.tries >= 6
+
+
+@pytest.mark.timeout(300)
+def test_faults_2_and_16_mutated_inputs_are_read_or_refused_in_bounded_time_and_memory():
+    command = [sys.executable, "-m", "tests.torture", "parsers", "--count", "120", "--seed", "1"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    assert re.fullmatch(r"parsers: seed 1, tries \d{4}, .*failures 0, \d+ s\n", ended.stdout)
