@@ -1,3 +1,3 @@
 """The engine of Self-NPO Studio. Importing this package loads nothing heavy."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

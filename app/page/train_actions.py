@@ -19,7 +19,7 @@ from core.studio.runs.forecast import Plan
 from core.studio.runs.forecast import plan as plan_of
 from core.studio.runs.journal import following
 from core.studio.runs.memory import PROFILES, profile
-from core.studio.runs.process import enqueue, reap, start_run
+from core.studio.runs.process import begin_run, enqueue, reap, start_run
 from core.studio.runs.run import create_run, get_run, list_runs
 from core.studio.workspace import Workspace
 from core.training.config import FIELDS, TrainConfig
@@ -137,7 +137,7 @@ def start(engine: Engine, base: str | None, recipe: str, values: Mapping[str, An
         if running:
             note = sentence("{run} is training already and is shown here. Stop it to start another.", run=running)
             return {"run_id": running, "timer": gr.Timer(active=True), "note": note}
-        run = start_run(create_run(engine.workspace, config), cpu=engine.cpu)
+        run = begin_run(engine.workspace, config, cpu=engine.cpu)
     except StudioError as error:
         return {"note": fault(error)}
     return {

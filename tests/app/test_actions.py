@@ -31,6 +31,7 @@ from core.studio.presets.files import save_preset
 from core.studio.presets.preset import preset_of
 from core.studio.presets.proposal import foreign_of, propose_file
 from core.studio.presets.sharing import to_link
+from core.studio.runs import process
 from core.studio.runs.journal import Journal
 from core.studio.runs.notes import read_notes
 from core.studio.runs.run import create_run, get_run
@@ -417,7 +418,7 @@ def test_recipe_profile_and_rank_fill_the_form(workspace):
 
 def test_a_second_start_shows_the_first_and_a_wrong_one_says_why(engine, workspace, monkeypatch):
     started = []
-    monkeypatch.setattr(train_actions, "start_run", lambda run, cpu: started.append(run.id) or run)
+    monkeypatch.setattr(process, "start_run", lambda run, cpu: started.append(run.id) or run)
     monkeypatch.setattr(train_actions, "enqueue", lambda workspace, run, cpu: started.append(run.id) or run)
     values = train_actions.recipe_values("studio")
     form = {name: values[name] for name in train_actions.CONTROLS}
