@@ -33,7 +33,7 @@ def test_fault_66_a_token_is_in_no_file_line_or_answer(tmp_path, monkeypatch, ca
         answers.append(page.ask("GET", "/gradio_api/file=/proc/self/environ")[2])
         files = [path for root in (folder, page.uploads) for path in root.rglob("*") if path.is_file()]
         kept = [path.name for path in files if SECRET.encode() in path.read_bytes()]
-    assert {"card.md", "config.json", "events.jsonl", "offset.safetensors"} <= {path.name for path in files}
+    assert {"config.json", "events.jsonl", "offset.safetensors"} <= {path.name for path in files}
     assert any(path.suffix == ".png" for path in files)
     assert not kept and SECRET not in lines and not any(SECRET.encode() in answer for answer in answers)
     # the search itself: what is written is found

@@ -123,7 +123,7 @@ def test_row_75_on_the_command_line(space, capsys, setting, sentence):
 def test_every_setting_of_a_comparison_is_explained(capsys):
     assert main(["compare", "--settings"]) == 0
     listed = capsys.readouterr().out
-    assert "omega = 2.0  0 to 30" in listed and "CFG scale of other programs minus 1" in listed
+    assert "omega = 2.0  0 to 30" in listed and "How strongly the picture follows the prompt" in listed
     assert main(["compare", "--settings", "--json"]) == 0
     assert {row["name"] for row in json.loads(capsys.readouterr().out)} >= {"omega", "beta", "steps", "control"}
 
@@ -155,7 +155,7 @@ def test_an_input_picture_on_the_command_line(tmp_path, capsys):
     assert len(made) == 2 and made[0]["strength"] == 0.5 and len(made[0]["input_sha256"]) == 64
     (tmp_path / "no.png").write_text("x")
     for more, said in (
-        (["--input", str(tmp_path / "no.png")], "no picture that can be read"),
+        (["--input", str(tmp_path / "no.png")], "is not a picture that can be read"),
         (["--mask", str(tmp_path / "start.jpg")], "--mask requires --input"),
         (["--input", str(tmp_path / "start.jpg"), "--set", "strength=0"], "strength is 0, outside 0.01 to 1"),
     ):

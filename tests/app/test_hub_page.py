@@ -66,7 +66,7 @@ def test_a_preset_is_pushed_with_a_card_pulled_and_nothing_happens_without_a_cli
     page.get_by_text(re.compile("The Hub answered 500")).wait_for()
     repository.fill("../etc")
     page.get_by_role("button", name="Pull", exact=True).click()
-    page.get_by_text(re.compile("is no repository of the Hub")).wait_for()
+    page.get_by_text(re.compile("is not the name of a Hub repository")).wait_for()
 
 
 def test_a_model_is_fetched_in_the_library_and_stands_in_its_list(online, tmp_path):

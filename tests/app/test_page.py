@@ -58,7 +58,7 @@ def test_the_page_answers_before_the_libraries_are_loaded(tmp_path):
 
 
 def test_the_time_of_a_rendering_is_told_before_the_first_one(page):
-    expect(page.locator("#estimate")).to_have_text(re.compile(r"^about \d"), timeout=LONG)
+    expect(page.locator("#estimate")).to_have_text(re.compile(r"^\s*about \d"), timeout=LONG)
 
 
 def test_compare_opens_filled_in_and_renders_a_pair_whose_files_know_their_settings(page, studio):

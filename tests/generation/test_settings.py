@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from core.errors import StudioError
 from core.generation import limits
 from core.generation.comparison import Comparison
+from core.generation.foreign_metadata import parse_parameters
 from core.generation.inputs import InputImage
-from core.generation.media import parameters_text, parse_parameters
+from core.generation.media import parameters_text
 from core.generation.settings import COLUMN, FIELDS, Settings, column_values
 from core.method.guidance import GuidanceWeights
 from core.studio.library.choose import BUNDLED
@@ -137,9 +138,10 @@ ADDED = '    graininess: float = _setting(0.25, "Strength", "What to draw.", ran
 PROOF = """
 import json
 from app.cli import main
-from app.page.form import make_form
+from app.page.form import make_controls
 from core.generation.comparison import Comparison
-from core.generation.media import parameters_text, parse_parameters
+from core.generation.foreign_metadata import parse_parameters
+from core.generation.media import parameters_text
 from core.generation.settings import Settings
 from core.studio.comparing.engine import Engine
 from core.studio.comparing.grid import axes, parse_axis
@@ -151,7 +153,7 @@ import gradio as gr, sys
 workspace = Workspace(sys.argv[1])
 with gr.Blocks():
     engine = Engine(workspace, cpu=True)
-    fields, _ = make_form(engine, opening_values(workspace, {}))
+    fields = make_controls(engine, opening_values(workspace, {}))
 control = fields.controls["graininess"]
 assert (control.minimum, control.maximum, control.step, control.value) == (0.0, 2.0, 0.05, 0.25)
 values = fields.read([1.5 if name == "graininess" else None for name in fields.controls])
