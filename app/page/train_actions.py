@@ -29,8 +29,6 @@ FRONT = ("steps", "batch_size", "rank", "learning_rate", "start", "rollout_guida
 HIDDEN = ("base", "family", "recipe", "preview_prompts")
 CONTROLS = (*FRONT, *(name for name in FIELDS if name not in FRONT and name not in HIDDEN))
 WATCHED = ("run_status", "curve", "previews", "timer", "seen", "pause", "resume", "stop_run", "use", "note")
-BACKWARD = 2.5
-"""Row-forwards' worth of time that a trained row-forward takes, its backward included."""
 
 __all__ = ["PROFILES", "RECIPE_HELP"]
 
@@ -85,7 +83,7 @@ def _cost(engine: Engine, config: TrainConfig, cost: Plan) -> list[tuple[str, st
     if pace is None:
         pairs.append((sentence("time"), sentence("known after the first rendering or run on this base")))
     else:
-        seconds = pace * BACKWARD * cost.row_forwards
+        seconds = pace * cost.row_forwards  # a backward is counted in them
         pairs.append((sentence("about"), sentence("{time}, from the speed of rendering", time=duration(seconds))))
     if cost.memory is not None:
         memory = sentence("{memory:.1f} GiB and the card's own, computed", memory=cost.memory / 2**30)
