@@ -88,12 +88,14 @@ def main(arguments: list[str] | None = None) -> int:
         if os.environ.get("RANK", "0") != "0":
             return _train(run, options.cpu, requests, None)
         with training_turn(run):
-            if run.process() is None:
-                run.record(psutil.Process())  # started by hand
-            sweep(run.folder)
             journal = Journal(run.folder)
             try:
+                if run.process() is None:
+                    run.record(psutil.Process())  # started by hand
+                sweep(run.folder)
                 code = _train(run, options.cpu, requests, journal)
+            except EndedEarly:
+                code = _end(journal, [RunPaused(step=0, reason=Sentence("before the first step"))])
             finally:
                 journal.close()
         _start_next(run)
@@ -135,8 +137,6 @@ def _train(run: Run, cpu: bool, requests: Requests, journal: Journal | None) -> 
                 journal.append(event)
                 if isinstance(event, RunPaused | RunStopped):
                     requests.fulfilled()
-    except EndedEarly:
-        return _end(journal, [RunPaused(step=step, reason=Sentence("before the first step"))])
     except Exception as error:
         if not isinstance(error, StudioError):
             traceback.print_exc()  # into the run's log
