@@ -103,7 +103,7 @@ def prepare_checkpoint(folder: Path) -> Prepared:
 
 def prepare_import(folder: Path) -> Prepared:
     import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import load_file, save_file
 
     from core.studio.library.weights import import_offset
     from core.studio.workspace import Workspace
@@ -111,13 +111,16 @@ def prepare_import(folder: Path) -> Prepared:
     workspace = Workspace(folder / "space")
     source = folder / "a.safetensors"
     layer = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
-    save_file({f"{layer}.lora_A.weight": torch.ones(2, 8), f"{layer}.lora_B.weight": torch.ones(8, 2)}, source)
+    tensors = {f"{layer}.lora_A.weight": torch.ones(2, 8), f"{layer}.lora_B.weight": torch.ones(8, 2)}
+    save_file(tensors, source)
     whole = source.read_bytes()
 
     def holds() -> None:
         assert source.read_bytes() == whole
         for file in workspace.offsets.glob("*.safetensors"):
-            assert file.read_bytes() == whole
+            copied = load_file(file)
+            assert copied.keys() == tensors.keys()
+            assert all(torch.equal(copied[name], tensors[name]) for name in tensors)
 
     return lambda: import_offset(workspace, source), holds
 

@@ -171,7 +171,7 @@ def read_model(path: Path) -> object:
 
 
 def read_parameters(path: Path) -> object:
-    from core.generation.media import parse_comfyui, parse_parameters
+    from core.generation.foreign_metadata import parse_comfyui, parse_parameters
 
     text = path.read_bytes().decode("utf-8", errors="replace")
     return parse_parameters(text), parse_comfyui(text)
