@@ -36,16 +36,27 @@ class EndedEarly(BaseException):
 class Requests:
     """What the run is asked for, by a signal or by its request file; called every step.
 
-    `at_once` is true until the first step is done: a signal then ends the loading, sampling or encoding it falls into.
+    `at_once` is true from `begin` until the first step is done: a signal then ends the loading, sampling or encoding it
+    falls into.
     """
 
     def __init__(self, run: Run) -> None:
         self._file = run.folder / REQUEST
         self._signalled = False
-        self.at_once = True
+        self.at_once = False
         # before the slow imports: a signal that comes during them is not lost
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
+
+    def begin(self) -> None:
+        """From now on a signal ends at once, also one that has come before; the journal is open to tell it.
+
+        Raises:
+            EndedEarly: a signal has come.
+        """
+        self.at_once = not self._signalled
+        if self._signalled:
+            raise EndedEarly
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._signalled = True
@@ -86,10 +97,12 @@ def main(arguments: list[str] | None = None) -> int:
         if not run.folder.is_dir():
             raise StudioError("There is no run “{id}”.", "`runs` lists those there are.", id=run.id)
         if os.environ.get("RANK", "0") != "0":
+            requests.begin()
             return _train(run, options.cpu, requests, None)
         with training_turn(run):
             journal = Journal(run.folder)
             try:
+                requests.begin()
                 if run.process() is None:
                     run.record(psutil.Process())  # started by hand
                 sweep(run.folder)
