@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from core.errors import DiskFull, StudioError
+from core.files import flush
 from core.offsets.header import file_hash
 
 STATE, MANIFEST = "state.safetensors", "manifest.json"
@@ -30,16 +31,6 @@ class Checkpoint:
     name: str
     tensors: dict[str, Tensor]
     facts: dict[str, Any]
-
-
-def _flush(path: Path) -> None:
-    if os.name == "nt" and path.is_dir():
-        return  # Windows has no handle on a folder to flush
-    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], keep: int) -> str:
@@ -63,18 +54,18 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], fact
         shutil.rmtree(staged, ignore_errors=True)
         staged.mkdir()
         save_file(written, staged / STATE)
-        _flush(staged / STATE)
+        flush(staged / STATE)
         _read_back(staged / STATE, written)
         manifest = {**facts, "step": step, "files": {STATE: file_hash(staged / STATE)}}
         with (staged / MANIFEST).open("w", encoding="utf-8") as file:
             json.dump(manifest, file)
             file.flush()
             os.fsync(file.fileno())
-        _flush(staged)
+        flush(staged)
         if (folder / name).exists():
             shutil.rmtree(folder / name)
         os.replace(staged, folder / name)
-        _flush(folder)
+        flush(folder)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(staged, ignore_errors=True)
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space" in str(error):
