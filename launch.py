@@ -83,10 +83,10 @@ def satisfied(locks: list[Path]) -> bool:
     for lock in locks:
         for name, wanted in pins(lock).items():
             try:
-                found = importlib.metadata.version(name)
+                installed = importlib.metadata.version(name)
             except importlib.metadata.PackageNotFoundError:
                 return False
-            if found.split("+")[0] != wanted and not in_a_space:
+            if installed.split("+")[0] != wanted and not in_a_space:
                 return False
     return True
 
@@ -152,15 +152,15 @@ def pip(arguments: list[str]) -> None:
     command = [str(PYTHON), "-m", "pip", "install", *arguments]
     process = subprocess.Popen(command, env=settings, stderr=subprocess.PIPE, text=True, errors="replace")
     assert process.stderr is not None
-    said = []
+    output = []
     for line in process.stderr:
-        said.append(line)
+        output.append(line)
         if "Retrying" in line:
             print("The package index does not answer; trying again ...", flush=True)
     failed = process.wait()
     shutil.rmtree(scratch, ignore_errors=True)
     if failed:
-        give_up("".join(said))
+        give_up("".join(output))
 
 
 def usable() -> bool:
@@ -183,17 +183,17 @@ def make_environment() -> None:
                 shutil.rmtree(half)
 
 
-def locked(held: TextIO) -> bool:
+def locked(lock_file: TextIO) -> bool:
     """Whether this process now has the lock of an open file. On a network folder without locks: yes, unguarded."""
     try:
         if sys.platform == "win32":
             import msvcrt
 
-            msvcrt.locking(held.fileno(), msvcrt.LK_NBLCK, 1)
+            msvcrt.locking(lock_file.fileno(), msvcrt.LK_NBLCK, 1)
         else:
             import fcntl
 
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
     except OSError:
@@ -204,10 +204,10 @@ def locked(held: TextIO) -> bool:
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
     """One installation at a time: a second start waits for the first, and a killed one holds nothing."""
-    with open(ROOT / ".install.lock", "w") as held:
-        if not locked(held):
+    with open(ROOT / ".install.lock", "w") as lock_file:
+        if not locked(lock_file):
             print("Another start is installing; waiting for it.", flush=True)
-            while not locked(held):
+            while not locked(lock_file):
                 time.sleep(1)
         yield
 

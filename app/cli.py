@@ -191,13 +191,13 @@ def _train(options: argparse.Namespace) -> int:
         config = dataclasses.replace(config, base=str(base.resolve()))
     if options.dry_run:
         cost = plan(workspace, config)
-        told = {
+        resolved = {
             **config.to_dict(),
             "row_forwards_per_sample": row_forwards_per_sample(config),
             "seconds": cost.seconds and round(cost.seconds),
             "measured_in": cost.like,
         }
-        _print(options, told, "\n".join(f"{key} = {value!r}" for key, value in told.items()))
+        _print(options, resolved, "\n".join(f"{key} = {value!r}" for key, value in resolved.items()))
         return 0
     run = begin_run(workspace, config, options.name, cpu=options.cpu)
     if options.detach:

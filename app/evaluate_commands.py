@@ -161,16 +161,16 @@ def _work(evaluation: Any, options: argparse.Namespace, workspace: Any, show: Ca
     if evaluation.done() < evaluation.chunks:
         show({"evaluation": evaluation.id, "done": evaluation.done(), "chunks": evaluation.chunks}, evaluation.id)
         return 0
-    return _told(evaluation, show)
+    return _show_report(evaluation, show)
 
 
 def _report(options: argparse.Namespace, workspace: Any, show: Callable[[Any, str], None]) -> int:
     from core.studio.evaluating.folder import get_evaluation
 
-    return _told(get_evaluation(workspace, options.evaluation), show)
+    return _show_report(get_evaluation(workspace, options.evaluation), show)
 
 
-def _told(evaluation: Any, show: Callable[[Any, str], None]) -> int:
+def _show_report(evaluation: Any, show: Callable[[Any, str], None]) -> int:
     from core.studio.evaluating.report import write_report
 
     figures = write_report(evaluation)
@@ -197,7 +197,7 @@ def _merge(options: argparse.Namespace, workspace: Any, show: Callable[[Any, str
     evaluation = get_evaluation(workspace, options.evaluation)
     new = merge(evaluation, [get_evaluation(workspace, str(Path(other).resolve())) for other in options.others])
     print(f"{new} chunks taken over, {evaluation.done()} of {evaluation.chunks} done", file=sys.stderr)
-    return _told(evaluation, show)
+    return _show_report(evaluation, show)
 
 
 def _list(options: argparse.Namespace, workspace: Any, show: Callable[[Any, str], None]) -> int:

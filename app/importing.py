@@ -18,7 +18,7 @@ WRITER, FUNCTION = "gradio.component_meta", "create_or_modify_pyi"
 class _Loader(SourceFileLoader):
     def exec_module(self, module: ModuleType) -> None:
         super().exec_module(module)
-        setattr(module, FUNCTION, lambda *given: None)
+        setattr(module, FUNCTION, lambda *arguments: None)
 
 
 class _Finder(MetaPathFinder):

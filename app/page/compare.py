@@ -188,13 +188,13 @@ def _wire(tab: CompareTab, engine: Engine) -> None:
     names = list(fields.controls)
     stops = Stops()
 
-    def render(betas: str, mode: str, picture: Any, request: gr.Request, *given: Any) -> Iterator[Changes]:
+    def render(betas: str, mode: str, picture: Any, request: gr.Request, *inputs: Any) -> Iterator[Changes]:
         flag = stops.of(request)
         flag.clear()
-        yield from actions.render(engine, fields.read(given), betas, mode, picture, flag.is_set)
+        yield from actions.render(engine, fields.read(inputs), betas, mode, picture, flag.is_set)
 
-    def base_changed(former: str, own: dict[str, Any], *given: Any) -> Changes:
-        changes, own, line = actions.base_changed(engine, fields.read(given), former, own)
+    def base_changed(former: str, own: dict[str, Any], *inputs: Any) -> Changes:
+        changes, own, line = actions.base_changed(engine, fields.read(inputs), former, own)
         return {
             **filled(engine, fields, changes),
             "own": own,
@@ -229,8 +229,8 @@ def _wire(tab: CompareTab, engine: Engine) -> None:
     tab.on([editor.change, editor.input, editor.upload], actions.input_line, ["picture"], ["arrived"], **QUICK)
     steady = [name for name in names if parts[name] in fields.steady()]
 
-    def estimate(betas: str, *given: Any) -> Changes:
-        return actions.estimate(engine, fields.read(given), betas)
+    def estimate(betas: str, *inputs: Any) -> Changes:
+        return actions.estimate(engine, fields.read(inputs), betas)
 
     tab.on(
         [parts[name].change for name in ("images", "steps", "height", "width", "base")],
@@ -255,8 +255,8 @@ def opening_estimate(engine: Engine, tab: CompareTab) -> tuple[Any, list[str], l
     """The estimate, asked for until the engine is warm, as the arguments of an event."""
     fields = tab.fields
 
-    def act(betas: str, *given: Any) -> Changes:
-        return actions.opening_estimate(engine, fields.read(given), betas)
+    def act(betas: str, *inputs: Any) -> Changes:
+        return actions.opening_estimate(engine, fields.read(inputs), betas)
 
     steady = [name for name, control in fields.controls.items() if control in fields.steady()]
     return act, ["betas", *steady], ["estimate", "loading"]

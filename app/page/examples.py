@@ -25,7 +25,7 @@ CHECK = "() => { window.npoWords(); }"
 
 def words_of(prompts: Sequence[str]) -> list[str]:
     """The words of prompts, each once, in order of the alphabet."""
-    return sorted({found.lower() for prompt in prompts for found in _WORD.findall(prompt)})
+    return sorted({word.lower() for prompt in prompts for word in _WORD.findall(prompt)})
 
 
 def chosen_prompts(prompts: Sequence[str], count: int = SHOWN) -> list[str]:

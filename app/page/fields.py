@@ -61,11 +61,11 @@ class Fields:
         """The controls whose choices do not follow the base: what may be sent while a change of it is on its way."""
         return [control for name, control in self.controls.items() if name not in _FOLLOWING]
 
-    def read(self, given: Sequence[Any]) -> dict[str, Any]:
+    def read(self, inputs: Sequence[Any]) -> dict[str, Any]:
         """The values that the controls hold, of all of them or of the steady ones; defaults for the others."""
-        of_all = len(given) == len(self.controls)
+        of_all = len(inputs) == len(self.controls)
         names = [name for name in self.controls if of_all or name not in _FOLLOWING]
-        values = {name: value for name, value in zip(names, given, strict=True) if value is not None}
+        values = {name: value for name, value in zip(names, inputs, strict=True) if value is not None}
         return {**DEFAULTS, **{name: "" if _is_nothing(name, value) else value for name, value in values.items()}}
 
     def fill(self, engine: Engine, values: Mapping[str, Any], base: str = "") -> list[Any]:
@@ -95,9 +95,9 @@ class Fields:
             "localStorage.setItem('self-npo-compare', JSON.stringify(kept)); }"
         )
 
-    def restore(self, engine: Engine, kept: str) -> list[Any]:
+    def restore(self, engine: Engine, stored: str) -> list[Any]:
         """Updates from what a browser kept; whatever is not valid any more is left as it is."""
-        values = kept_values(engine, kept)
+        values = stored_values(engine, stored)
         return self.fill(engine, values) if values else [gr.skip()] * len(self.controls)
 
 
@@ -115,10 +115,10 @@ def _is_valid(name: str, value: Any) -> bool:
     return True
 
 
-def kept_values(engine: Engine, kept: str) -> dict[str, Any]:
+def stored_values(engine: Engine, stored: str) -> dict[str, Any]:
     """The values that a browser kept and that are still valid; none where their base is not on this machine."""
     try:
-        values = json.loads(kept or "null")
+        values = json.loads(stored or "null")
         if isinstance(values, list) and len(values) == len(_IN_0_2):
             values = dict(zip(_IN_0_2, values, strict=True))
         if not isinstance(values, dict):

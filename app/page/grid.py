@@ -74,10 +74,10 @@ def build(engine: Engine, compare: CompareTab) -> Tab:
 def _wire(tab: Tab, engine: Engine, compare: CompareTab) -> None:
     parts, stops = tab.parts, Stops()
 
-    def render(request: gr.Request, *given: Any) -> Iterator[Changes]:
+    def render(request: gr.Request, *inputs: Any) -> Iterator[Changes]:
         flag = stops.of(request)
         flag.clear()
-        boxes, values = given[: len(BOXES)], compare.fields.read(given[len(BOXES) :])
+        boxes, values = inputs[: len(BOXES)], compare.fields.read(inputs[len(BOXES) :])
         axes = [(boxes[2 * n], boxes[2 * n + 1]) for n in range(3)]
         yield from actions.render(engine, axes, values, flag.is_set)
 

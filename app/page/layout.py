@@ -8,7 +8,7 @@ import gradio as gr
 
 from app.page import compare, diagram, examples, grid, library, presets, proposal, runs, settings, train, views
 from app.page.compare_actions import last_pairs_or_opening, shown_pairs, values_of
-from app.page.fields import filled, kept_values
+from app.page.fields import filled, stored_values
 from app.page.runs_actions import duplicate
 from app.page.text import label
 from app.page.train_actions import base_of
@@ -76,13 +76,13 @@ def _open_compare(
     names = list(form.fields.controls)
     first = str(opening_values(engine.workspace, opening)["base"])
 
-    def restore(kept: str) -> Changes:
+    def restore(stored: str) -> Changes:
         pairs = last_pairs_or_opening(engine.workspace, persistent=persistent)
         changes = {**shown_pairs(pairs), "remembered": "", "examples": examples.line(engine, first)}
         if opening:
             return changes  # the form has what --preset asked for
-        restored = dict(zip(names, form.fields.restore(engine, kept), strict=True))
-        if base := kept_values(engine, kept).get("base"):
+        restored = dict(zip(names, form.fields.restore(engine, stored), strict=True))
+        if base := stored_values(engine, stored).get("base"):
             changes |= {"former": base, "examples": examples.line(engine, base)}
         return {**restored, **changes}
 

@@ -92,17 +92,17 @@ def _wire(tab: Tab, engine: Engine, compare: CompareTab, persistent: bool) -> No
     parts, fields, workspace = tab.parts, compare.fields, engine.workspace
     names = list(fields.controls)
 
-    def choose(key: str | None, *given: Any) -> Changes:
-        return actions.choose(workspace, key, fields.read(given))
+    def choose(key: str | None, *inputs: Any) -> Changes:
+        return actions.choose(workspace, key, fields.read(inputs))
 
-    def drop(path: str | None, *given: Any) -> Changes:
-        return actions.drop(workspace, path, fields.read(given))
+    def drop(path: str | None, *inputs: Any) -> Changes:
+        return actions.drop(workspace, path, fields.read(inputs))
 
-    def save(name: str, about: str, author: str, replace: bool, *given: Any) -> Changes:
-        return actions.save(workspace, name, about, author, replace, fields.read(given))
+    def save(name: str, about: str, author: str, replace: bool, *inputs: Any) -> Changes:
+        return actions.save(workspace, name, about, author, replace, fields.read(inputs))
 
-    def pull(repository: str, *given: Any) -> Changes:
-        return actions.pull(workspace, repository, fields.read(given))
+    def pull(repository: str, *inputs: Any) -> Changes:
+        return actions.pull(workspace, repository, fields.read(inputs))
 
     tab.on(parts["presets"].input, choose, ["presets", *names], SHOWN, **QUICK)
     tab.on(parts["dropped"].upload, drop, ["dropped", *names], SHOWN, **QUICK)

@@ -95,9 +95,9 @@ def apply(proposal: Proposal | None, with_held: bool) -> tuple[dict[str, Any], s
 
 def save(workspace: Workspace, name: str, about: str, author: str, replace: bool, values: Mapping[str, Any]) -> Changes:
     """Keeps what Compare is set to. A random seed is not kept."""
-    kept = {key: value for key, value in values.items() if not (key == "seed" and value == -1)}
+    saved_values = {key: value for key, value in values.items() if not (key == "seed" and value == -1)}
     try:
-        preset = preset_of(kept, name=name.strip(), description=about, author=author, workspace=workspace)
+        preset = preset_of(saved_values, name=name.strip(), description=about, author=author, workspace=workspace)
         path = save_preset(workspace, preset, replace=replace)
     except StudioError as error:
         return {"preset_status": fault(error)}

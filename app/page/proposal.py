@@ -32,8 +32,8 @@ def wire(tab: CompareTab, engine: Engine) -> None:
     workspace, names = engine.workspace, list(tab.fields.controls)
     dialog = ["proposal", "proposal_text", "proposal_held", "proposed", "status"]
 
-    def dropped(path: str | None, *given: Any) -> Changes:
-        return actions.from_file(workspace, path, fields.read(given))
+    def dropped(path: str | None, *inputs: Any) -> Changes:
+        return actions.from_file(workspace, path, fields.read(inputs))
 
     def accept(proposal: Any, with_held: bool, base: str) -> Changes:
         values, line = actions.accepted(proposal, with_held)
@@ -55,9 +55,9 @@ def wire(tab: CompareTab, engine: Engine) -> None:
 def opened(tab: CompareTab, engine: Engine) -> tuple[Any, list[Any], list[Any]]:
     """What the page's address asks for, when the page is opened: the arguments of an event."""
 
-    def act(request: gr.Request, *given: Any) -> Changes:
+    def act(request: gr.Request, *inputs: Any) -> Changes:
         link = str(dict(request.query_params).get("preset", ""))
-        return actions.from_address(engine.workspace, link, tab.fields.read(given))
+        return actions.from_address(engine.workspace, link, tab.fields.read(inputs))
 
     names = ("proposal", "proposal_text", "proposal_held", "proposed", "status")
     return by_component(tab.parts, act), tab.fields.all(), [tab.parts[name] for name in names]

@@ -109,9 +109,9 @@ def delete(workspace: Workspace, run_id: str | None, beside: Sequence[str] | Non
         gone = delete_run(workspace, run_id or "")
     except StudioError as error:
         return {"runs_status": fault(error)}
-    kept = [name for name in beside or [] if name != run_id]
-    changes = {**refresh(workspace, None), **overlay(workspace, kept)}
-    changes["beside"] = gr.update(choices=choices(workspace), value=kept)
+    remaining = [name for name in beside or [] if name != run_id]
+    changes = {**refresh(workspace, None), **overlay(workspace, remaining)}
+    changes["beside"] = gr.update(choices=choices(workspace), value=remaining)
     return {**changes, "runs_away": str(gone), "runs_undo": gr.update(interactive=True)}
 
 

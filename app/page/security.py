@@ -133,8 +133,8 @@ class WithHeaders:
         async def add(message: dict[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 # Gradio answers any origin that asks where it is reached by a name of the network
-                kept = [(k, v) for k, v in message.get("headers", []) if not k.lower().startswith(b"access-control-")]
-                message = {**message, "headers": [*kept, *self.headers]}
+                passed = [(k, v) for k, v in message.get("headers", []) if not k.lower().startswith(b"access-control-")]
+                message = {**message, "headers": [*passed, *self.headers]}
             await send(message)
 
         await self.app(scope, receive, add if scope["type"] == "http" else send)

@@ -108,8 +108,8 @@ PLANNED = ("plan", "start_run", "queue")
 def forecast(engine: Engine) -> Any:
     """The action that tells the cost."""
 
-    def act(base: str | None, recipe: str, *given: Any) -> Changes:
-        return actions.forecast(engine, base, recipe, dict(zip(CONTROLS, given, strict=True)))
+    def act(base: str | None, recipe: str, *inputs: Any) -> Changes:
+        return actions.forecast(engine, base, recipe, dict(zip(CONTROLS, inputs, strict=True)))
 
     return act
 
@@ -117,8 +117,8 @@ def forecast(engine: Engine) -> Any:
 def attach(engine: Engine) -> Any:
     """The action that shows a run when the page is opened."""
 
-    def act(kept: str, request: gr.Request) -> Changes:
-        return actions.attach(engine.workspace, kept, str(dict(request.query_params).get("run", "")))
+    def act(stored_run: str, request: gr.Request) -> Changes:
+        return actions.attach(engine.workspace, stored_run, str(dict(request.query_params).get("run", "")))
 
     return act
 
@@ -127,11 +127,11 @@ def _wire(tab: Tab, engine: Engine) -> None:
     parts, workspace = tab.parts, engine.workspace
     cost = forecast(engine)
 
-    def start(base: str | None, recipe: str, *given: Any) -> Changes:
-        return actions.start(engine, base, recipe, dict(zip(CONTROLS, given, strict=True)))
+    def start(base: str | None, recipe: str, *inputs: Any) -> Changes:
+        return actions.start(engine, base, recipe, dict(zip(CONTROLS, inputs, strict=True)))
 
-    def queue(base: str | None, recipe: str, *given: Any) -> Changes:
-        return actions.enqueue_run(engine, base, recipe, dict(zip(CONTROLS, given, strict=True)))
+    def queue(base: str | None, recipe: str, *inputs: Any) -> Changes:
+        return actions.enqueue_run(engine, base, recipe, dict(zip(CONTROLS, inputs, strict=True)))
 
     filled = [*CONTROLS, "profile", "meaning", "former_rank"]
     tab.on(parts["recipe"].input, actions.choose_recipe, ["recipe"], filled, **QUICK)

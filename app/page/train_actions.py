@@ -223,9 +223,9 @@ def resume(engine: Engine, run_id: str) -> Changes:
     }
 
 
-def attach(workspace: Workspace, kept: str, wanted: str) -> Changes:
+def attach(workspace: Workspace, stored_run: str, wanted: str) -> Changes:
     """The run to show when the page is opened: the one that runs, else the one asked for, else the last one watched."""
     known: Sequence[str] = [run.id for run in list_runs(workspace)]
-    chosen = wanted or kept
+    chosen = wanted or stored_run
     current = _running(workspace) or (chosen if chosen in known else "")
     return {"run_id": current, "timer": gr.Timer(active=bool(current))}

@@ -80,15 +80,15 @@ def attention(denoiser: nn.Module, name: str) -> Iterator[str]:
             denoiser.enable_xformers_memory_efficient_attention()  # type: ignore[operator]
         elif name in ("plain", "sdpa") and all(type(p) in (AttnProcessor, AttnProcessor2_0) for p in own.values()):
             denoiser.set_attn_processor(AttnProcessor() if name == "plain" else AttnProcessor2_0())  # type: ignore[operator]
-        found = in_place(denoiser)
-        if name not in ("auto", found):
+        current = in_place(denoiser)
+        if name not in ("auto", current):
             raise StudioError(
                 "This model's attention cannot be computed by {name}: {found} stays in place.",
                 "Choose sdpa.",
                 name=name,
-                found=found,
+                found=current,
             )
-        yield found
+        yield current
     finally:
         denoiser.set_attn_processor(own)  # type: ignore[operator]
 

@@ -10,7 +10,7 @@ from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
-SAID_OTHERWISE = ("requires torchvision", "Token indices sequence length", "part of your input was truncated")
+REMINDERS = ("requires torchvision", "Token indices sequence length", "part of your input was truncated")
 _importing = threading.Lock()
 
 
@@ -36,15 +36,15 @@ def _imported() -> None:
         library.utils.logging.disable_progress_bar()
         library.utils.logging.get_logger()  # gives the library's root logger its handler
         for handler in logging.getLogger(library.__name__).handlers:
-            handler.addFilter(lambda record: not any(words in record.getMessage() for words in SAID_OTHERWISE))
+            handler.addFilter(lambda record: not any(words in record.getMessage() for words in REMINDERS))
 
 
 def with_libraries(work: Callable[P, R]) -> Callable[P, R]:
     """The function, run when the libraries are there."""
 
     @functools.wraps(work)
-    def loaded(*given: P.args, **named: P.kwargs) -> R:
+    def loaded(*args: P.args, **kwargs: P.kwargs) -> R:
         load_libraries()
-        return work(*given, **named)
+        return work(*args, **kwargs)
 
     return loaded

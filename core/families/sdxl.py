@@ -79,8 +79,8 @@ def encode_prompt(pipe: Any, prompts: list[str], size: Size | None = None, negat
         prompts, device=pipe._execution_device, num_images_per_prompt=1, do_classifier_free_guidance=False
     )
     if negative and pipe.config.force_zeros_for_empty_prompt:
-        told = torch.tensor([bool(prompt) for prompt in prompts], device=embeds.device)
-        embeds, pooled = embeds * told[:, None, None], pooled * told[:, None]
+        nonempty = torch.tensor([bool(prompt) for prompt in prompts], device=embeds.device)
+        embeds, pooled = embeds * nonempty[:, None, None], pooled * nonempty[:, None]
     ids = torch.tensor([size.height, size.width, 0, 0, size.height, size.width], device=embeds.device)
     time_ids = ids.to(embeds.dtype).expand(len(prompts), 6)
     return {"encoder_hidden_states": embeds, "text_embeds": pooled, "time_ids": time_ids}
@@ -101,8 +101,8 @@ def pipeline_arguments(cond: Conditioning, negative_cond: Conditioning, size: Si
 def predict(denoiser: nn.Module, x_t: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
     """The UNet's raw output at x_t (batch, channels, height, width), t (batch,)."""
     added = {"text_embeds": cond["text_embeds"], "time_ids": cond["time_ids"]}
-    told = cond["encoder_hidden_states"]
-    return denoiser(x_t, t, encoder_hidden_states=told, added_cond_kwargs=added, return_dict=False)[0]
+    embeds = cond["encoder_hidden_states"]
+    return denoiser(x_t, t, encoder_hidden_states=embeds, added_cond_kwargs=added, return_dict=False)[0]
 
 
 def decode_latents(pipe: Any, latents: Tensor) -> Tensor:

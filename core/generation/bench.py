@@ -123,10 +123,10 @@ def bench_attention(
     cond = family.encode_prompt(pipe, ["a"] * 2 * images)
     times: dict[str, list[float]] = {name: [] for name in names}
     outputs: dict[str, torch.Tensor] = {}
-    found: dict[str, str] = {}
+    implementations: dict[str, str] = {}
     for turn in range(rounds + 2):
         for name in times:
-            with attention(denoiser, name) as found[name]:
+            with attention(denoiser, name) as implementations[name]:
                 began = _finished(parameter.device)
                 outputs[name] = family.predict(denoiser, x, t, cond)
                 ended = _finished(parameter.device)
@@ -135,7 +135,7 @@ def bench_attention(
     first = names[0]
     return {
         name: {
-            "in_place": found[name],
+            "in_place": implementations[name],
             f"time_over_{first}": _ratio(times[name], times[first]),
             "largest_difference": float((outputs[name] - outputs[first]).abs().max()),
         }

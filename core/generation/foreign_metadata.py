@@ -138,7 +138,7 @@ class _Graph:
             stem = "string" if "string_a" in inputs else "text"
             parts = [self.text(inputs.get(f"{stem}_{letter}"), depth + 1) for letter in "abcd"]
             return str(inputs.get("delimiter", " ")).join(part for part in parts if part)
-        return next((found for key in self._TEXTS if (found := self.text(inputs.get(key), depth + 1))), "")
+        return next((resolved for key in self._TEXTS if (resolved := self.text(inputs.get(key), depth + 1))), "")
 
     def prompt(self, link: Any, side: str, depth: int = 0) -> str:
         """The text of a conditioning, back through control networks, combinations and areas.
@@ -203,10 +203,10 @@ def parse_comfyui(text: str) -> dict[str, Any]:
             if (inputs := graph.at([name]))["class_type"].startswith(("KSampler", "SamplerCustom"))
             and ("steps" in inputs or "sigmas" in inputs)
         ]
-        found = [_sampler_facts(graph, inputs) for inputs in samplers]
+        candidates = [_sampler_facts(graph, inputs) for inputs in samplers]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, IndexError):
         return {}
-    facts = next((facts for facts in found if facts["empty"]), found[0] if found else None)
+    facts = next((facts for facts in candidates if facts["empty"]), candidates[0] if candidates else None)
     return _same_things(facts) if facts else {}
 
 

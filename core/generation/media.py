@@ -46,8 +46,8 @@ def parameters_text(settings: Mapping[str, Any]) -> str:
     lines = [str(settings.get("prompt", ""))]
     if settings.get("negative_prompt"):
         lines.append(f"Negative prompt: {settings['negative_prompt']}")
-    told = {name: settings[name] for name in _NAMES if settings.get(name) not in (None, "")}
-    lines.append(", ".join(f"{_NAMES[name]}: {value(raw)}" for name, raw in told.items()))
+    present = {name: settings[name] for name in _NAMES if settings.get(name) not in (None, "")}
+    lines.append(", ".join(f"{_NAMES[name]}: {value(raw)}" for name, raw in present.items()))
     return "\n".join(lines)
 
 
@@ -225,13 +225,13 @@ def read_mp4(path: Path) -> dict[str, Any]:
     except (OSError, subprocess.SubprocessError) as error:
         raise StudioError(f"“{path.name}” is not a readable video.", "Drop an MP4 as the studio saved it.") from error
     text = answer.stdout.decode("utf-8", errors="replace")
-    found = re.search(rf"^{CHUNK}=((?:\\.|[^\\\n])*)$", text, re.MULTILINE | re.DOTALL)
-    if found is None:
+    match = re.search(rf"^{CHUNK}=((?:\\.|[^\\\n])*)$", text, re.MULTILINE | re.DOTALL)
+    if match is None:
         raise StudioError(
             f"“{path.name}” carries no settings of this studio.",
             "Sites that re-encode videos remove them: use the original file, or the JSON beside it.",
         )
-    return _settings_of(re.sub(r"\\(.)", r"\1", found.group(1), flags=re.DOTALL), path.name)
+    return _settings_of(re.sub(r"\\(.)", r"\1", match.group(1), flags=re.DOTALL), path.name)
 
 
 def grid_sheet(

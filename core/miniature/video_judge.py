@@ -37,8 +37,8 @@ class VideoReader(nn.Module):
     def forward(self, videos: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Logits of each attribute and of the flaw, for videos (batch, frames, 3, 48, 48) in [-1, 1]."""
         seen = videos[:, list(SEEN)]
-        found = self.together(self.frame(seen.flatten(0, 1)).unflatten(0, seen.shape[:2]).flatten(1))
-        return {name: head(found) for name, head in self.heads.items()}, self.flaw(found)
+        features = self.together(self.frame(seen.flatten(0, 1)).unflatten(0, seen.shape[:2]).flatten(1))
+        return {name: head(features) for name, head in self.heads.items()}, self.flaw(features)
 
 
 @dataclass(frozen=True)

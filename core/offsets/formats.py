@@ -152,18 +152,18 @@ class _Notes:
         self.others: list[str] = []
 
     def sentences(self) -> list[str]:
-        said = [f"“{wrapper.rstrip('.')}” in front of names was left out" for wrapper in self.wrappers]
+        remarks = [f"“{wrapper.rstrip('.')}” in front of names was left out" for wrapper in self.wrappers]
         if self.text:
-            said.append(
+            remarks.append(
                 f"{len(self.text)} tensors of text encoders were left out: the negative branch changes the denoiser alone"
             )
         if self.embeddings:
-            said.append(f"{len(self.embeddings)} tensors of embeddings of words were left out")
+            remarks.append(f"{len(self.embeddings)} tensors of embeddings of words were left out")
         if self.others:
-            said.append(
+            remarks.append(
                 f"{len(self.others)} tensors beside the denoiser were left out, “{self.others[0][:80]}” for one"
             )
-        return said
+        return remarks
 
 
 def classify(shapes: Mapping[str, tuple[int, ...]], name: str) -> Contents:
@@ -214,14 +214,14 @@ def classify(shapes: Mapping[str, tuple[int, ...]], name: str) -> Contents:
             dialects=", ".join(sorted(formats)),
         )  # fmt: skip
     values = sum(part.startswith("value_") for parts in layers.values() for part in parts)
-    said = notes.sentences()
+    remarks = notes.sentences()
     if values:
-        said.append(f"{values} parameters are whole values: their difference from the base is used")
+        remarks.append(f"{values} parameters are whole values: their difference from the base is used")
     return Contents(
         format=next(iter(formats)),
         layers=layers,
         kinds=tuple(dict.fromkeys(kind for kind in kinds.values() if kind)),
-        notes=tuple(said),
+        notes=tuple(remarks),
     )
 
 

@@ -92,9 +92,9 @@ def _dora(weight: Tensor, change: Tensor, magnitude: Tensor) -> Tensor:
     by_rows = magnitude.numel() == weight.shape[0] and (magnitude.ndim == 1 or magnitude.shape[0] != 1)
     if not by_rows and magnitude.numel() == weight.shape[0] != weight.shape[1]:
         by_rows = True
-    kept = 0 if by_rows else 1
-    axes = [axis for axis in range(weight.ndim) if axis != kept]
-    shape = [weight.shape[kept] if axis == kept else 1 for axis in range(weight.ndim)]
+    kept_axis = 0 if by_rows else 1
+    axes = [axis for axis in range(weight.ndim) if axis != kept_axis]
+    shape = [weight.shape[kept_axis] if axis == kept_axis else 1 for axis in range(weight.ndim)]
     return whole * (magnitude.reshape(shape) / torch.linalg.vector_norm(whole, dim=axes, keepdim=True)) - weight
 
 

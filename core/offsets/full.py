@@ -167,8 +167,8 @@ def prediction_error(
     with exact_offset.apply(denoiser):
         wanted = predict(denoiser).float() - plain
     with offset.apply(denoiser):
-        got = predict(denoiser).float() - plain
-    return float((got - wanted).norm() / wanted.norm().clamp(min=1e-12))
+        approximated = predict(denoiser).float() - plain
+    return float((approximated - wanted).norm() / wanted.norm().clamp(min=1e-12))
 
 
 @torch.no_grad()

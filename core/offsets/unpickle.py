@@ -145,11 +145,11 @@ def _child(path: Path, out: Path, limit: int) -> int:
         values = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
         if not isinstance(values, dict):
             raise ValueError("it does not hold a dictionary of weights")
-        found: dict[str, Any] = {}
-        _flat(values, "", found)
-        if not found:
+        flat: dict[str, Any] = {}
+        _flat(values, "", flat)
+        if not flat:
             raise ValueError("it holds no tensor")
-        tensors = {name.replace("/", "."): tensor for name, tensor in found.items()}
+        tensors = {name.replace("/", "."): tensor for name, tensor in flat.items()}
         metadata = {"format": "pt", "converted_from": json.dumps(path.name)}
         _write(tensors, out, metadata, mapped=mapped, size=size)
     except MemoryError:

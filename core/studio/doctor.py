@@ -134,11 +134,11 @@ def _render_a_pair(cpu: bool) -> Iterator[tuple[str, bool, str]]:
     prompt = "a large shiny red circle in the middle"
     values = {"prompt": prompt, "negative": "sd15-mini-negative", "images": 1, "steps": 6}
     with tempfile.TemporaryDirectory() as folder:
-        found = Engine(Workspace(Path(folder)), cpu=cpu).compare(comparison_of(values))
-        saved = [event for event in found if isinstance(event, Saved)]
+        events = Engine(Workspace(Path(folder)), cpu=cpu).compare(comparison_of(values))
+        saved = [event for event in events if isinstance(event, Saved)]
         yield "render a pair", len(saved) == 2, f"{time.monotonic() - began:.1f} s"
-        kept = all(read_png(event.path)["prompt"] == prompt for event in saved)
-        yield "pictures keep their settings", kept, ""
+        settings_kept = all(read_png(event.path)["prompt"] == prompt for event in saved)
+        yield "pictures keep their settings", settings_kept, ""
         yield "the offset changes the picture", len({event.path.read_bytes() for event in saved}) == 2, ""
 
 

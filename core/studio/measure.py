@@ -63,5 +63,5 @@ def measure_full_size(name: str, *, precision: str, rows: int, rounds: int, cpu:
     began = time.monotonic()
     denoiser = build_denoiser(name, ASSETS / "configs", dtype=dtype, device=device)
     built = time.monotonic() - began
-    told = bench_rows(denoiser, get(detect(ASSETS / "configs" / name)), rows=rows, rounds=rounds)
-    return {"model": name, "precision": precision, "build_seconds": round(built, 1), **told}
+    timings = bench_rows(denoiser, get(detect(ASSETS / "configs" / name)), rows=rows, rounds=rounds)
+    return {"model": name, "precision": precision, "build_seconds": round(built, 1), **timings}

@@ -90,9 +90,9 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], fact
 
 
 def _read_back(path: Path, written: Mapping[str, Tensor]) -> None:
-    found = load_file(path)
-    if found.keys() != written.keys() or any(
-        not torch.equal(found[key].view(-1).view(torch.uint8), tensor.cpu().view(-1).view(torch.uint8))
+    stored = load_file(path)
+    if stored.keys() != written.keys() or any(
+        not torch.equal(stored[key].view(-1).view(torch.uint8), tensor.cpu().view(-1).view(torch.uint8))
         for key, tensor in written.items()
     ):
         raise OSError("what was read back is not what was written")

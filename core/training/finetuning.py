@@ -49,8 +49,8 @@ class FineTuning:
         s = levels_between(torch.zeros(rows, dtype=torch.long), config, schedule.timesteps, uniform).clamp(min=0)
         cond = {name: tensor.to(device) for name, tensor in take(self.material.cond, chosen).items()}
         dropped = (dropout < config.caption_dropout).to(device)
-        told = drop_captions(cond, self.material.without_prompt(cond), dropped)
-        return Noised(schedule.noise(x_0, noise.to(device), s.to(device)), s.to(device), x_0, told)
+        conditioning = drop_captions(cond, self.material.without_prompt(cond), dropped)
+        return Noised(schedule.noise(x_0, noise.to(device), s.to(device)), s.to(device), x_0, conditioning)
 
     def loss(self, student: Predict, batch: Noised) -> Tensor:
         """The student's loss on a batch, a scalar with its gradient."""

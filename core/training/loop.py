@@ -118,17 +118,17 @@ def train(
         saved = saved_at == trainer.steps_done
         if objective is None or drawn_for != round_of(config, trainer.steps_done):
             drawn_for = round_of(config, trainer.steps_done)
-            drawn, wish = yield from source.points(drawn_for)
+            drawn, request = yield from source.points(drawn_for)
             if drawn is None:
                 reason = "while own samples were drawn"
                 yield from _ended_early(
-                    trainer, offset, clock, wish, saved=saved or not trainer.steps_done, reason=reason
+                    trainer, offset, clock, request, saved=saved or not trainer.steps_done, reason=reason
                 )
                 return
             points, objective = drawn, objective_of(config, material, drawn, accelerator.num_processes)
             clock.pass_over()
-        if wish := trainer.shared_wish(stop):
-            yield from _ended_early(trainer, offset, clock, wish, saved=saved)
+        if request := trainer.shared_request(stop):
+            yield from _ended_early(trainer, offset, clock, request, saved=saved)
             return
         yield from _one_step(trainer, objective, clock)
         step = trainer.steps_done
@@ -216,7 +216,7 @@ def _checkpoint(trainer: Trainer, offset: RunOffset, clock: Clock) -> Checkpoint
 
 
 def _ended_early(
-    trainer: Trainer, offset: RunOffset, clock: Clock, wish: str | None, *, saved: bool, reason: str = ""
+    trainer: Trainer, offset: RunOffset, clock: Clock, request: str | None, *, saved: bool, reason: str = ""
 ) -> Iterator[TrainEvent]:
     """A pause or a stop: a checkpoint, the offset so far, and the last event."""
     step = trainer.steps_done
@@ -224,9 +224,9 @@ def _ended_early(
         if not saved:
             yield _checkpoint(trainer, offset, clock)
         # a paused LoRA can be tried at once; what all weights changed is factored when the run is stopped
-        if step and (wish == "stop" or trainer.config.weights == "lora"):
+        if step and (request == "stop" or trainer.config.weights == "lora"):
             offset.write(step)
-    if wish == "pause":
+    if request == "pause":
         yield RunPaused(**clock.at(step), reason=reason)
     else:
         yield RunStopped(**clock.at(step), offset=OFFSET if step else "")

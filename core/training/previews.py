@@ -31,8 +31,10 @@ def draw_previews(
     (folder / FOLDER).mkdir(exist_ok=True)
     low_rank = student.low_rank()
     # the pictures are whole when the first, which is kept last, is there
-    kept = sorted(path.name for path in (folder / FOLDER).glob("plain-*.png"))
-    plain: tuple[str, ...] | None = tuple(f"{FOLDER}/{name}" for name in kept) if "plain-000.png" in kept else None
+    plain_files = sorted(path.name for path in (folder / FOLDER).glob("plain-*.png"))
+    plain: tuple[str, ...] | None = (
+        tuple(f"{FOLDER}/{name}" for name in plain_files) if "plain-000.png" in plain_files else None
+    )
     if plain is None:
         plain = _drawn(folder, "plain-", student, lambda: preview(low_rank, "plain"))
     if plain is None:

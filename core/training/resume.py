@@ -39,8 +39,8 @@ def check_same_run(folder: Path, config: TrainConfig) -> None:
         _keep(path, config.to_dict(), indent=2)
         return
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        begun = TrainConfig.from_dict(kept).to_dict()
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        begun = TrainConfig.from_dict(stored).to_dict()
     except (OSError, ValueError, TypeError) as error:
         raise StudioError("The run's settings are damaged.", "Start a new run.") from error
     now = config.to_dict()
@@ -65,8 +65,8 @@ def fixed_texts(folder: Path, base: str, choose: Callable[[], list[str]]) -> lis
     path = folder / START
     if path.exists():
         try:
-            kept = json.loads(path.read_text(encoding="utf-8"))
-            began_with, texts = kept["base"], [str(text) for text in kept["texts"]]
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            began_with, texts = stored["base"], [str(text) for text in stored["texts"]]
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise StudioError("The run's list of prompts is damaged.", "Start a new run.") from error
         if began_with != base:

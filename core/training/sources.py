@@ -33,14 +33,14 @@ class Source:
     score: Score | None
 
     def points(self, number: int) -> Generator[PoolProgress, None, tuple[StartPoints | None, str | None]]:
-        """The start points of round `number`, -1 where a method has no rounds: (points, None), or (None, the wish that was
+        """The start points of round `number`, -1 where a method has no rounds: (points, None), or (None, the request that was
         followed while they were drawn)."""
         config, path = self.trainer.config, self.folder / FILE
         if number >= 0:
             path = path.with_name(f"pool-{number:04d}.safetensors")
         if config.start == "noise":
             return StartPoints(), None
-        wish = None
+        request = None
         if self.trainer.accelerator.is_main_process and not path.exists():
             done = 0
             for drawn in self._drawn(number):
@@ -49,10 +49,10 @@ class Source:
                 elif drawn > done:
                     done = drawn
                     yield PoolProgress(**self.clock.at(self.trainer.steps_done), done=done, total=self._total(number))
-                if wish := self.stop():
+                if request := self.stop():
                     break
-        wish = self.trainer.shared_wish(lambda: wish)
-        return (None, wish) if wish else (StartPoints.load(path), None)
+        request = self.trainer.shared_request(lambda: request)
+        return (None, request) if request else (StartPoints.load(path), None)
 
     def _total(self, number: int) -> int:
         return self.material.count * (self.trainer.config.candidates if number >= 0 else 1)

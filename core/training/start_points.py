@@ -104,9 +104,9 @@ def draw_own_samples(
     Cost: `ddim_grid` row-forwards a sample, twice that with guidance.
     """
     grid, schedule = material.grid, material.schedule
-    told = material.cond
+    conditioning = material.cond
     if config.method == "fine-tuning" and material.flawed is not None:
-        told = material.flawed
+        conditioning = material.flawed
     keep = config.start == "trajectory"
     ends, paths, estimates = [], [], []
     for first in range(0, material.count, config.batch_size):
@@ -114,7 +114,7 @@ def draw_own_samples(
         seeds = [config.seed * 1_000_003 + first_seed + row for row in rows]
         x = torch.stack([torch.randn(material.shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
         x = x.to(device)
-        cond = take(told, slice(rows.start, rows.stop))
+        cond = take(conditioning, slice(rows.start, rows.stop))
         empty = {name: tensor.expand(len(rows), *tensor.shape[1:]) for name, tensor in material.empty.items()}
         guided = guided_denoiser(predict, cond, empty, config.pool_omega, join)
         path, estimate = [], []

@@ -226,7 +226,7 @@ class Trainer:
                 self.accelerator.scaler.load_state_dict(checkpoint.facts["scaler"])
         return Restored(checkpoint.name if checkpoint else "", tuple(damaged))
 
-    def shared_wish(self, stop: Stop) -> str | None:
+    def shared_request(self, stop: Stop) -> str | None:
         """What the main process was asked, in every process: None, "pause" or "stop"."""
         answer = [stop() if self.accelerator.is_main_process else None]
         if self.accelerator.num_processes > 1:

@@ -165,9 +165,9 @@ def parse(text: str) -> Asked:
             f"“{text[:80]}” is not a sentence of the miniature's world.",
             "Write for example: a large shiny red circle on the left, plain gray background, lit from the left",
         )
-    found = match.groupdict()
-    place, joint = found.pop("place"), found.pop("joint")
-    asked = {name: value for name, value in found.items() if value}
+    groups = match.groupdict()
+    place, joint = groups.pop("place"), groups.pop("joint")
+    asked = {name: value for name, value in groups.items() if value}
     if place:
         asked["layout"] = next(name for name, words in _PLACES.items() if words == place)
     if joint and (layout := _JOINTS[joint]):

@@ -100,13 +100,13 @@ def parse(text: str) -> Asked:
             f"“{text[:80]}” is not a sentence of the moving miniature's world.",
             "Write for example: a red circle moving right, gray background",
         )
-    found = match.groupdict()
-    motion = "colliding" if found["both"] else "turning" if found["turned"] else found["motion"]
-    asked = {"shape": found["shape"], "color": found["color"], "motion": motion, "ground": found["ground"]}
-    if second := found["second"] or found["turned"]:
+    groups = match.groupdict()
+    motion = "colliding" if groups["both"] else "turning" if groups["turned"] else groups["motion"]
+    asked = {"shape": groups["shape"], "color": groups["color"], "motion": motion, "ground": groups["ground"]}
+    if second := groups["second"] or groups["turned"]:
         asked["second_color"] = second
-    if found["second_shape"]:
-        asked["second_shape"] = found["second_shape"]
+    if groups["second_shape"]:
+        asked["second_shape"] = groups["second_shape"]
     return asked
 
 

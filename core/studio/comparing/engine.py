@@ -172,32 +172,32 @@ class Engine:
         self,
         comparison: Comparison,
         folder: Path,
-        tell: Callable[[Event | Exception | None], None],
+        emit: Callable[[Event | Exception | None], None],
         given_up: Callable[[], bool],
     ) -> None:
         """The thread of one rendering: waits for its turn, renders, and tells None or a fault at the end."""
         others = waiting_for(
             self.workspace.lock,
             given_up=given_up,
-            on_wait=lambda: tell(Waiting("Waiting for another studio on this workspace.")),
+            on_wait=lambda: emit(Waiting("Waiting for another studio on this workspace.")),
         )
         try:
             with self._turn(given_up) as free, others as mine:
                 if free and mine:
-                    self._render(comparison, folder, tell, given_up)
-            tell(None)
+                    self._render(comparison, folder, emit, given_up)
+            emit(None)
         except StudioError as error:
-            tell(error)
+            emit(error)
         except Exception as error:
-            tell(_fault(error))
+            emit(_fault(error))
 
     def _render(
-        self, comparison: Comparison, folder: Path, tell: Callable[[Event], None], given_up: Callable[[], bool]
+        self, comparison: Comparison, folder: Path, emit: Callable[[Event], None], given_up: Callable[[], bool]
     ) -> None:
         began = time.monotonic()
         models, files = self.models, self._files(comparison)
         if models.base != files.base:
-            tell(Waiting("Loading {name}.", files.base.name))
+            emit(Waiting("Loading {name}.", files.base.name))
             models.load(files.base)
         from core.generation.compare import Cancelled, Watch
 
@@ -210,13 +210,13 @@ class Engine:
 
         def on_step(step: StepPreview) -> None:
             rate = step.step / max(1e-6, time.monotonic() - sampling)
-            tell(Sampling(step.step, step.steps, step.columns, step.images, rate))
+            emit(Sampling(step.step, step.steps, step.columns, step.images, rate))
 
         def on_image(image: RenderedImage) -> None:
-            tell(pictures.save(image, pictures.facts_of(image, comparison, family, standard), stem))
+            emit(pictures.save(image, pictures.facts_of(image, comparison, family, standard), stem))
 
         watch = Watch(
-            step=on_step, image=on_image, note=lambda note: tell(Note(note)), cancelled=lambda: given_up() or late()
+            step=on_step, image=on_image, note=lambda note: emit(Note(note)), cancelled=lambda: given_up() or late()
         )
         try:
             models.sample(comparison, files, watch)

@@ -34,8 +34,8 @@ class RenderingNeeds:
 
     def total(self, rows: int, *, in_turns: bool, in_tiles: bool) -> int:
         """The peak of a rendering."""
-        held = self.largest if in_turns else self.fixed
-        return held + max(rows * self.row, self.tiled if in_tiles else self.picture)
+        weights = self.largest if in_turns else self.fixed
+        return weights + max(rows * self.row, self.tiled if in_tiles else self.picture)
 
 
 def rendering(base: Path, height: int | None, width: int | None, frames: int | None) -> RenderingNeeds | None:

@@ -266,9 +266,9 @@ def merge(target: Evaluation, others: list[Evaluation]) -> int:
                         shutil.copyfile(file, staged)
             new += 1
         for path in (other.folder / "images").rglob("*.png"):
-            kept = target.folder / path.relative_to(other.folder)
-            if not kept.is_file():
-                with whole_file(kept) as staged:
+            merged_file = target.folder / path.relative_to(other.folder)
+            if not merged_file.is_file():
+                with whole_file(merged_file) as staged:
                     shutil.copyfile(path, staged)
     return new
 

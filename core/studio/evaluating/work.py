@@ -212,12 +212,12 @@ def run_evaluation(
 
     load_libraries()
     settings = evaluation.settings
-    kept: list[Parts] = []
+    parts: list[Parts] = []  # once needed
 
     def loaded() -> Parts:
-        if not kept:
-            kept.append(load_parts(workspace, settings, device))
-        return kept[0]
+        if not parts:
+            parts.append(load_parts(workspace, settings, device))
+        return parts[0]
 
     _probed(evaluation, settings, loaded)
     columns = all_columns(evaluation)

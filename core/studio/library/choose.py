@@ -102,9 +102,9 @@ def find_offset(workspace: Workspace, name: str) -> Path | None:
         if name in (choice.name, choice.name.removeprefix("run ")):
             return choice.path
     if match := re.fullmatch(r"(?:run )?([\w.-]+) step (\d+)", name):
-        kept = workspace.runs / match[1] / "offsets"
-        if not (kept / f"step-{match[2]}.safetensors").is_file():
-            steps = sorted(int(file.stem.removeprefix("step-")) for file in kept.glob("step-*.safetensors"))
+        offsets_folder = workspace.runs / match[1] / "offsets"
+        if not (offsets_folder / f"step-{match[2]}.safetensors").is_file():
+            steps = sorted(int(file.stem.removeprefix("step-")) for file in offsets_folder.glob("step-*.safetensors"))
             raise StudioError(
                 "The run “{run}” has no checkpoint at step {step}.",
                 "It has {steps}." if steps else "It kept none: only LoRA training keeps them.",
@@ -112,7 +112,7 @@ def find_offset(workspace: Workspace, name: str) -> Path | None:
                 step=match[2],
                 steps=", ".join(map(str, steps)),
             )
-        return kept / f"step-{match[2]}.safetensors"
+        return offsets_folder / f"step-{match[2]}.safetensors"
     path = Path(name).expanduser()
     if not path.exists():
         raise StudioError(

@@ -108,10 +108,10 @@ def remove_folder(workspace: Workspace, name: str) -> None:
         StudioError: it is not on the list.
     """
     with _changing(workspace) as stored:
-        kept = [folder for folder in stored["folders"] if name not in (folder, Path(folder).name)]
-        if len(kept) == len(stored["folders"]):
+        remaining = [folder for folder in stored["folders"] if name not in (folder, Path(folder).name)]
+        if len(remaining) == len(stored["folders"]):
             raise StudioError("“{name}” is not on the list.", "See `library` for the folders that are.", name=name[:80])
-        stored["folders"] = kept
+        stored["folders"] = remaining
 
 
 def kind_of(path: Path) -> tuple[str, str]:

@@ -173,26 +173,29 @@ def extract(
     pipe = load_base(folder)
     denoiser = family.denoiser(pipe)
     changes = difference(denoiser, source, family=family.name)
-    found = extract_offset(changes, rank=rank, error=error, on_layer=on_layer)
+    extraction = extract_offset(changes, rank=rank, error=error, on_layer=on_layer)
     standard = family.defaults(pipe).size
     generator = torch.Generator().manual_seed(0)
     x = torch.randn((4, *family.latent_shape(pipe, standard)), generator=generator)
     t = torch.tensor([900, 650, 400, 150])
     cond = family.encode_prompt(pipe, [""] * 4, standard)
     predict = lambda net: family.predict(net, x, t, cond)  # noqa: E731
-    lost = prediction_error(denoiser, exact(changes), found.offset, predict)
+    lost = prediction_error(denoiser, exact(changes), extraction.offset, predict)
     provenance = {
         "base": folder.name,
         "recipe": "extracted from whole weights",
         "source": source.name,
-        "rank": str(found.rank),
-        "weight_error": f"{found.weight_error:.4f}",
+        "rank": str(extraction.rank),
+        "weight_error": f"{extraction.weight_error:.4f}",
         "prediction_error": f"{lost:.4f}",
     }
-    save_offset(path, found.offset, family=family.name, provenance=provenance)
-    files: dict[str, Any] = {"saved": str(path), "read_by": readers_of(found.offset, dialect_for_all(found.offset))}
-    if found.offset.dense and found.offset.low_rank:
-        part = Offset(found.offset.low_rank)
+    save_offset(path, extraction.offset, family=family.name, provenance=provenance)
+    files: dict[str, Any] = {
+        "saved": str(path),
+        "read_by": readers_of(extraction.offset, dialect_for_all(extraction.offset)),
+    }
+    if extraction.offset.dense and extraction.offset.low_rank:
+        part = Offset(extraction.offset.low_rank)
         rest = prediction_error(denoiser, exact(changes), part, predict)
         beside = path.with_name(f"{path.stem}-low-rank{path.suffix}")
         save_offset(beside, part, family=family.name, provenance={**provenance, "prediction_error": f"{rest:.4f}"})
@@ -201,16 +204,16 @@ def extract(
             "read_by_others": readers_of(part, dialect_for_all(part)),
             "prediction_error_without": round(rest, 4),
         }
-    worst = sorted(found.captured.items(), key=lambda pair: pair[1])[:5]
+    worst = sorted(extraction.captured.items(), key=lambda pair: pair[1])[:5]
     return {
         **files,
-        "rank": found.rank,
-        "layers": len(found.captured),
-        "captured": round(1 - found.weight_error**2, 4),
-        "weight_error": round(found.weight_error, 4),
+        "rank": extraction.rank,
+        "layers": len(extraction.captured),
+        "captured": round(1 - extraction.weight_error**2, 4),
+        "weight_error": round(extraction.weight_error, 4),
         "prediction_error": round(lost, 4),
         "least_captured": {layer: round(share, 3) for layer, share in worst},
-        "captured_by_layer": {layer: round(share, 4) for layer, share in found.captured.items()},
+        "captured_by_layer": {layer: round(share, 4) for layer, share in extraction.captured.items()},
         "note": "The low-rank form is an approximation; the whole weights, used as they are, are exact.",
     }
 

@@ -57,9 +57,9 @@ def find_preset(workspace: Workspace, name: str) -> StoredPreset:
     Raises:
         StudioError: there is none.
     """
-    for kept in list_presets(workspace):
-        if name in (kept.name, kept.key):
-            return kept
+    for stored in list_presets(workspace):
+        if name in (stored.name, stored.key):
+            return stored
     raise StudioError(f"There is no preset “{name[:80]}”.", "See the list of presets.")
 
 
@@ -84,11 +84,11 @@ def rename_preset(workspace: Workspace, name: str, new: str) -> Path:
     Raises:
         StudioError: it is built in, there is none, or the new name is taken.
     """
-    kept = _own(workspace, name)
-    preset = read_preset(kept.path).model_copy(update={"name": new.strip()})
-    path = save_preset(workspace, preset, replace=slug(new) == kept.path.stem)
-    if path != kept.path:
-        kept.path.unlink()
+    stored = _own(workspace, name)
+    preset = read_preset(stored.path).model_copy(update={"name": new.strip()})
+    path = save_preset(workspace, preset, replace=slug(new) == stored.path.stem)
+    if path != stored.path:
+        stored.path.unlink()
     return path
 
 
@@ -98,14 +98,14 @@ def delete_preset(workspace: Workspace, name: str) -> Path:
     Raises:
         StudioError: it is built in, or there is none.
     """
-    kept = _own(workspace, name)
+    stored = _own(workspace, name)
     away = workspace.presets / ".deleted"
-    gone = away / f"{time.time_ns()}-{kept.path.name}"
+    gone = away / f"{time.time_ns()}-{stored.path.name}"
     try:
         away.mkdir(exist_ok=True)
-        os.replace(kept.path, gone)
+        os.replace(stored.path, gone)
     except OSError as error:
-        raise cannot_write(kept.path.name, error) from error
+        raise cannot_write(stored.path.name, error) from error
     return gone
 
 
@@ -124,7 +124,7 @@ def restore_preset(workspace: Workspace, gone: Path) -> Path:
 
 
 def _own(workspace: Workspace, name: str) -> StoredPreset:
-    kept = find_preset(workspace, name)
-    if kept.built_in:
-        raise StudioError(f"“{kept.name}” is built in.", "Save it under a name of your own first.")
-    return kept
+    stored = find_preset(workspace, name)
+    if stored.built_in:
+        raise StudioError(f"“{stored.name}” is built in.", "Save it under a name of your own first.")
+    return stored

@@ -114,14 +114,14 @@ def propose(workspace: Workspace, preset: Preset, foreign: Foreign = Foreign()) 
             missing.append(Sentence("The base model “{name}” is not on this machine.", name=stem[:80]))
     known = {choice.name.lower() for choice in list_offsets(workspace)} if foreign.adapters else set()
     for name in foreign.adapters:
-        here = Path(name).stem.lower() in known
-        where = Sentence("it can be chosen as the positive offset η" if here else "it is not on this machine")
+        available = Path(name).stem.lower() in known
+        where = Sentence("it can be chosen as the positive offset η" if available else "it is not on this machine")
         missing.append(
             Sentence("The LoRA “{name}” is not applied from a prompt; {where}.", name=Path(name).stem[:80], where=where)
         )
     ignored = tuple(Sentence("“{name}” has no counterpart here.", name=text[:80]) for text in foreign.others)
-    held = {key: values.pop(key) for key in OF_THE_MODEL if key in values} if base_missing else {}
-    return Proposal(preset, values, held, tuple(missing), ignored)
+    held_back = {key: values.pop(key) for key in OF_THE_MODEL if key in values} if base_missing else {}
+    return Proposal(preset, values, held_back, tuple(missing), ignored)
 
 
 def propose_file(workspace: Workspace, path: Path) -> Proposal:

@@ -59,8 +59,10 @@ def plan(workspace: Workspace, config: TrainConfig) -> Plan:
         if seconds is None:
             continue
         memory = next(event.memory for event in reversed(events) if isinstance(event, StepDone))
-        kept = sum(file.stat().st_size for file in (run.folder / "checkpoints").rglob("*") if file.is_file())
-        return Plan(whole, seconds, memory, kept, run.id)
+        checkpoint_bytes = sum(
+            file.stat().st_size for file in (run.folder / "checkpoints").rglob("*") if file.is_file()
+        )
+        return Plan(whole, seconds, memory, checkpoint_bytes, run.id)
     with suppress(StudioError):
         return Plan(whole, memory=needed(find_base(workspace, config.base), config))
     return Plan(whole)
