@@ -227,7 +227,7 @@ def _compare(options: argparse.Namespace) -> int:
     from core.studio.comparing.events import Note, Saved
     from core.studio.comparing.settings import comparison_of
     from core.studio.library.choose import find_base, find_offset, start_values
-    from core.studio.presets.preset import read_preset, resolve
+    from core.studio.presets.proposal import propose_file
 
     if options.settings:
         rows = [{"name": f.name, "default": f.default, "range": f.span, "meaning": f.help} for f in FIELDS.values()]
@@ -237,9 +237,9 @@ def _compare(options: argparse.Namespace) -> int:
     workspace = _workspace(options)
     values: dict[str, Any] = {}
     if options.preset:
-        preset = resolve(workspace, read_preset(options.preset))
-        values = preset.values
-        for sentence in preset.missing:
+        proposal = propose_file(workspace, options.preset)
+        values = proposal.wanted(with_held=True)
+        for sentence in (*proposal.missing, *proposal.ignored):
             print(sentence, file=sys.stderr)
     values |= parse_pairs(options.set)
     if options.prompt is not None:

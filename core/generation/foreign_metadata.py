@@ -7,7 +7,8 @@ ComfyUI          `prompt`: the graph of nodes; in WebP as EXIF Make or Model
 InvokeAI         `invokeai_metadata`: JSON
 NovelAI          `Comment`: JSON
 
-What this studio has no setting for is left out: a sampler that it does not have is not replaced by one of a like name.
+What this studio has no setting for is left out and named: a sampler that it does not have is not replaced by one of a
+like name.
 """
 
 from __future__ import annotations
@@ -16,10 +17,30 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from core.errors import StudioError
+from core.generation.comfyui_graph import facts_of_workflow
 from core.generation.settings import FIELDS, METADATA
+
+
+@dataclass(frozen=True)
+class ForeignPicture:
+    """What another program wrote into a picture.
+
+    Args:
+        values: the settings that both programs have, in our names.
+        model: the base model's name; empty where it is not said.
+        adapters: names of the LoRAs that were used.
+        left_out: what has no counterpart here, name and value, a sampler that this studio does not have first.
+    """
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    model: str = ""
+    adapters: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
 
 _SAMPLERS = {
     "dpm++ 2m": "dpmsolver++",
@@ -38,6 +59,12 @@ _SAMPLERS = {
 }
 """The names of others, whole, to ours."""
 _SPACING = re.compile(r" (karras|exponential|polyexponential|sgm uniform|uniform|simple|normal|automatic)$")
+_PLAIN_SPACINGS = ("", "automatic", "normal", "simple")
+_LORA = re.compile(r"<(?:lora|lyco|hypernet):([^:<>]{1,120})(?::[^<>]{0,40})?>")
+_READ = {"steps", "sampler", "schedule type", "cfg scale", "seed", "size", "model", "version"}
+_READ |= {name.lower() for name in METADATA.values()}
+_MOST = 12
+"""Names of things that were left out; more are not told."""
 _PAIR = re.compile(r'\s*([\w ]+):\s*("(?:\\.|[^"\\])*"|[^,]*)(?:,|$)')
 
 
@@ -70,144 +97,64 @@ def _same_things(facts: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
+def _picture(facts: Mapping[str, Any], others: list[str] | None = None) -> ForeignPicture:
+    """Of facts as `_same_things` takes them, and `model`, `adapters` and `spacing`.
+
+    Args:
+        others: what else is left out.
+    """
+    sampler, spacing = str(facts.get("sampler") or "").strip(), str(facts.get("spacing") or "").strip()
+    if sampler_of(sampler) and not spacing and (match := _SPACING.search(sampler.lower())):
+        spacing = match[1]
+    left_out = [f"Sampler {sampler}"] if sampler and not sampler_of(sampler) else []
+    left_out += [f"Schedule type {spacing}"] if spacing.lower() not in _PLAIN_SPACINGS else []
+    adapters = facts.get("adapters")
+    named = [str(name) for name in (adapters if isinstance(adapters, list) else []) if isinstance(name, str) and name]
+    prompt = facts.get("prompt")
+    named += _LORA.findall(prompt) if isinstance(prompt, str) else []
+    model = facts.get("model")
+    return ForeignPicture(
+        _same_things(facts),
+        model if isinstance(model, str) else "",
+        tuple(dict.fromkeys(named))[:_MOST],
+        tuple(left_out + (others or []))[:_MOST],
+    )
+
+
 def _size(text: str) -> dict[str, str]:
     """`512x768` or `(512, 768)` as width and height."""
     match = re.fullmatch(r"\(?(\d{2,4})\s*[x×,]\s*(\d{2,4})\)?", text.strip())
     return {"width": match[1], "height": match[2]} if match else {}
 
 
-def parse_parameters(text: str) -> dict[str, Any]:
+def parse_parameters(text: str) -> ForeignPicture:
     """What the `parameters` text of A1111 and its relatives says; empty where it says nothing known."""
     lines = text.strip().splitlines()
     if not lines or "Steps:" not in lines[-1]:
-        return {}
-    facts = {key.strip().lower(): value.strip().strip('"') for key, value in _PAIR.findall(lines[-1])}
+        return ForeignPicture()
+    pairs = {key.strip(): value.strip().strip('"') for key, value in _PAIR.findall(lines[-1])}
+    facts = {key.lower(): value for key, value in pairs.items()}
     prompt, _, negative = "\n".join(lines[:-1]).partition("Negative prompt:")
-    values = _same_things({
-        **facts, **_size(facts.get("size", "")), "cfg": facts.get("cfg scale"), "prompt": prompt, "negative_prompt": negative,
-    })  # fmt: skip
+    others = [
+        f"{key} {value}" for key, value in pairs.items() if key.lower() not in _READ and "hash" not in key.lower()
+    ]
+    picture = _picture(
+        {**facts, **_size(facts.get("size", "")), "cfg": facts.get("cfg scale"), "spacing": facts.get("schedule type"),
+         "prompt": prompt, "negative_prompt": negative},
+        others,
+    )  # fmt: skip
+    values = dict(picture.values)
     for ours, theirs in METADATA.items():
         if ours not in values and FIELDS[ours].kind in (int, float) and theirs.lower() in facts:
             with suppress(ValueError, StudioError):  # a value that is not a number is left out
                 values[ours] = FIELDS[ours].checked(FIELDS[ours].kind(facts[theirs.lower()]))
-    return values
+    return replace(picture, values=values)
 
 
-class _Graph:
-    """The nodes of a ComfyUI workflow; an input is a value, or a link [node, output] to one."""
-
-    DEPTH = 60
-    _VALUES = ("value", "seed", "noise_seed", "int", "float", "number", "Value", "INT", "FLOAT")
-    _TEXTS = (
-        "text",
-        "string",
-        "value",
-        "prompt",
-        "text_g",
-        "t5xxl",
-        "positive",
-        "Text",
-        "wildcard_text",
-        "text_positive",
-    )
-
-    def __init__(self, nodes: Mapping[str, Any]) -> None:
-        self.nodes = {str(name): node for name, node in nodes.items() if isinstance(node, dict)}
-
-    def at(self, link: Any) -> dict[str, Any]:
-        """The inputs of the node that a link leads to, and its class under "class_type"."""
-        node = self.nodes.get(str(link[0]), {}) if isinstance(link, list) and link else {}
-        inputs = node.get("inputs")
-        return {**(inputs if isinstance(inputs, dict) else {}), "class_type": str(node.get("class_type", ""))}
-
-    def value(self, raw: Any, depth: int = 0) -> Any:
-        """A number or name, through nodes that hold one."""
-        if not isinstance(raw, list) or depth > self.DEPTH:
-            return None if isinstance(raw, list) else raw
-        inputs = self.at(raw)
-        return next((self.value(inputs[key], depth + 1) for key in self._VALUES if key in inputs), None)
-
-    def text(self, raw: Any, depth: int = 0) -> str:
-        """A text, through nodes that hold or join texts."""
-        if isinstance(raw, str):
-            return raw
-        if not isinstance(raw, list) or depth > self.DEPTH:
-            return ""
-        inputs = self.at(raw)
-        if "string_a" in inputs or "text_a" in inputs:
-            stem = "string" if "string_a" in inputs else "text"
-            parts = [self.text(inputs.get(f"{stem}_{letter}"), depth + 1) for letter in "abcd"]
-            return str(inputs.get("delimiter", " ")).join(part for part in parts if part)
-        return next((resolved for key in self._TEXTS if (resolved := self.text(inputs.get(key), depth + 1))), "")
-
-    def prompt(self, link: Any, side: str, depth: int = 0) -> str:
-        """The text of a conditioning, back through control networks, combinations and areas.
-
-        Args:
-            side: "positive" or "negative": what a node with both is asked for.
-        """
-        inputs = self.at(link)
-        kind = inputs.pop("class_type")
-        if depth > self.DEPTH or kind == "ConditioningZeroOut":
-            return ""
-        if "TextEncode" in kind or not any(isinstance(value, list) for value in inputs.values()):
-            return self.text(link, depth)
-        if "positive" in inputs and "negative" in inputs:
-            side = "negative" if isinstance(link, list) and len(link) > 1 and link[1] == 1 else "positive"
-            return self.prompt(inputs[side], side, depth + 1)
-        names = [name for name in inputs if name.startswith(("conditioning", side)) and isinstance(inputs[name], list)]
-        texts = dict.fromkeys(self.prompt(inputs[name], side, depth + 1) for name in names)
-        return ", ".join(text for text in texts if text) or self.text(link, depth)
-
-    def latent(self, link: Any) -> dict[str, Any]:
-        """The node that a latent comes from: the nearest with a width and a height; empty where a picture was encoded."""
-        for _ in range(self.DEPTH):
-            inputs = self.at(link)
-            if "width" in inputs and "height" in inputs:
-                return inputs
-            link = next((inputs[key] for key in ("samples", "latent", "latent_image") if key in inputs), None)
-            if link is None:
-                break
-        return {}
-
-
-def _sampler_facts(graph: _Graph, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """What a node that samples says: KSampler, KSamplerAdvanced, SamplerCustom or SamplerCustomAdvanced."""
-    guider = graph.at(inputs["guider"]) if "guider" in inputs else inputs
-    select = graph.at(inputs["sampler"]) if isinstance(inputs.get("sampler"), list) else inputs
-    sigmas = graph.at(inputs["sigmas"]) if "sigmas" in inputs else inputs
-    noise = graph.at(inputs["noise"]) if "noise" in inputs else inputs
-    latent = graph.latent(inputs.get("latent_image"))
-    positive = guider.get("positive", guider.get("conditioning"))
-    return {
-        "steps": graph.value(sigmas.get("steps")),
-        "seed": graph.value(noise.get("seed", noise.get("noise_seed"))),
-        "cfg": graph.value(guider.get("cfg")),
-        "sampler": graph.value(select.get("sampler_name")) or "",
-        "width": graph.value(latent.get("width")),
-        "height": graph.value(latent.get("height")),
-        "prompt": graph.prompt(positive, "positive"),
-        "negative_prompt": graph.prompt(guider.get("negative"), "negative"),
-        "empty": "Empty" in latent.get("class_type", ""),
-    }
-
-
-def parse_comfyui(text: str) -> dict[str, Any]:
-    """What a ComfyUI workflow's sampler says: of several, the one that begins from an empty picture; empty where there
-    is none that can be read."""
-    try:
-        graph = _Graph(json.loads(text))
-        samplers = [
-            inputs
-            for name in graph.nodes
-            if (inputs := graph.at([name]))["class_type"].startswith(("KSampler", "SamplerCustom"))
-            and ("steps" in inputs or "sigmas" in inputs)
-        ]
-        candidates = [_sampler_facts(graph, inputs) for inputs in samplers]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, IndexError):
-        return {}
-    facts = next((facts for facts in candidates if facts["empty"]), candidates[0] if candidates else None)
-    return _same_things(facts) if facts else {}
+def parse_comfyui(text: str) -> ForeignPicture:
+    """What a ComfyUI workflow says; empty where no node that samples can be read."""
+    facts = facts_of_workflow(text)
+    return _picture(facts) if facts else ForeignPicture()
 
 
 def _parsed(text: str) -> dict[str, Any]:
@@ -218,38 +165,59 @@ def _parsed(text: str) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def parse_swarmui(text: str) -> dict[str, Any]:
+def _names(values: Any, *keys: str) -> list[str]:
+    """The names in a list of names, of lists that begin with one, or of dictionaries with one under a key."""
+    names = []
+    for value in values if isinstance(values, list) else []:
+        for key in keys:
+            value = value.get(key, value) if isinstance(value, dict) else value
+        names.append(value[0] if isinstance(value, list) and value else value)
+    return [name for name in names if isinstance(name, str)]
+
+
+def parse_swarmui(text: str) -> ForeignPicture:
     """SwarmUI's JSON."""
     facts = _parsed(text).get("sui_image_params")
     if not isinstance(facts, dict):
-        return {}
-    return _same_things({**facts, "cfg": facts.get("cfgscale"), "negative_prompt": facts.get("negativeprompt")})
+        return ForeignPicture()
+    names = {"cfg": "cfgscale", "negative_prompt": "negativeprompt", "spacing": "scheduler"}
+    ours = {ours: facts.get(theirs) for ours, theirs in names.items()}
+    return _picture({**facts, **ours, "adapters": _names(facts.get("loras"))})
 
 
-def parse_fooocus(text: str) -> dict[str, Any]:
+def parse_fooocus(text: str) -> ForeignPicture:
     """Fooocus' JSON, by its keys or, in older versions, by the labels of its form."""
     facts = {str(key).lower().replace(" ", "_"): value for key, value in _parsed(text).items()}
     if "guidance_scale" not in facts or "sampler" not in facts:
-        return {}
-    return _same_things({**facts, "cfg": facts["guidance_scale"], **_size(str(facts.get("resolution", "")))})
+        return ForeignPicture()
+    names = {"cfg": "guidance_scale", "model": "base_model", "spacing": "scheduler"}
+    ours = {ours: facts.get(theirs) for ours, theirs in names.items()}
+    return _picture(
+        {**facts, **ours, "adapters": _names(facts.get("loras")), **_size(str(facts.get("resolution", "")))}
+    )
 
 
-def parse_invokeai(text: str) -> dict[str, Any]:
+def parse_invokeai(text: str) -> ForeignPicture:
     """InvokeAI's JSON."""
     facts = _parsed(text)
+    if not facts:
+        return ForeignPicture()
     names = {"cfg": "cfg_scale", "sampler": "scheduler", "prompt": "positive_prompt"}
-    return _same_things({**facts, **{ours: facts.get(theirs) for ours, theirs in names.items()}}) if facts else {}
+    ours = {ours: facts.get(theirs) for ours, theirs in names.items()}
+    model = next(iter(_names([facts.get("model")], "name", "model_name")), "")
+    return _picture({**facts, **ours, "model": model, "adapters": _names(facts.get("loras"), "model", "lora", "name")})
 
 
-def parse_novelai(text: str) -> dict[str, Any]:
+def parse_novelai(text: str) -> ForeignPicture:
     """NovelAI's JSON."""
     facts = _parsed(text)
     if "uc" not in facts and "v4_prompt" not in facts:
-        return {}
-    return _same_things({**facts, "cfg": facts.get("scale"), "negative_prompt": facts.get("uc")})
+        return ForeignPicture()
+    names = {"cfg": "scale", "negative_prompt": "uc", "spacing": "noise_schedule"}
+    return _picture({**facts, **{ours: facts.get(theirs) for ours, theirs in names.items()}})
 
 
-READERS: tuple[tuple[str, Callable[[str], dict[str, Any]]], ...] = (
+READERS: tuple[tuple[str, Callable[[str], ForeignPicture]], ...] = (
     ("parameters", parse_parameters),
     ("parameters", parse_swarmui),
     ("parameters", parse_fooocus),
@@ -260,16 +228,16 @@ READERS: tuple[tuple[str, Callable[[str], dict[str, Any]]], ...] = (
 """A text of a picture and who reads it, in this order."""
 
 
-def read_foreign(texts: Mapping[str, str], *, longest: int) -> dict[str, Any]:
-    """What the texts of another program's picture say, in our names; empty where none is understood.
+def read_foreign(texts: Mapping[str, str], *, longest: int) -> ForeignPicture:
+    """What the texts of another program's picture say; without values where none is understood.
 
     Args:
         longest: characters of a text; longer ones are not read.
     """
     for key, read in READERS:
-        if key in texts and len(texts[key]) <= longest and (values := read(texts[key])):
-            return values
-    return {}
+        if key in texts and len(texts[key]) <= longest and (picture := read(texts[key])).values:
+            return picture
+    return ForeignPicture()
 
 
 def texts_of_exif(exif: Any) -> dict[str, str]:

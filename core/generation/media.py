@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin, Unidentif
 
 from core.errors import StudioError
 from core.files import whole_file
-from core.generation.foreign_metadata import read_foreign, texts_of_exif
+from core.generation.foreign_metadata import ForeignPicture, read_foreign, texts_of_exif
 from core.generation.settings import METADATA
 
 CHUNK = "self_npo"
@@ -142,12 +142,22 @@ def read_settings(path: Path) -> dict[str, Any]:
     texts = _picture_texts(path)
     if CHUNK in texts:
         return _settings_of(texts[CHUNK], path.name)
-    if values := read_foreign(texts, longest=TEXT_LIMIT):
-        return values
+    if values := read_foreign(texts, longest=TEXT_LIMIT).values:
+        return dict(values)
     raise StudioError(
         f"“{path.name}” carries no settings that can be read.",
         "Sites that re-encode pictures remove them: use the original file, or a preset's JSON.",
     )
+
+
+def foreign_picture(path: Path) -> ForeignPicture:
+    """What another program wrote into a picture; empty of one that this studio saved, and of one without settings.
+
+    Raises:
+        StudioError: it is not a readable picture.
+    """
+    texts = _picture_texts(path)
+    return ForeignPicture() if CHUNK in texts else read_foreign(texts, longest=TEXT_LIMIT)
 
 
 def _settings_of(text: str, name: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from core.offsets.kinds import rank_of
 from core.offsets.low_rank import LowRankLayer
 from core.offsets.names import of_flat
 from core.offsets.offset import DenseLayer, Offset
-from core.offsets.scaling import DIFFUSERS, IN_HEADER, config_of, scale_of
+from core.offsets.scaling import DIFFUSERS, IN_HEADER, check_rotation, config_of, scale_of
 from core.offsets.tensors import read_tensors, write_tensors
 
 
@@ -89,6 +89,8 @@ def _described(path: Path) -> tuple[OffsetFile, Contents, list[Path]]:
     # a configuration that cannot be read is refused here already, before anybody relies on the file
     config = config_of(header.metadata, files[0], peft=contents.format == "peft")
     scaled = all("alpha" in parts for parts in contents.layers.values() if "down" in parts)
+    if any("oft_R" in parts for parts in contents.layers.values()):
+        check_rotation(config, path.name)
     if contents.format == "peft" and not config and not scaled:
         note = "there is no adapter_config.json beside it: its strength, alpha / rank, is taken to be 1"
         file = replace(file, notes=(*file.notes, note))
@@ -180,10 +182,10 @@ def load_lora(path: Path, *, family: str | None = None, denoiser: nn.Module | No
         weight, bias = _base_of(own, module, path.name) if file.needs_base else (None, None)
         try:
             kohya_oft = next(iter(keys.values())).startswith("oft_unet_")
-            layer, change = change_of(parts, scale, weight, bias, kohya_oft=kohya_oft)
+            layer, change = change_of(parts, scale, weight, bias, config=config, kohya_oft=kohya_oft)
             if layer is not None and layer.up.shape[1] != layer.down.shape[0]:
                 raise ValueError("two ranks")
-        except (ValueError, RuntimeError, IndexError) as error:
+        except (ValueError, RuntimeError, IndexError, TypeError) as error:
             raise StudioError(
                 "In “{name}”, the tensors of {module} do not fit each other{base}.",
                 "Train or fetch it again, or choose the base that it was made for.",

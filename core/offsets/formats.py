@@ -55,7 +55,8 @@ _ENDINGS: tuple[tuple[str, str], ...] = (
     (rf"\.(lokr_w[12](?:_[ab])?|lokr_t2){_ADAPTER}", ""),
     (r"\.(oft_blocks|rescale|on_input|diff|diff_b|w_norm|b_norm)", ""),
     (r"\.(a1|a2|b1|b2|bm)\.weight", ""),
-    (rf"\.(ia3_l){_ADAPTER}", ""),
+    (rf"\.(ia3_l|boft_R|boft_s){_ADAPTER}", ""),
+    (rf"\.(oft_R){_ADAPTER}(?:\.weight)?", ""),
 )
 _ENDING = [(re.compile(rf"^(.+?)(?:{pattern})$"), part) for pattern, part in _ENDINGS]
 _DENOISER = re.compile(

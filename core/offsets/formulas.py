@@ -5,7 +5,7 @@ LoRA      s B A; with a core s B M A (Tucker)                              arXiv
 LoHa      s (B1 A1) * (B2 A2), elementwise; with cores each Tucker         arXiv 2108.06098
 LoKr      s kron(C, B A)                                                   arXiv 2212.10650
 DoRA      m V / |V| - W with V = W + the change of one of the above        arXiv 2402.09353
-OFT       (R - I) W, R block-diagonal and orthogonal by Cayley's transform arXiv 2306.07280
+OFT, BOFT  W turned: `core.offsets.rotations`                               arXiv 2306.07280, 2311.06243
 GLoRA     s (W A + B)                                                      arXiv 2306.07967
 IA3       W * l (LyCORIS) or W * (l - 1) (PEFT), l along the rows or columns   arXiv 2205.05638
 
@@ -16,10 +16,13 @@ change; it is as large as the layer.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from core.offsets import rotations
 from core.offsets.kinds import kind_of_layer
 from core.offsets.low_rank import LowRankLayer
 from core.offsets.offset import DenseLayer
@@ -59,20 +62,6 @@ def _lokr(parts: Mapping[str, Tensor]) -> Tensor:
     return torch.kron(small.reshape(*small.shape, *(1,) * (large.ndim - 2)), large)
 
 
-def _oft(parts: Mapping[str, Tensor], weight: Tensor, *, clamp_at_zero: bool) -> Tensor:
-    blocks = parts["oft_blocks"]
-    count, size, _ = blocks.shape
-    skew = blocks - blocks.transpose(1, 2)
-    most = float(parts.get("alpha", torch.zeros(()))) * weight.shape[0]
-    norm = float(skew.norm())
-    if norm > most and (most > 0 or clamp_at_zero):
-        skew = skew * (most / norm)
-    eye = torch.eye(size)
-    rotation = (eye + skew) @ torch.linalg.inv(eye - skew)
-    turned = torch.einsum("k n m, k n p -> k m p", rotation, weight.reshape(count, size, -1)).reshape(weight.shape)
-    return parts.get("rescale", torch.ones(())) * turned - weight
-
-
 def _glora(parts: Mapping[str, Tensor], weight: Tensor) -> tuple[Tensor, int]:
     """(change without its scale, rank). The matrices of early files are the other way around."""
     a1, a2, b1, b2 = (parts[name].flatten(1) for name in ("a1", "a2", "b1", "b2"))
@@ -99,7 +88,13 @@ def _dora(weight: Tensor, change: Tensor, magnitude: Tensor) -> Tensor:
 
 
 def change_of(
-    parts: Mapping[str, Tensor], scale: float, weight: Tensor | None, bias: Tensor | None, *, kohya_oft: bool = False
+    parts: Mapping[str, Tensor],
+    scale: float,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    *,
+    config: Mapping[str, Any] = MappingProxyType({}),
+    kohya_oft: bool = False,
 ) -> tuple[LowRankLayer | None, DenseLayer | None]:
     """What a layer's tensors change, as a low-rank layer, as whole changes, or as both.
 
@@ -107,6 +102,7 @@ def change_of(
         parts: float32, by the names of `core.offsets.kinds`.
         scale: alpha / rank or what stands for it; of kinds without a scale it is not used.
         weight, bias: the base's own, float32; needed where `kinds.needs_base` says so.
+        config: of PEFT, for its OFT.
         kohya_oft: the file is of sd-scripts' OFT, whose bound of 0 means no turning at all; LyCORIS' means no bound.
 
     Raises:
@@ -128,8 +124,12 @@ def change_of(
         assert weight is not None
         if low_rank is not None:
             change, low_rank = low_rank.dense(), None
-        if kind == "OFT":
-            change = _oft(parts, weight, clamp_at_zero=kohya_oft)
+        if "oft_blocks" in parts:
+            change = rotations.lycoris_change(parts, weight, clamp_at_zero=kohya_oft)
+        elif kind == "OFT":
+            change = rotations.peft_oft_change(parts, weight, config)
+        elif kind == "BOFT":
+            change = rotations.peft_boft_change(parts, weight)
         elif kind == "GLoRA":
             change, rank = _glora(parts, weight)
             change = change * (float(parts["alpha"]) / rank if "alpha" in parts else 1.0)

@@ -26,6 +26,8 @@ KINDS = (
     _kind("LoKr", "lokr_w1_a lokr_w1_b lokr_w2", "alpha dora_scale"),
     _kind("LoKr", "lokr_w1_a lokr_w1_b lokr_w2_a lokr_w2_b", "lokr_t2 alpha dora_scale"),
     _kind("OFT", "oft_blocks", "alpha rescale"),
+    _kind("OFT", "oft_R"),
+    _kind("BOFT", "boft_R boft_s"),
     _kind("GLoRA", "a1 a2 b1 b2", "alpha bm"),
     _kind("IA3", "ia3_weight on_input"),
     _kind("IA3", "ia3_l"),

@@ -74,6 +74,26 @@ def config_of(metadata: Mapping[str, str], path: Path, *, peft: bool) -> dict[st
     return values
 
 
+def check_rotation(config: Mapping[str, Any], name: str) -> None:
+    """Whether PEFT's configuration says how its OFT computes Cayley's transform.
+
+    Raises:
+        StudioError: there is none, or it is of a version that computed it in another way.
+    """
+    if not config:
+        raise StudioError(
+            "“{name}” is PEFT's OFT without its adapter_config.json, which says how its rotations are computed.",
+            "Name the folder that PEFT wrote, or put adapter_config.json beside the file.",
+            name=name,
+        )
+    if config.get("use_cayley_neumann") and not config.get("peft_version"):
+        raise StudioError(
+            "“{name}” is OFT of PEFT before 0.18, which computed its rotations in another way.",
+            "Merge it into its model with the PEFT that made it, and use `offset extract` on the result.",
+            name=name,
+        )
+
+
 def scale_of(config: Mapping[str, Any], module: str, rank: int, alpha: float | None) -> float:
     """alpha / rank of a layer, or alpha / sqrt(rank) for rsLoRA (arXiv 2312.03732).
 

@@ -4,7 +4,7 @@ import dataclasses
 import json
 
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from app.page import (
     compare_actions,
@@ -29,7 +29,7 @@ from core.studio.comparing.events import Estimate, Note, Sampling, Saved, Waitin
 from core.studio.comparing.settings import opening_values
 from core.studio.presets.files import save_preset
 from core.studio.presets.preset import preset_of
-from core.studio.presets.proposal import foreign_of, propose_file
+from core.studio.presets.proposal import propose_file
 from core.studio.presets.sharing import to_link
 from core.studio.runs import process
 from core.studio.runs.journal import Journal
@@ -249,7 +249,6 @@ A1111 = (
 
 
 def a1111(tmp_path):
-    from PIL import PngImagePlugin
 
     info = PngImagePlugin.PngInfo()
     info.add_text("parameters", A1111)
@@ -287,11 +286,25 @@ def test_a_picture_of_ours_names_its_model_and_fits(engine, values, workspace):
     assert proposal.values["base"] == "miniature-sd15" and not proposal.missing and not proposal.held
 
 
-def test_a_comfyui_picture_names_its_model_and_loras():
-    graph = {"1": {"inputs": {"ckpt_name": "x.safetensors"}}, "2": {"inputs": {"lora_name": "y.safetensors"}}}
-    foreign = foreign_of({"prompt": json.dumps(graph)})
-    assert (foreign.model, foreign.adapters) == ("x.safetensors", ("y.safetensors",))
-    assert foreign_of({"prompt": "[[["}) == foreign_of({}) == type(foreign)()
+def test_a_comfyui_picture_names_its_model_loras_and_what_has_no_counterpart(workspace, tmp_path):
+    inputs = {"steps": 20, "seed": 7, "cfg": 7, "sampler_name": "euler_ancestral", "scheduler": "karras"}
+    graph = {
+        "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "x.safetensors"}},
+        "2": {"class_type": "LoraLoader", "inputs": {"lora_name": "y.safetensors"}},
+        "3": {"class_type": "KSampler", "inputs": inputs},
+    }
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("prompt", json.dumps(graph))
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png", pnginfo=info)
+    proposal = propose_file(workspace, tmp_path / "a.png")
+    assert [str(sentence) for sentence in proposal.missing] == [
+        "The base model “x” is not on this machine.",
+        "The LoRA “y” is not applied from a prompt; it is not on this machine.",
+    ]
+    assert [str(sentence) for sentence in proposal.ignored] == [
+        "“Sampler euler_ancestral” has no counterpart here.",
+        "“Schedule type karras” has no counterpart here.",
+    ]
 
 
 def test_a_link_opens_the_dialog_and_a_damaged_one_says_so(workspace, values):

@@ -9,6 +9,7 @@ from PIL import Image, PngImagePlugin
 
 from core.errors import StudioError
 from core.generation.foreign_metadata import (
+    ForeignPicture,
     parse_comfyui,
     parse_parameters,
     read_foreign,
@@ -34,8 +35,23 @@ WANTED = {
 )  # fmt: skip
 def test_a_sampler_is_the_same_one_or_none(theirs, ours):
     assert sampler_of(theirs) == ours
-    values = parse_parameters(A1111.format(sampler=theirs))
+    picture = parse_parameters(A1111.format(sampler=theirs))
+    values = picture.values
     assert values.get("scheduler") == ours and {key: values[key] for key in WANTED} == WANTED
+
+
+@pytest.mark.parametrize(
+    ("theirs", "named"),
+    [
+        ("Euler", ()), ("Euler a", ("Sampler Euler a",)), ("DPM++ 2M Karras", ("Schedule type karras",)),
+        ("DPM++ 2M, Schedule type: Karras", ("Schedule type Karras",)), ("DPM++ 2M, Schedule type: Automatic", ()),
+        ("DPM++ 2M SDE, Schedule type: Exponential, Clip skip: 2, Model: big, Model hash: 1a",
+         ("Sampler DPM++ 2M SDE", "Schedule type Exponential", "Clip skip 2")),
+    ],
+)  # fmt: skip
+def test_what_is_left_out_is_named(theirs, named):
+    picture = parse_parameters(A1111.format(sampler=theirs))
+    assert picture.left_out == named and picture.model == ("big" if "Model" in theirs else "")
 
 
 def save(path, texts=None, exif=None):
@@ -129,7 +145,7 @@ DOG = {
     ids=["plain", "control", "area", "sdxl", "links", "custom advanced", "two samplers"],
 )  # fmt: skip
 def test_comfyui_workflows(tmp_path, nodes):
-    assert parse_comfyui(json.dumps(nodes)) == DOG
+    assert parse_comfyui(json.dumps(nodes)).values == DOG
     exif = Image.Exif()
     exif[0x0110] = "prompt:" + json.dumps(nodes)
     assert read_settings(save(tmp_path / "a.webp", exif=exif)) == DOG
@@ -141,7 +157,7 @@ def test_a_picture_made_from_a_picture_has_no_size_and_an_empty_negative_prompt_
         node("KSampler", **{**PLAIN, "latent_image": ["8", 0]}, positive=["6", 0], negative=["9", 0]),
         **{"8": node("VAEEncode", pixels=["4", 0]), "9": node("ConditioningZeroOut", conditioning=["6", 0])},
     )
-    values = parse_comfyui(json.dumps(nodes))
+    values = parse_comfyui(json.dumps(nodes)).values
     assert "width" not in values and values["prompt"] == "a dog" and values["negative_prompt"] == ""
 
 
@@ -150,7 +166,7 @@ def test_a_graph_that_leads_in_circles_ends():
         node("KSampler", **PLAIN, positive=["8", 0], negative=["8", 0]),
         **{"8": node("ConditioningCombine", conditioning_1=["9", 0]), "9": node("X", conditioning=["8", 0])},
     )
-    assert parse_comfyui(json.dumps(nodes))["prompt"] == ""
+    assert parse_comfyui(json.dumps(nodes)).values["prompt"] == ""
 
 
 @pytest.mark.parametrize(
@@ -173,6 +189,27 @@ def test_pictures_of_other_programs(tmp_path, key, text):
     assert read_settings(save(tmp_path / "a.png", {key: json.dumps(text)})) == {**WANTED, "scheduler": "dpmsolver++"}
 
 
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("prompt", graph(node("KSampler", **{**PLAIN, "sampler_name": "euler_ancestral", "scheduler": "karras"}, **BOTH),
+                         **{"4": node("CheckpointLoaderSimple", ckpt_name="big"), "8": node("LoraLoader", lora_name="fine")})),
+        ("parameters", {"sui_image_params": {"prompt": "a", "steps": 20, "sampler": "euler_ancestral", "scheduler": "karras",
+                                             "model": "big", "loras": ["fine"]}}),
+        ("parameters", {"prompt": "a", "guidance_scale": 7.5, "sampler": "euler_ancestral", "scheduler": "karras",
+                        "base_model": "big", "loras": [["fine", 1.0, "12ab"]]}),
+        ("invokeai_metadata", {"positive_prompt": "a", "scheduler": "euler_ancestral", "model": {"name": "big"},
+                               "loras": [{"model": {"name": "fine"}, "weight": 1}]}),
+    ],
+    ids=["ComfyUI", "SwarmUI", "Fooocus", "InvokeAI"],
+)  # fmt: skip
+def test_a_sampler_model_and_adapter_that_are_not_used_are_named(key, text):
+    picture = read_foreign({key: json.dumps(text)}, longest=10**6)
+    assert picture.left_out[0] == "Sampler euler_ancestral" and "scheduler" not in picture.values
+    assert (picture.model, picture.adapters) == ("big", ("fine",))
+    assert ("Schedule type karras" in picture.left_out) == (key != "invokeai_metadata")
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(["parameters", "prompt", "invokeai_metadata", "Comment"]), st.recursive(
     st.none() | st.booleans() | st.floats() | st.text(max_size=8) | st.sampled_from(["KSampler", "positive", "6"]),
@@ -180,7 +217,7 @@ def test_pictures_of_other_programs(tmp_path, key, text):
         st.sampled_from(["class_type", "inputs", "steps", "cfg", "positive", "3", "6", "sui_image_params", "uc", "sampler"]),
         inner, max_size=4), max_leaves=20))  # fmt: skip
 def test_any_json_is_read_or_left_and_never_fails(key, value):
-    assert isinstance(read_foreign({key: json.dumps(value)}, longest=10**6), dict)
+    assert isinstance(read_foreign({key: json.dumps(value)}, longest=10**6), ForeignPicture)
 
 
 def test_nothing_of_ours_is_read_as_of_another(tmp_path):

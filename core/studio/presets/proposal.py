@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from core.errors import Sentence, StudioError
-from core.generation.media import CHUNK, read_settings
+from core.errors import Sentence
+from core.generation.foreign_metadata import ForeignPicture
+from core.generation.media import foreign_picture, read_settings
 from core.studio.library.choose import list_bases, list_offsets
 from core.studio.presets.preset import Preset, read_preset, resolve
 from core.studio.workspace import Workspace
@@ -19,10 +19,7 @@ OF_THE_MODEL = (
     *("scheduler", "steps", "height", "width", "frames", "fps"),
 )
 """Settings that were chosen for a model: they mean little for another one."""
-_READ = {"steps", "sampler", "schedule type", "cfg scale", "seed", "size", "model", "model hash", "version"}
-_LORA = re.compile(r"<(?:lora|lyco|hypernet):([^:<>]{1,120})(?::[^<>]{0,40})?>")
-_PAIR = re.compile(r'\s*([\w ]+):\s*("(?:\\.|[^"\\])*"|[^,]*)(?:,|$)')
-_TEXT_LIMIT = 2**18
+_PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 @dataclass(frozen=True)
@@ -48,52 +45,7 @@ class Proposal:
         return {**self.values, **(self.held if with_held else {})}
 
 
-@dataclass(frozen=True)
-class Foreign:
-    """What another program's picture names besides the settings that both programs have."""
-
-    model: str = ""
-    adapters: tuple[str, ...] = ()
-    others: tuple[str, ...] = ()
-
-
-def foreign_of(texts: dict[str, str]) -> Foreign:
-    """Of the text chunks of a PNG: A1111's `parameters`, else ComfyUI's `prompt`; empty where neither can be read."""
-    if "parameters" in texts:
-        return _of_parameters(texts["parameters"][:_TEXT_LIMIT])
-    if "prompt" in texts:
-        return _of_comfyui(texts["prompt"][:_TEXT_LIMIT])
-    return Foreign()
-
-
-def _of_parameters(text: str) -> Foreign:
-    lines = text.strip().splitlines() or [""]
-    pairs = {key.strip(): value.strip().strip('"') for key, value in _PAIR.findall(lines[-1])}
-    by_name = {key.lower(): value for key, value in pairs.items()}
-    others = [
-        f"{key} {value}" for key, value in pairs.items() if key.lower() not in _READ and "hash" not in key.lower()
-    ]
-    return Foreign(by_name.get("model", ""), tuple(dict.fromkeys(_LORA.findall(text))), tuple(others[:12]))
-
-
-def _of_comfyui(text: str) -> Foreign:
-    try:
-        inputs = [node.get("inputs", {}) for node in json.loads(text).values()]
-    except (ValueError, AttributeError, RecursionError):
-        return Foreign()
-    names = [(key, str(value)) for each in inputs for key, value in each.items() if isinstance(value, str)]
-    models = [value for key, value in names if key in ("ckpt_name", "unet_name")]
-    return Foreign(models[0] if models else "", tuple(value for key, value in names if key == "lora_name"))
-
-
-def _texts(path: Path) -> dict[str, str]:
-    from PIL import Image
-
-    with Image.open(path, formats=("PNG",)) as image:
-        return {str(key): text for key, text in image.info.items() if isinstance(text, str)}
-
-
-def propose(workspace: Workspace, preset: Preset, foreign: Foreign = Foreign()) -> Proposal:  # noqa: B008
+def propose(workspace: Workspace, preset: Preset, foreign: ForeignPicture = ForeignPicture()) -> Proposal:  # noqa: B008
     """A preset, looked up on this machine.
 
     Args:
@@ -119,7 +71,7 @@ def propose(workspace: Workspace, preset: Preset, foreign: Foreign = Foreign()) 
         missing.append(
             Sentence("The LoRA “{name}” is not applied from a prompt; {where}.", name=Path(name).stem[:80], where=where)
         )
-    ignored = tuple(Sentence("“{name}” has no counterpart here.", name=text[:80]) for text in foreign.others)
+    ignored = tuple(Sentence("“{name}” has no counterpart here.", name=text[:80]) for text in foreign.left_out)
     held_back = {key: values.pop(key) for key in OF_THE_MODEL if key in values} if base_missing else {}
     return Proposal(preset, values, held_back, tuple(missing), ignored)
 
@@ -131,18 +83,13 @@ def propose_file(workspace: Workspace, path: Path) -> Proposal:
         StudioError: it cannot be read, or carries no settings.
     """
     preset = read_preset(path)
-    if path.suffix.lower() != ".png":
+    if path.suffix.lower() not in _PICTURES:
         return propose(workspace, preset)
-    try:
-        texts = _texts(path)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise StudioError(
-            "“{name}” is not a readable picture.", "Drop a picture as the program saved it.", name=path.name
-        ) from error
-    if CHUNK not in texts:
-        return propose(workspace, preset, foreign_of(texts))
+    foreign = foreign_picture(path)
+    if foreign.values:
+        return propose(workspace, preset, foreign)
     settings = read_settings(path)
-    proposal = propose(workspace, preset, Foreign(model=str(settings.get("model", ""))))
+    proposal = propose(workspace, preset, ForeignPicture(model=str(settings.get("model", ""))))
     size = re.fullmatch(r"(\d{1,5})x(\d{1,5})", str(settings.get("size", "")))
     if size and "height" not in settings and "frames" not in settings and "grid" not in settings:
         (proposal.held or proposal.values).update(width=int(size[1]), height=int(size[2]))

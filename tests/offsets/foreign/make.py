@@ -11,6 +11,7 @@ SimpleTuner (lycoris_); `outputs.safetensors` has what LyCORIS itself makes of f
 from pathlib import Path
 
 import torch
+from lycoris.modules.boft import ButterflyOFTModule
 from lycoris.modules.diag_oft import DiagOFTModule
 from lycoris.modules.full import FullModule
 from lycoris.modules.glora import GLoRAModule
@@ -46,7 +47,14 @@ MADE = {
     "ia3-inputs": (IA3Module, {"train_on_input": True}),
     "full": (FullModule, {}),
     "norm": (NormModule, {}),
+    "boft": (ButterflyOFTModule, {"lora_dim": 2}),
+    "boft-bound": (ButterflyOFTModule, {"lora_dim": 2, "constraint": 0.02, "rescaled": True}),
 }
+
+
+def layers_of(kind: type) -> tuple[str, ...]:
+    """Those that a kind of LyCORIS can change: its BOFT needs a power of two of blocks."""
+    return (NORM,) if kind is NormModule else (LINEAR, WIDE) if kind is ButterflyOFTModule else WEIGHTS
 
 
 @torch.no_grad()
@@ -57,7 +65,7 @@ def main() -> None:
     for number, (name, (kind, settings)) in enumerate(MADE.items()):
         root = layers()
         state = {}
-        for module in (NORM,) if kind is NormModule else WEIGHTS:
+        for module in layers_of(kind):
             flat = module.replace(".", "_")
             adapter = kind(f"lora_unet_{flat}", root.get_submodule(module), **settings)
             generator = torch.Generator().manual_seed(number)

@@ -44,7 +44,9 @@ def rows() -> list[tuple[str, str, str, str, str]]:
          "test_foreign.test_a_whole_network_as_a_low_rank_offset_tells_its_error"),
         ("`.ckpt`, `.pt`, `.pth`, `.bin`", "converted in a child process", "never", "exact",
          "test_foreign.test_a_pickle_arrives_as_it_was"),
-        ("BOFT, PEFT's OFT, anything with an unknown key", "refused by the key's name", "", "",
+        ("PEFT's OFT of convolutions wider than a pixel", "refused by name", "", "",
+         "test_foreign.test_what_no_weight_can_hold_and_what_its_file_does_not_say_is_refused"),
+        ("anything with an unknown key", "refused by the key's name", "", "",
          "test_foreign.test_a_strange_key_in_it_is_refused_by_its_name"),
     ]  # fmt: skip
 

@@ -30,7 +30,7 @@ ALGORITHMS = {
     "lokr-tucker": "LoKr with a core", "dora": "DoRA, by rows or columns", "dora-columns": "DoRA, by rows or columns",
     "doha": "DoRA of LoHa and LoKr", "dokr": "DoRA of LoHa and LoKr", "oft": "OFT, bounded and rescaled too",
     "oft-bound": "OFT, bounded and rescaled too", "glora": "GLoRA", "ia3": "IA3", "ia3-inputs": "IA3",
-    "full": "whole changes (`diff`)", "norm": "norms",
+    "full": "whole changes (`diff`)", "norm": "norms", "boft": "BOFT", "boft-bound": "BOFT",
 }  # fmt: skip
 """A file to what it is called in docs/families.md."""
 WEIGHTS = [LINEAR, WIDE, CONV, POINT]
@@ -54,7 +54,7 @@ def test_what_lycoris_saved_acts_as_in_lycoris(name):
     theirs = {key.removeprefix(f"{name}/"): tensor for key, tensor in load_file(FILES / "outputs.safetensors").items()
               if key.startswith(f"{name}/")}  # fmt: skip
     ours, plain = arrived(FILES / f"{name}.safetensors"), outputs(base())
-    assert set(theirs) == ({NORM} if name == "norm" else set(WEIGHTS))
+    assert set(theirs) == {"norm": {NORM}, "boft": {LINEAR, WIDE}}.get(name.removesuffix("-bound"), set(WEIGHTS))
     for module, wanted in theirs.items():
         torch.testing.assert_close(ours[module], wanted, rtol=0, atol=1e-4)
         assert float((plain[module] - wanted).abs().max()) > 0.01
@@ -99,6 +99,7 @@ def same(ours: dict, theirs: dict, atol: float = 1e-4) -> None:
 
 
 TARGETS = ["to_q", "net.2", "conv1", "conv_shortcut"]
+POINTS = ["to_q", "net.2", "conv_shortcut"]
 PEFT = {
     "plain": peft.LoraConfig(r=2, lora_alpha=32, target_modules=TARGETS, init_lora_weights=False),
     "rsLoRA": peft.LoraConfig(
@@ -121,6 +122,14 @@ PEFT = {
         r=2, alpha=3, target_modules=["conv1"], init_weights=False, use_effective_conv2d=True
     ),
     "LoKr": peft.LoKrConfig(r=2, alpha=3, target_modules=TARGETS, init_weights=False, decompose_both=True),
+    "OFT": peft.OFTConfig(r=0, oft_block_size=4, target_modules=POINTS),
+    "OFT by the whole Cayley transform": peft.OFTConfig(
+        r=2, oft_block_size=0, use_cayley_neumann=False, target_modules=POINTS
+    ),
+    "OFT, bounded, with shared blocks": peft.OFTConfig(
+        r=0, oft_block_size=4, coft=True, eps=0.3, block_share=True, num_cayley_neumann_terms=3, target_modules=POINTS
+    ),
+    "BOFT": peft.BOFTConfig(boft_block_size=4, target_modules=TARGETS, init_weights=False),
     "IA3": peft.IA3Config(target_modules=["to_q", "net.2"], feedforward_modules=["net.2"], init_ia3_weights=False),
 }  # fmt: skip
 
@@ -132,6 +141,33 @@ def test_what_peft_saved_acts_as_in_peft_by_folder_and_by_file(name, tmp_path):
     same(arrived(tmp_path), theirs)
     same(arrived(tmp_path / "adapter_model.safetensors"), theirs)
     assert any(float((outputs(base())[module] - theirs[module]).abs().max()) > 0.01 for module in theirs)
+
+
+def test_butterflies_that_peft_makes_on_a_graphics_card_arrive(tmp_path, monkeypatch):
+    class Blocks:  # what its CUDA extension computes
+        apply = staticmethod(lambda blocks: torch.stack([torch.block_diag(*stage) for stage in blocks]))
+
+    monkeypatch.setattr("peft.tuners.boft.layer.get_fbd_cuda", lambda: True)
+    monkeypatch.setattr("peft.tuners.boft.layer.FastBlockDiag", Blocks)
+    config = peft.BOFTConfig(
+        boft_block_size=2, boft_n_butterfly_factor=3, target_modules=TARGETS, init_weights=False
+    )  # fmt: skip
+    theirs = written_by_peft(tmp_path, config)
+    assert load_file(tmp_path / "adapter_model.safetensors")[f"base_model.model.{LINEAR}.boft_R"].shape == (3, 4, 2, 2)
+    same(arrived(tmp_path), theirs)
+
+
+def test_what_no_weight_can_hold_and_what_its_file_does_not_say_is_refused(tmp_path):
+    written_by_peft(tmp_path, peft.OFTConfig(r=0, oft_block_size=4, target_modules=["conv1"]))
+    with pytest.raises(StudioError, match="OFT of a 3 × 3 convolution"):
+        arrived(tmp_path)
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    (tmp_path / "adapter_config.json").write_text(json.dumps({**config, "peft_version": None}))
+    with pytest.raises(StudioError, match="OFT of PEFT before 0.18"):
+        read_offset(tmp_path)
+    (tmp_path / "adapter_config.json").unlink()
+    with pytest.raises(StudioError, match="without its adapter_config.json"):
+        read_offset(tmp_path)
 
 
 def test_a_peft_file_alone_says_that_its_strength_is_a_guess(tmp_path):
