@@ -15,7 +15,7 @@ EXAMPLE = "launch.py evaluate run --negative sd15-mini-negative --prompts 200"
 
 
 def add_evaluate(commands: Any, common: Callable[..., None]) -> None:
-    """`evaluate run | resume | report | merge | list | dose | scorers`."""
+    """`evaluate run | resume | stop | report | merge | list | dose | scorers`."""
     evaluate = commands.add_parser(
         "evaluate", help="does an offset help? paired scores, controls, and a verdict", epilog=f"For example: {EXAMPLE}"
     ).add_subparsers(dest="action", required=True)
@@ -39,11 +39,14 @@ def add_evaluate(commands: Any, common: Callable[..., None]) -> None:
     resume = evaluate.add_parser("resume", help="go on with an evaluation, alone or beside other processes")
     report = evaluate.add_parser("report", help="the verdict and the report of what is done so far")
     merge = evaluate.add_parser("merge", help="take over what other machines did of the same evaluation")
-    for command in (resume, report, merge):
+    stop = evaluate.add_parser("stop", help="stop an evaluation after the chunk it is at; `resume` goes on")
+    for command in (resume, stop, report, merge):
         command.add_argument("evaluation", help="its id, or its folder")
     merge.add_argument("others", nargs="+", metavar="FOLDER", help="folders copied back from other machines")
     for command in (run, resume):
         command.add_argument("--shard", default=None, metavar="3/16", help="do this share of the chunks alone")
+    resume.add_argument("--detach", action="store_true", help="in processes of its own, which outlive this one")
+    resume.add_argument("--processes", type=int, default=0, metavar="N", help="with --detach: how many share the work")
     listed = evaluate.add_parser("list", help="the evaluations there are")
     dose = evaluate.add_parser("dose", help="how strong an offset is, from a few prompts")
     dose.add_argument("offset", help="of the library, or a file")
@@ -53,7 +56,7 @@ def add_evaluate(commands: Any, common: Callable[..., None]) -> None:
     scorers = evaluate.add_parser("scorers", help="the scorers: what they need, and whether it is here")
     scorers.add_argument("fetch", nargs="?", choices=("fetch",), help="fetch one from the Hub")
     scorers.add_argument("names", nargs="*", metavar="NAME")
-    for command in (run, resume, report, merge, listed, dose, scorers):
+    for command in (run, resume, stop, report, merge, listed, dose, scorers):
         common(command, dry_run=command is run)
     for command in (run, resume, dose):
         command.add_argument("--cpu", action="store_true", help="do not use a graphics card")
@@ -145,18 +148,37 @@ def _run(options: argparse.Namespace, workspace: Any, show: Callable[[Any, str],
 
 def _resume(options: argparse.Namespace, workspace: Any, show: Callable[[Any, str], None]) -> int:
     from core.studio.evaluating.folder import get_evaluation
+    from core.studio.evaluating.job import allow, start
 
-    return _work(get_evaluation(workspace, options.evaluation), options, workspace, show)
+    evaluation = get_evaluation(workspace, options.evaluation)
+    if options.detach:
+        start(evaluation, cpu=options.cpu, processes=options.processes)
+        show({"evaluation": evaluation.id}, evaluation.id)
+        return 0
+    allow(evaluation)
+    return _work(evaluation, options, workspace, show)
+
+
+def _stop(options: argparse.Namespace, workspace: Any, show: Callable[[Any, str], None]) -> int:
+    from core.studio.evaluating.folder import get_evaluation
+    from core.studio.evaluating.job import stop
+
+    evaluation = get_evaluation(workspace, options.evaluation)
+    stop(evaluation)
+    show({"evaluation": evaluation.id}, f"{evaluation.id} stops after the chunk it is at.")
+    return 0
 
 
 def _work(evaluation: Any, options: argparse.Namespace, workspace: Any, show: Callable[[Any, str], None]) -> int:
     """Does this process's share; under `accelerate launch` each process takes its own."""
-    from core.studio.evaluating.work import device_of, run_evaluation, shard_of
+    from core.studio.evaluating.events import ChunkDone
+    from core.studio.evaluating.share import work_through
+    from core.studio.evaluating.work import shard_of
 
     shard = shard_of(options.shard) if options.shard else (int(os.environ.get("RANK", "0")), _processes())
-    device = device_of(cpu=options.cpu, rank=int(os.environ.get("LOCAL_RANK", "0")))
-    for done in run_evaluation(workspace, evaluation, shard=shard, device=device):
-        print(f"\rchunk {done.number}: {done.done} of {done.total} done ", end="", file=sys.stderr, flush=True)
+    for event in work_through(workspace, evaluation, shard=shard, cpu=options.cpu):
+        if isinstance(event, ChunkDone):
+            print(f"\rchunk {event.number}: {event.done} of {event.total} done ", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     if evaluation.done() < evaluation.chunks:
         show({"evaluation": evaluation.id, "done": evaluation.done(), "chunks": evaluation.chunks}, evaluation.id)
@@ -201,15 +223,15 @@ def _merge(options: argparse.Namespace, workspace: Any, show: Callable[[Any, str
 
 
 def _list(options: argparse.Namespace, workspace: Any, show: Callable[[Any, str], None]) -> int:
-    from core.studio.evaluating.folder import list_evaluations
+    from core.studio.evaluating.job import list_states
 
-    rows = []
-    for evaluation in list_evaluations(workspace):
-        try:
-            rows.append({"evaluation": evaluation.id, "done": evaluation.done(), "chunks": evaluation.chunks})
-        except StudioError as error:
-            rows.append({"evaluation": evaluation.id, "error": error.message})
-    lines = [f"{row['evaluation']:60} {row.get('done', '?')}/{row.get('chunks', '?')} chunks" for row in rows]
+    faults: list[StudioError] = []
+    rows = [
+        {"evaluation": state.id, "status": state.status, "done": state.done, "chunks": state.total}
+        for state in list_states(workspace, faults.append)
+    ]
+    lines = [f"{row['evaluation']:60} {row['status']:12} {row['done']}/{row['chunks']} chunks" for row in rows]
+    lines += [str(fault) for fault in faults]
     show(rows, "\n".join(lines) or "There is no evaluation yet.")
     return 0
 
@@ -267,6 +289,7 @@ def _scorers(options: argparse.Namespace, workspace: Any, show: Callable[[Any, s
 _ACTIONS = {
     "run": _run,
     "resume": _resume,
+    "stop": _stop,
     "report": _report,
     "merge": _merge,
     "list": _list,

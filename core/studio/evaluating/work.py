@@ -13,23 +13,13 @@ from typing import Any
 
 from core.errors import StudioError
 from core.files import whole_file, write_json
+from core.studio.evaluating.events import ChunkDone, EvaluationEvent, Measured
 from core.studio.evaluating.folder import Evaluation
 from core.studio.evaluating.scorers import default_scorers, load
 from core.studio.evaluating.settings import NPO, RANDOM_SEED, Column, EvaluationSettings, columns_of
 from core.studio.library.choose import family_of_base, find_base, find_offset
 from core.studio.locks import holding, waiting_for
 from core.studio.workspace import Workspace
-
-
-@dataclass(frozen=True)
-class ChunkDone:
-    """A chunk is done, or was before. `seconds` of rendering and of scoring are 0 for one that was."""
-
-    number: int
-    done: int
-    total: int
-    rendering: float = 0.0
-    scoring: float = 0.0
 
 
 @dataclass
@@ -198,8 +188,8 @@ def run_evaluation(
     shard: tuple[int, int] = (0, 1),
     device: str = "cpu",
     cancelled: Callable[[], bool] = lambda: False,
-) -> Iterator[ChunkDone]:
-    """Does what is left of this share of the chunks, one by one.
+) -> Iterator[EvaluationEvent]:
+    """Does what is left of this share of the chunks, one by one: `Measured` first, then `ChunkDone` after each chunk.
 
     Args:
         shard: (this share from 0, how many shares): chunks whose number leaves that rest.
@@ -219,7 +209,7 @@ def run_evaluation(
             parts.append(load_parts(workspace, settings, device))
         return parts[0]
 
-    _probed(evaluation, settings, loaded)
+    yield Measured(effective_omega=_probed(evaluation, settings, loaded)["effective_omega"])
     columns = all_columns(evaluation)
     scorers = load(workspace, settings.scorers or default_scorers(settings.base))
     for scorer in scorers:
@@ -233,12 +223,19 @@ def run_evaluation(
                 continue  # another process is at it
             before = evaluation.chunk(number)
             if before is not None and not before["failed"]:
-                yield ChunkDone(number, evaluation.done(), total)
+                yield ChunkDone(number=number, done=evaluation.done(), total=total)
                 continue
-            rendering, scoring = _do_chunk(evaluation, settings, columns, number, loaded(), scorers)
+            rendering, scoring, failed = _do_chunk(evaluation, settings, columns, number, loaded(), scorers)
         with contextlib.suppress(OSError):
             (evaluation.folder / "chunks" / f"{number:06d}.lock").unlink()
-        yield ChunkDone(number, evaluation.done(), total, rendering, scoring)
+        yield ChunkDone(
+            number=number,
+            done=evaluation.done(),
+            total=total,
+            rendering=round(rendering, 3),
+            scoring=round(scoring, 3),
+            failed=failed,
+        )
 
 
 def _do_chunk(
@@ -248,8 +245,8 @@ def _do_chunk(
     number: int,
     loaded: Parts,
     scorers: Sequence[Any],
-) -> tuple[float, float]:
-    """Renders, scores and keeps one chunk; seconds of rendering and of scoring."""
+) -> tuple[float, float, tuple[str, ...]]:
+    """Renders, scores and keeps one chunk; seconds of rendering and of scoring, names of scorers that failed."""
     from safetensors.torch import save_file
 
     from core.evaluation.pixels import contrast, saturation, sharpness
@@ -297,7 +294,7 @@ def _do_chunk(
             save_file(features, staged)
     data = {"chunk": number, "start": start, "prompts": len(prompts), "columns": record, "failed": failed}
     write_json(evaluation.chunk_path(number), data, indent=None)
-    return rendered - began, time.monotonic() - rendered
+    return rendered - began, time.monotonic() - rendered, tuple(failed)
 
 
 def picture_path(evaluation: Evaluation, column: str, pair: int) -> Any:

@@ -12,13 +12,13 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from core.errors import StudioError
 from core.files import newest_first, read_text, write_text
 from core.studio.locks import holding, waiting_for
+from core.studio.processes import end_family
 from core.studio.runs.run import QUEUED, REQUEST, Run, create_run
 from core.studio.runs.turn import STARTING, claim, holder_of, taken
 from core.studio.workspace import Workspace
@@ -145,20 +145,7 @@ def end_run(run: Run) -> None:
     process = run.process()
     if process is None:
         return
-    try:
-        family = [*process.children(recursive=True), process]
-    except psutil.Error:
-        return  # it has ended by itself
-    for member in family:
-        _quietly(member.terminate)
-    _, alive = psutil.wait_procs(family, timeout=4)
-    for member in alive:
-        _quietly(member.kill)
-
-
-def _quietly(action: Any) -> None:
-    with suppress(psutil.Error):  # it has ended by itself
-        action()
+    end_family(process)
 
 
 _children: list[subprocess.Popen] = []

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from core.errors import StudioError
 from core.events import RunFailed, RunFinished, RunPaused, RunStarted, RunStopped, StepDone, TrainEvent
 from core.files import cannot_read, cannot_write, read_json, write_json, write_text
 from core.studio.library.choose import family_of_base, find_base
+from core.studio.processes import identity, living
 from core.studio.runs.journal import read_events, read_newest
 from core.studio.workspace import Workspace, slug
 from core.training.config import PATHS, TrainConfig
@@ -152,21 +153,6 @@ class Run:
             StudioError: the folder cannot be written.
         """
         write_text(self.folder / REQUEST, what)
-
-
-def identity(process: psutil.Process) -> dict[str, Any]:
-    """What `living` knows a process again by."""
-    return {"pid": process.pid, "started": process.create_time()}
-
-
-def living(record: Mapping[str, Any]) -> psutil.Process | None:
-    """The process of an `identity`, if it still lives and is no zombie."""
-    try:
-        process = psutil.Process(int(record["pid"]))
-        same = abs(process.create_time() - float(record["started"])) < 2.0
-        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-    except (ValueError, KeyError, TypeError, OverflowError, psutil.Error):
-        return None
 
 
 def list_runs(workspace: Workspace, on_fault: Callable[[StudioError], None] = lambda fault: None) -> list[Summary]:

@@ -18,7 +18,8 @@ import psutil
 from core.errors import StudioError
 from core.files import read_json, write_json
 from core.studio.locks import waiting_for
-from core.studio.runs.run import Run, identity, living
+from core.studio.processes import identity, living
+from core.studio.runs.run import Run
 
 LOCK, HOLDER = "training.lock", "training.json"
 STARTING = "start.lock"

@@ -16,6 +16,7 @@ from core.miniature.scorers import JudgeScorer
 from core.miniature.world.scene import sample_prompts
 from core.offsets.files import save_offset
 from core.studio.evaluating import scorers
+from core.studio.evaluating.events import ChunkDone
 from core.studio.evaluating.folder import Evaluation, create_evaluation, get_evaluation, list_evaluations, merge
 from core.studio.evaluating.report import write_report
 from core.studio.evaluating.settings import NPO, EvaluationSettings, columns_of, row_forwards
@@ -47,7 +48,8 @@ def settings(tmp_path, **changes):
 
 
 def finished(space, evaluation, **options):
-    return list(run_evaluation(space, evaluation, **options))
+    events = run_evaluation(space, evaluation, **options)
+    return [event for event in events if isinstance(event, ChunkDone)]
 
 
 def contents(evaluation):

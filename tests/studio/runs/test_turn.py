@@ -10,9 +10,10 @@ import pytest
 
 from core.errors import StudioError
 from core.files import write_json
+from core.studio.processes import identity
 from core.studio.runs import process
 from core.studio.runs.process import begin_run, end_run, enqueue, reap, start_next, start_run
-from core.studio.runs.run import create_run, identity, list_runs
+from core.studio.runs.run import create_run, list_runs
 from core.studio.runs.turn import HOLDER, claim, holder_of, training_turn
 from tests.builders.runs import config, wait
 from tests.torture.starts import STAND_IN, race

@@ -1,0 +1,40 @@
+"""Whether a process that a file names still lives: by its id and start time, so that a reboot or another program under the same
+id never passes for it. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import psutil
+
+
+def identity(process: psutil.Process) -> dict[str, Any]:
+    """What `living` knows a process again by."""
+    return {"pid": process.pid, "started": process.create_time()}
+
+
+def living(record: Mapping[str, Any]) -> psutil.Process | None:
+    """The process of an `identity`, if it still lives and is no zombie."""
+    try:
+        process = psutil.Process(int(record["pid"]))
+        same = abs(process.create_time() - float(record["started"])) < 2.0
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+    except (ValueError, KeyError, TypeError, OverflowError, psutil.Error):
+        return None
+
+
+def end_family(process: psutil.Process, patience: float = 4.0) -> None:
+    """Ends a process with all that it started: asked first, forced after `patience` seconds."""
+    try:
+        family = [*process.children(recursive=True), process]
+    except psutil.Error:
+        return  # it has ended by itself
+    for member in family:
+        with suppress(psutil.Error):
+            member.terminate()
+    _, alive = psutil.wait_procs(family, timeout=patience)
+    for member in alive:
+        with suppress(psutil.Error):
+            member.kill()
