@@ -94,7 +94,9 @@ class Finished(EvaluationEvent):
     verdict: str
 
 
-KINDS: dict[str, Any] = {kind.__name__: kind for kind in (Started, Measured, ChunkDone, Stopped, Failed, ShareDone, Finished)}
+KINDS: dict[str, Any] = {
+    kind.__name__: kind for kind in (Started, Measured, ChunkDone, Stopped, Failed, ShareDone, Finished)
+}
 
 
 def append(folder: Path, event: EvaluationEvent) -> None:
