@@ -23,12 +23,12 @@ _NUMBERS = re.compile(r"test_(?:fault|row)s?_(\d+(?:_and_\d+)*)_")
 @cache
 def tests_there_are() -> list[str]:
     """Every test as `file::function`."""
-    found = []
+    names = []
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-                found.append(f"{path.relative_to(ROOT).as_posix()}::{node.name}")
-    return found
+                names.append(f"{path.relative_to(ROOT).as_posix()}::{node.name}")
+    return names
 
 
 def rows() -> list[dict[str, Any]]:

@@ -53,14 +53,14 @@ def test_an_environment_that_holds_the_lock_is_used_as_it_is(house, monkeypatch)
     assert launch.python_for(locks) == sys.executable
 
 
-@pytest.mark.parametrize("found", ["1.1", None])
-def test_one_that_does_not_is_left_alone_and_a_new_one_made(house, monkeypatch, found):
+@pytest.mark.parametrize("installed", ["1.1", None])
+def test_one_that_does_not_is_left_alone_and_a_new_one_made(house, monkeypatch, installed):
     _, locks = house
 
     def version(name):
-        if found is None:
+        if installed is None:
             raise importlib.metadata.PackageNotFoundError(name)
-        return found
+        return installed
 
     monkeypatch.setattr(importlib.metadata, "version", version)
     asked = []
@@ -235,23 +235,23 @@ def test_a_folder_that_cannot_be_written_is_said(house, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("number", "said"), [(13, "is read-only"), (30, "is read-only"), (28, "disk is full"), (122, "disk is full")]
+    ("number", "sentence"), [(13, "is read-only"), (30, "is read-only"), (28, "disk is full"), (122, "disk is full")]
 )
-def test_a_fault_of_the_disk_on_the_way_is_a_sentence_without_a_path(house, pip, monkeypatch, number, said):
+def test_a_fault_of_the_disk_on_the_way_is_a_sentence_without_a_path(house, pip, monkeypatch, number, sentence):
     folder, locks = house
 
     def failing(arguments):
         raise OSError(number, os.strerror(number), str(folder))
 
     monkeypatch.setattr(launch, "pip", failing)
-    with pytest.raises(SystemExit, match=said) as ended:
+    with pytest.raises(SystemExit, match=sentence) as ended:
         launch.install(locks)
     assert str(folder) not in str(ended.value.code)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the pretended pip is a shell script")
 @pytest.mark.parametrize(
-    ("printed", "said"),
+    ("printed", "sentence"),
     [
         ("NewConnectionError: Temporary failure in name resolution\nERROR: No matching distribution", "be reached"),
         ("Traceback ReadTimeoutError: Read timed out.", "be reached"),
@@ -261,11 +261,11 @@ def test_a_fault_of_the_disk_on_the_way_is_a_sentence_without_a_path(house, pip,
         ("ERROR: No matching distribution found for alpha==1.0", "does not exist for this Python"),
     ],
 )
-def test_a_failing_pip_ends_in_one_sentence(house, printed, said, capfd):
+def test_a_failing_pip_ends_in_one_sentence(house, printed, sentence, capfd):
     launch.PYTHON.parent.mkdir(parents=True)
     launch.PYTHON.write_text(f"#!/bin/sh\ncat >&2 <<'END'\n{printed}\nEND\nexit 1\n")
     launch.PYTHON.chmod(0o755)
-    with pytest.raises(SystemExit, match=said):
+    with pytest.raises(SystemExit, match=sentence):
         launch.pip(["alpha"])
     assert not "".join(capfd.readouterr()), "the sentence alone, no trace of pip's own"
 
@@ -334,7 +334,9 @@ def test_the_locks_pin_what_their_packages_need_on_every_system():
     ]
     for machine in ({**machine, "extra": ""} for machine in machines):
         here = {name for name, pin in pinned.items() if pin.marker is None or pin.marker.evaluate(machine)}
-        for name in here & {plain(found.metadata["Name"]) for found in importlib.metadata.distributions()}:
+        for name in here & {
+            plain(distribution.metadata["Name"]) for distribution in importlib.metadata.distributions()
+        }:
             for need in map(Requirement, importlib.metadata.requires(name) or []):
                 if need.marker is None or need.marker.evaluate(machine):
                     cuda = name == "torch" and plain(need.name).startswith(("nvidia", "cuda", "triton"))

@@ -57,27 +57,27 @@ def for_types_only(node: ast.AST) -> bool:
 
 def statements(tree: ast.AST, *, at_once: bool) -> list[ast.AST]:
     """All nodes but those for the type checker; `at_once`: only what runs when the module is imported."""
-    found: list[ast.AST] = []
+    nodes: list[ast.AST] = []
     for node in ast.iter_child_nodes(tree):
         later = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
         if not for_types_only(node) and not (at_once and later):
-            found += [node, *statements(node, at_once=at_once)]
-    return found
+            nodes += [node, *statements(node, at_once=at_once)]
+    return nodes
 
 
 def imports(path: Path, *, at_once: bool = False) -> set[str]:
     """The modules a file imports, by whatever spelling: `from core import studio` is core.studio."""
-    found: set[str] = set()
+    names: set[str] = set()
     package = module_of(path) if path.name == "__init__.py" else module_of(path).rpartition(".")[0]
     for node in statements(ast.parse(path.read_text(encoding="utf-8")), at_once=at_once):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             source = ".".join([*parents, *([node.module] if node.module else [])])
             inner = {f"{source}.{alias.name}" for alias in node.names if is_module(f"{source}.{alias.name}")}
-            found |= inner or {source}
-    return found
+            names |= inner or {source}
+    return names
 
 
 WINGS = ("core.studio.comparing", "core.studio.runs", "core.studio.presets")
@@ -127,10 +127,10 @@ def test_the_wings_of_the_studio_do_not_know_each_other(path):
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)
 def test_gradio_is_imported_in_app_alone_and_torch_never_there(path):
-    module, found = module_of(path), imports(path)
-    assert within(module, "app") or not any(within(name, "gradio") for name in found)
-    assert not within(module, "app") or not any(within(name, *HEAVY) for name in found)
-    assert not any(within(name, WORKER) for name in found), "the training process is started, never imported"
+    module, names = module_of(path), imports(path)
+    assert within(module, "app") or not any(within(name, "gradio") for name in names)
+    assert not within(module, "app") or not any(within(name, *HEAVY) for name in names)
+    assert not any(within(name, WORKER) for name in names), "the training process is started, never imported"
 
 
 @pytest.mark.parametrize("module", sorted({m for p in FILES if within(m := module_of(p), "app")}))

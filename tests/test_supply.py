@@ -25,28 +25,28 @@ CHILD = ROOT / "core" / "offsets" / "unpickle.py"
 
 def faults_of(tree: ast.AST, path: Path) -> list[str]:
     """Calls and imports in a source that could run code which came as data."""
-    found = []
+    faults = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
-            found += [f"imports {name}" for name in names if name.split(".")[0] in UNPICKLING]
+            faults += [f"imports {name}" for name in names if name.split(".")[0] in UNPICKLING]
         if not isinstance(node, ast.Call):
             continue
         name = ast.unparse(node.func)
-        given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+        keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
         if name in BUILT_IN or name in SHELLS:
-            found.append(f"calls {name}")
-        if given.get("shell", "False") != "False":
-            found.append(f"{name} with a shell")
-        if given.get("trust_remote_code", "False") != "False":
-            found.append(f"{name} with trust_remote_code")
-        if given.get("custom_pipeline", "None") != "None":
-            found.append(f"{name} with custom_pipeline")
-        if name == "torch.load" and given.get("weights_only") != "True":
-            found.append("torch.load without weights_only=True")
+            faults.append(f"calls {name}")
+        if keywords.get("shell", "False") != "False":
+            faults.append(f"{name} with a shell")
+        if keywords.get("trust_remote_code", "False") != "False":
+            faults.append(f"{name} with trust_remote_code")
+        if keywords.get("custom_pipeline", "None") != "None":
+            faults.append(f"{name} with custom_pipeline")
+        if name == "torch.load" and keywords.get("weights_only") != "True":
+            faults.append("torch.load without weights_only=True")
         if name == "torch.load" and path != CHILD and ROOT / "assets" / "build" not in path.parents:
-            found.append("torch.load outside of the child process")
-    return found
+            faults.append("torch.load outside of the child process")
+    return faults
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

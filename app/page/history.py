@@ -13,7 +13,7 @@ from app.page.views import CHOOSE
 from app.page.wiring import QUICK, Changes, CompareTab
 from core.studio.comparing.engine import Engine
 
-SHOWN = ("past", "listed", "found")
+SHOWN = ("past", "listed", "summary")
 
 
 def place(parts: dict[str, Any]) -> None:
@@ -29,7 +29,7 @@ def place(parts: dict[str, Any]) -> None:
         )
         parts["starred"] = gr.Checkbox(False, label=label("Favourites only"), container=False, min_width=120)
         parts["undo"] = gr.Button(label("Undo delete"), size="sm", min_width=100, interactive=False, scale=0)
-    parts["found"] = gr.HTML("", elem_classes="scale-note", padding=False)
+    parts["summary"] = gr.HTML("", elem_classes="scale-note", padding=False)
     parts["past"] = gr.HTML("", elem_id="history", padding=False, js_on_load=CHOOSE)
     with gr.Row(elem_classes="tight"):
         parts["star"] = gr.Button(label("Favourite"), size="sm", min_width=90, interactive=False)

@@ -31,7 +31,7 @@ def search(workspace: Workspace, words: str, starred: bool) -> Changes:
         line = sentence("Nothing found. Try fewer words, or all pictures instead of favourites.")
     else:
         line = sentence("No picture yet: what you render appears here.")
-    return {"past": board(pairs), "listed": pairs, "found": line}
+    return {"past": board(pairs), "listed": pairs, "summary": line}
 
 
 def mark(workspace: Workspace, chosen: tuple[Pair, Cell] | None, words: str, starred: bool) -> Changes:

@@ -19,7 +19,7 @@ from gradio.context import LocalContext
 from core.errors import Sentence
 
 _READ: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("chinese.json").read_text(encoding="utf-8"))
-CHINESE, SAID, TOLD, PARTS = (_READ[part] for part in ("texts", "said", "told", "parts"))
+CHINESE, SENTENCES, MESSAGES, PHRASES = (_READ[part] for part in ("texts", "said", "told", "parts"))
 
 TRANSLATIONS = gr.I18n(en={text: text for text in CHINESE}, zh=CHINESE)
 
@@ -36,12 +36,12 @@ def label(text: str) -> Any:
 
 
 def sentence(text: str, **values: Any) -> str:
-    """A sentence of `SAID` with its values, in the language of the browser whose request is being answered.
+    """A sentence of `SENTENCES` with its values, in the language of the browser whose request is being answered.
 
     Raises:
         KeyError: it has no translation.
     """
-    return (SAID[text] if _chinese_wanted() else text).format(**values)
+    return (SENTENCES[text] if _chinese_wanted() else text).format(**values)
 
 
 def word(text: str) -> str:
@@ -55,7 +55,7 @@ def word(text: str) -> str:
 
 
 def translate(text: str) -> str:
-    """A sentence of `core`, which speaks English alone, in that language too; one that is not in `TOLD` as it is."""
+    """A sentence of `core`, which speaks English alone, in that language too; one that is not in `MESSAGES` as it is."""
     return _in_chinese(text) if _chinese_wanted() else text
 
 
@@ -68,8 +68,8 @@ def _chinese_wanted() -> bool:
 def _in_chinese(text: str) -> str:
     """A sentence by its template, with its values, those that are sentences or known phrases translated too."""
     if not isinstance(text, Sentence):
-        return TOLD.get(text) or CHINESE.get(text) or _by_pattern(text)
-    chinese = next((part[text.template] for part in (TOLD, PARTS, CHINESE) if text.template in part), None)
+        return MESSAGES.get(text) or CHINESE.get(text) or _by_pattern(text)
+    chinese = next((part[text.template] for part in (MESSAGES, PHRASES, CHINESE) if text.template in part), None)
     if chinese is None or text.template == text:
         return chinese or _by_pattern(str(text))
     try:
@@ -81,7 +81,7 @@ def _in_chinese(text: str) -> str:
 def _value_in_chinese(value: object) -> object:
     if isinstance(value, Sentence):
         return _in_chinese(value)
-    return PARTS.get(value, value) if isinstance(value, str) else value
+    return PHRASES.get(value, value) if isinstance(value, str) else value
 
 
 @lru_cache(maxsize=512)

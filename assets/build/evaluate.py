@@ -5,8 +5,8 @@
 
 SETTINGS.json is a list of {"name", "omega", "alpha", "beta", "split", "late", "negative", "positive", "base", "alone"}:
 `negative` and `positive` are offset files, or "random:FILE" for a control of the same norm, or several files with "+"
-for their mean; `guide` is a folder with another denoiser and its text encoder, the negative network (autoguidance: `told` says
-whether it is told the prompt); `alone` samples the base
+for their mean; `guide` is a folder with another denoiser and its text encoder, the negative network (autoguidance: `prompted` says
+whether it receives the prompt); `alone` samples the base
 with the negative offset in its weights, without guidance. What is sampled is kept, so settings can be added later.
 """
 
@@ -87,8 +87,8 @@ class Sampler:
         scheduler = family.make_scheduler("dpmsolver++", pipe.scheduler.config)
         scheduler.set_timesteps(self.steps)
 
-        def predict(network: Any, x: Tensor, t: Tensor, told: Conditioning) -> Tensor:
-            half = {name: tensor.bfloat16() for name, tensor in told.items()}
+        def predict(network: Any, x: Tensor, t: Tensor, texts: Conditioning) -> Tensor:
+            half = {name: tensor.bfloat16() for name, tensor in texts.items()}
             return family.predict(network, x.bfloat16(), t.expand(len(x)), half).float()
 
         if setting.get("alone"):
@@ -97,9 +97,9 @@ class Sampler:
                     x = scheduler.step(predict(pipe.unet, x, t, cond), t, x).prev_sample
         elif setting.get("guide"):
             other = self.guide(setting["guide"])
-            told = family.encode_prompt(other, prompts if setting.get("told") else [""] * len(prompts))
+            texts = family.encode_prompt(other, prompts if setting.get("prompted") else [""] * len(prompts))
             for t in scheduler.timesteps:
-                low, high = predict(other.unet, x, t, told), predict(pipe.unet, x, t, cond)
+                low, high = predict(other.unet, x, t, texts), predict(pipe.unet, x, t, cond)
                 x = scheduler.step(guide(high, low, weights.omega), t, x).prev_sample
         else:
             with row_gate(pipe.unet, offsets["positive"], offsets["negative"]) as gate:
@@ -136,21 +136,21 @@ def sample_part(rank: int, options: argparse.Namespace) -> None:
         scores = Scores.join(parts)
         torch.save({"setting": setting, "rows": list(mine), "scores": vars(scores)}, file)
         if rank == 0:
-            told = {
+            means = {
                 name: round(float(getattr(scores, name).mean()), 4)
                 for name in ("accuracy", "cleanliness", "preference")
             }
-            print(json.dumps({"name": setting["name"], **told}), flush=True)
+            print(json.dumps({"name": setting["name"], **means}), flush=True)
 
 
 def gather(out: Path) -> dict[str, Scores]:
     """Scores of each setting by name, in the order of the prompts."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    results: dict[str, list[dict[str, Any]]] = {}
     for file in sorted(out.glob("*.pt")):
         data = torch.load(file, weights_only=True)
-        found.setdefault(data["setting"]["name"], []).append(data)
+        results.setdefault(data["setting"]["name"], []).append(data)
     gathered = {}
-    for name, parts in found.items():
+    for name, parts in results.items():
         order = torch.tensor([row for part in parts for row in part["rows"]]).argsort()
         joined = Scores.join([Scores(**part["scores"]) for part in parts])
         gathered[name] = Scores(**{key: value[order] for key, value in vars(joined).items()})
@@ -202,11 +202,11 @@ def main() -> None:
     sample.add_argument("--seed", type=int, default=2026)
     sample.add_argument("--processes", type=int, default=2)
     sample.add_argument("--base", type=Path, default=asset("miniature-sd15"))
-    told = commands.add_parser("report")
-    told.add_argument("out", type=Path)
-    told.add_argument("--against", required=True)
-    told.add_argument("--only", nargs="*", help="these settings alone")
-    told.add_argument("--draws", type=int, default=200)
+    report_command = commands.add_parser("report")
+    report_command.add_argument("out", type=Path)
+    report_command.add_argument("--against", required=True)
+    report_command.add_argument("--only", nargs="*", help="these settings alone")
+    report_command.add_argument("--draws", type=int, default=200)
     options = parser.parse_args()
     if options.command == "report":
         report(options)

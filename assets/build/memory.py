@@ -129,13 +129,13 @@ def part_bytes(name: str) -> dict[str, int]:
     """Bytes, in half precision, of the VAE and of each text encoder."""
     import transformers
 
-    found = {"vae": make_vae(name, torch.bfloat16)}
+    modules = {"vae": make_vae(name, torch.bfloat16)}
     with torch.device("meta"):
         for part in get(detect(CONFIGS / name)).parts[1:]:
-            told = json.loads((CONFIGS / name / part / "config.json").read_text(encoding="utf-8"))
-            kind = getattr(transformers, told["architectures"][0])
-            found[part] = kind(kind.config_class(**told))
-    return {part: 2 * sum(parameter.numel() for parameter in module.parameters()) for part, module in found.items()}
+            config = json.loads((CONFIGS / name / part / "config.json").read_text(encoding="utf-8"))
+            kind = getattr(transformers, config["architectures"][0])
+            modules[part] = kind(kind.config_class(**config))
+    return {part: 2 * sum(parameter.numel() for parameter in module.parameters()) for part, module in modules.items()}
 
 
 def others(name: str) -> int:
@@ -148,9 +148,9 @@ def make_vae(name: str, dtype: torch.dtype) -> Any:
     """The VAE of a true architecture on the meta device."""
     import diffusers
 
-    told = json.loads((CONFIGS / name / "vae" / "config.json").read_text(encoding="utf-8"))
+    config = json.loads((CONFIGS / name / "vae" / "config.json").read_text(encoding="utf-8"))
     with torch.device("meta"):
-        return getattr(diffusers, told["_class_name"]).from_config(told).to(dtype).eval()
+        return getattr(diffusers, config["_class_name"]).from_config(config).to(dtype).eval()
 
 
 def decoding(name: str, vae: Any, x: torch.Tensor) -> int:
@@ -245,7 +245,7 @@ def check(name: str, batch: int, checkpointing: bool) -> dict[str, Any]:
     """The computed peak of a step beside what two real ones with random weights took: of the card's memory what torch
     allocated, of a processor's what this process grew by."""
     config = recipe("studio", batch_size=batch, gradient_checkpointing=checkpointing, precision="bf16")
-    told = computed(name, config)
+    predicted = computed(name, config)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     process, ended = psutil.Process(), threading.Event()
     before = peak = process.memory_info().rss
@@ -267,9 +267,9 @@ def check(name: str, batch: int, checkpointing: bool) -> dict[str, Any]:
         "device": device,
         "batch_size": batch,
         "gradient_checkpointing": checkpointing,
-        "computed_gib": round(told / 2**30, 2),
+        "computed_gib": round(predicted / 2**30, 2),
         "measured_gib": round(grown / 2**30, 2),
-        "ratio": round(told / grown, 3),
+        "ratio": round(predicted / grown, 3),
         "seconds_a_step": round((time.monotonic() - began) / 2, 1),
     }
 

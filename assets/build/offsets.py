@@ -38,16 +38,20 @@ def negative(out: Path, pairs: list[str], name: str) -> None:
     """Self-NPO with the studio recipe and some settings changed."""
     base = asset(name)
     family = get(detect(base))
-    given = {"base": name, "family": family.name, "preview_every": 0, "checkpoint_every": 10_000}
-    config = recipe("studio", **{**given, **parse_pairs(pairs)})
+    options = {"base": name, "family": family.name, "preview_every": 0, "checkpoint_every": 10_000}
+    config = recipe("studio", **{**options, **parse_pairs(pairs)})
     folder = Path(tempfile.mkdtemp())
     losses = []
     for event in train(config, folder, family.load(base), family, prompts_of(base), cpu=True):
         if isinstance(event, StepDone):
             losses.append(event.loss)
             if event.step % 25 == 0:
-                told = {"step": event.step, "loss": round(sum(losses[-25:]) / 25, 5), "seconds": round(event.elapsed)}
-                print(json.dumps(told), flush=True)
+                progress = {
+                    "step": event.step,
+                    "loss": round(sum(losses[-25:]) / 25, 5),
+                    "seconds": round(event.elapsed),
+                }
+                print(json.dumps(progress), flush=True)
         if isinstance(event, RunFinished):
             made = folder / event.offset
             facts = {**read_offset(made).provenance}

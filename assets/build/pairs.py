@@ -35,9 +35,9 @@ def main() -> None:
     """Draws the sheets."""
     for folder in sorted(asset("").glob("miniature-*")):
         family = get(detect(folder))
-        pipe, told = family.load(folder), json.loads((folder / "studio.json").read_text(encoding="utf-8"))
-        negative = load_lora(asset("offsets") / f"{told['negative']}.safetensors", family=family.name)
-        columns, video = comparison_of(told).columns, family.name == "cogvideox"
+        pipe, facts = family.load(folder), json.loads((folder / "studio.json").read_text(encoding="utf-8"))
+        negative = load_lora(asset("offsets") / f"{facts['negative']}.safetensors", family=family.name)
+        columns, video = comparison_of(facts).columns, family.name == "cogvideox"
         prompts = prompts_of(folder)[-PAIRS:] if video else sample_prompts(PAIRS, seed=77)
         rows = []
         for seed, prompt in enumerate(prompts, start=1):

@@ -96,10 +96,10 @@ class MiniatureXL(nn.Module):
 
     def start_from(self, folder: Path) -> None:
         """Takes over what a miniature of the SD1.5 layout has learned, as far as it fits."""
-        told = {k: v.float() for k, v in load_file(folder / "text_encoder" / "model.safetensors").items()}
-        self.text_encoder.load_state_dict(told, strict=False)
+        state = {k: v.float() for k, v in load_file(folder / "text_encoder" / "model.safetensors").items()}
+        self.text_encoder.load_state_dict(state, strict=False)
         former = make_text_encoder(self.tokenizer)
-        former.load_state_dict(told)
+        former.load_state_dict(state)
         self._scale_down()
         learned = {k: v.float() for k, v in load_file(folder / "unet" / "diffusion_pytorch_model.safetensors").items()}
         matrix, offset = self._last_normalisation(former)
@@ -147,12 +147,12 @@ class MiniatureXL(nn.Module):
         # the layer before the last of both encoders, as SDXL has it
         first = self.text_encoder(tokens, output_hidden_states=True).hidden_states[-2]
         second = self.text_encoder_2(tokens, output_hidden_states=True)
-        told = torch.tensor([float(bool(caption)) for caption in captions])  # an empty text is zeros, as in SDXL
+        nonempty = torch.tensor([float(bool(caption)) for caption in captions])  # an empty text is zeros, as in SDXL
         added = {
-            "text_embeds": second.text_embeds * told[:, None],
+            "text_embeds": second.text_embeds * nonempty[:, None],
             "time_ids": torch.tensor(TIME_IDS).expand(len(x_t), 6),
         }
-        hidden = torch.cat([first, second.hidden_states[-2]], -1) * told[:, None, None]
+        hidden = torch.cat([first, second.hidden_states[-2]], -1) * nonempty[:, None, None]
         return self.unet(x_t, t, hidden, added_cond_kwargs=added).sample
 
     def pipeline(self, vae: AutoencoderKL) -> StableDiffusionXLPipeline:

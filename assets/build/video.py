@@ -238,9 +238,9 @@ def train_vae(work: Path, steps: int, batch: int, seed: int = 0) -> None:
     held = render_video([sample_video(held_rng) for _ in range(64)]) * 2 - 1
     with torch.no_grad():
         back = vae.decode(vae.encode(held.transpose(1, 2)).latent_dist.mode()).sample.transpose(1, 2).clamp(-1, 1)
-    told: dict[str, Any] = {"held_out": "clean"}
-    told["round_trip_psnr"] = round(10 * math.log10(4 / float((back - held).square().mean())), 2)
-    log.append(told)
+    record: dict[str, Any] = {"held_out": "clean"}
+    record["round_trip_psnr"] = round(10 * math.log10(4 / float((back - held).square().mean())), 2)
+    log.append(record)
     print(json.dumps(log[-1]))
     (work / "vae.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
 
@@ -328,9 +328,9 @@ def assemble(denoiser: Path, work: Path, omega: float, name: str = "miniature-co
     draw = ImageDraw.Draw(canvas)
     for index, prompt in enumerate(sample_prompts(16, seed=12)):
         weights = (GuidanceWeights(omega=omega),)
-        found = render(pipe, family, Comparison(prompt=prompt, seeds=(index,), columns=weights, steps=25))
+        images = render(pipe, family, Comparison(prompt=prompt, seeds=(index,), columns=weights, steps=25))
         left, top = index % 2 * 400, index // 2 * 98
-        for place, frame in enumerate(found[0].frames[::2]):
+        for place, frame in enumerate(images[0].frames[::2]):
             canvas.paste(frame.resize((74, 74), Image.Resampling.LANCZOS), (left + 76 * place, top))
         draw.text((left + 2, top + 78), prompt, fill="black")
     canvas.save(folder / "samples.png", optimize=True)
@@ -350,20 +350,20 @@ def measure(pipe: Any, omega: float, count: int, beta: float = 0.0, negative: An
             frames = torch.stack([torch.from_numpy(np.array(frame)).movedim(-1, 0) for frame in made.frames])
             scores[place].append(judge.score(frames.float()[None] / 127.5 - 1, [parse(prompt)]))
     names = ("accuracy", "whole", "cleanliness")
-    found = [{name: torch.cat([getattr(s, name) for s in column]) for name in names} for column in scores]
-    told: list[dict[str, Any]] = []
-    for weights, values in zip(columns, found, strict=True):
+    columns_scores = [{name: torch.cat([getattr(s, name) for s in column]) for name in names} for column in scores]
+    table: list[dict[str, Any]] = []
+    for weights, values in zip(columns, columns_scores, strict=True):
         means = {name: round(float(values[name].mean()), 3) for name in names}
-        told.append({"omega": omega, "beta": weights.beta, "prompts": count, **means})
+        table.append({"omega": omega, "beta": weights.beta, "prompts": count, **means})
     if negative is not None:
         picks = torch.randint(0, count, (2000, count), generator=torch.Generator().manual_seed(0))
         for name in names:
-            difference = found[1][name] - found[0][name]
+            difference = columns_scores[1][name] - columns_scores[0][name]
             low, high = difference[picks].mean(1).quantile(torch.tensor([0.025, 0.975])).tolist()
-            told[1][f"{name}_difference"] = [round(float(difference.mean()), 3), round(low, 3), round(high, 3)]
-    for line in told:
+            table[1][f"{name}_difference"] = [round(float(difference.mean()), 3), round(low, 3), round(high, 3)]
+    for line in table:
         print(json.dumps(line), flush=True)
-    return told
+    return table
 
 
 def main() -> None:

@@ -83,10 +83,10 @@ def attention(denoiser: nn.Module, name: str) -> Iterator[str]:
         current = in_place(denoiser)
         if name not in ("auto", current):
             raise StudioError(
-                "This model's attention cannot be computed by {name}: {found} stays in place.",
+                "This model's attention cannot be computed by {name}: {current} stays in place.",
                 "Choose sdpa.",
                 name=name,
-                found=current,
+                current=current,
             )
         yield current
     finally:

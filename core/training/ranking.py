@@ -44,8 +44,8 @@ def ranked(samples: Tensor, scores: Tensor, candidates: int) -> StartPoints:
             "The scorer gave NaN or infinity; the checkpoints before it are kept.", "Choose another scorer."
         )
     by_prompt = scores.reshape(-1, candidates)
-    told_apart = by_prompt.amax(1) > by_prompt.amin(1)
-    if not bool(told_apart.any()):
+    distinct = by_prompt.amax(1) > by_prompt.amin(1)
+    if not bool(distinct.any()):
         raise StudioError(
             "The scorer gave all samples of each prompt the same figure; there is nothing to learn from.",
             "Choose another scorer, or more candidates.",
@@ -54,7 +54,7 @@ def ranked(samples: Tensor, scores: Tensor, candidates: int) -> StartPoints:
     rows = torch.arange(len(by_prompt))
     best, worst = by_sample[rows, by_prompt.argmax(1)], by_sample[rows, by_prompt.argmin(1)]
     # a prompt whose samples are all alike says nothing: another one takes its place
-    use = torch.where(told_apart, rows, rows[told_apart][rows % int(told_apart.sum())])
+    use = torch.where(distinct, rows, rows[distinct][rows % int(distinct.sum())])
     return StartPoints(best[use], rejected=worst[use], rows=use)
 
 

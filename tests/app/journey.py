@@ -75,17 +75,17 @@ def start_training(page: Page, steps: int) -> None:
 
 def figures(browser: Any, rounds: int) -> dict[str, Any]:
     """Ready, first paint, click to first preview, requests of a slider, and the page's answers beside a training."""
-    told: dict[str, list[float]] = {}
+    seconds: dict[str, list[float]] = {}
     for number in range(2 * rounds):
         studio = Studio(Path(tempfile.mkdtemp()))
-        told.setdefault("server_ready", []).append(studio.seconds)
+        seconds.setdefault("server_ready", []).append(studio.seconds)
         page = opened(browser, studio.address)
-        told.setdefault("first_paint", []).append(page.evaluate(PAINT))
+        seconds.setdefault("first_paint", []).append(page.evaluate(PAINT))
         if number % 2:
             page.wait_for_timeout(LOADED)
 
         name = "click_to_preview" if number % 2 else "click_at_once_to_preview"
-        told.setdefault(name, []).append(page.evaluate(CLICK, ["#render", PREVIEW]))
+        seconds.setdefault(name, []).append(page.evaluate(CLICK, ["#render", PREVIEW]))
         page.get_by_text(re.compile("^Done. ω")).wait_for(timeout=WAIT)
         studio.close()
     studio = Studio(Path(tempfile.mkdtemp()))
@@ -117,7 +117,7 @@ def figures(browser: Any, rounds: int) -> dict[str, Any]:
     page.get_by_text(re.compile(": stopped, step")).wait_for(timeout=WAIT)
     studio.close()
     return {
-        **{name: spread(values) for name, values in told.items()},
+        **{name: spread(values) for name, values in seconds.items()},
         "requests_of_ten_slider_moves": requests,
         **{f"choosing_a_preset_{name}": value for name, value in answers.items()},
         "unit": "seconds",

@@ -222,11 +222,11 @@ def test_a_pair_is_shared_as_picture_animation_video_and_link_with_its_settings_
 
 
 def test_the_history_searches_marks_deletes_and_brings_back_whole_pairs(engine, values, workspace):
-    assert "No picture yet" in history_actions.search(workspace, "", False)["found"]
+    assert "No picture yet" in history_actions.search(workspace, "", False)["summary"]
     rendered(engine, values)
     listed = history_actions.search(workspace, "moon", False)
-    assert len(listed["listed"]) == 2 and listed["found"].startswith("2 found")
-    assert "Nothing found" in history_actions.search(workspace, "submarine", False)["found"]
+    assert len(listed["listed"]) == 2 and listed["summary"].startswith("2 found")
+    assert "Nothing found" in history_actions.search(workspace, "submarine", False)["summary"]
     pair = listed["listed"][0]
     assert pair.caption == values["prompt"] and len(pair.cells) == 2
     marked = history_actions.mark(workspace, (pair, pair.cells[1]), "", True)

@@ -22,8 +22,8 @@ def test_fault_66_a_token_is_in_no_file_line_or_answer(tmp_path, monkeypatch, ca
     assert main(["runs", "--json", *space]) == 0
     printed = capfd.readouterr()
     run = json.loads(printed.out[printed.out.index("[") :])[0]["id"]
-    given = ["--set", "steps=2", "images=1", f"negative=run {run}"]
-    assert main(["compare", "a red circle", "--cpu", *space, *given]) == 0
+    options = ["--set", "steps=2", "images=1", f"negative=run {run}"]
+    assert main(["compare", "a red circle", "--cpu", *space, *options]) == 0
     assert main(["compare", "a red circle", "--cpu", *space, "--set", "negative=nowhere"]) == 1
     assert main(["offset", "info", f"run {run}", *space]) == 0
     assert main(["doctor", *space]) in (0, 1)

@@ -39,16 +39,16 @@ def test_train_resume_runs_and_compare_end_to_end(space, capsys, tmp_path):
     assert "is finished" in capsys.readouterr().err
     assert main(["offset", "info", f"run {run['id']}", "--json", *space]) == 0
     assert json.loads(capsys.readouterr().out)["recipe"] == "studio"
-    given = ["--set", "steps=2", "images=1", "seed=5", f"negative=run {run['id']}"]
-    assert main(["compare", "a red circle", "--cpu", "--json", *space, *given]) == 0
+    options = ["--set", "steps=2", "images=1", "seed=5", f"negative=run {run['id']}"]
+    assert main(["compare", "a red circle", "--cpu", "--json", *space, *options]) == 0
     first, second = json.loads(capsys.readouterr().out)
     assert (first["beta"], second["seed"]) == (0.0, 5) and second["beta"] != 0
     assert read_png(tmp_path / "space" / "outputs" / second["file"].split("/")[-1])["prompt"] == "a red circle"
     assert main(["compare", "--preset", second["file"], "--dry-run", "--json", *space]) == 0
     assert json.loads(capsys.readouterr().out)["omega"] == second["omega"]
     assert main(["train", "--dry-run", "--json", *space]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["seconds"] > 0 and told["measured_in"] == run["id"]
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["seconds"] > 0 and plan["measured_in"] == run["id"]
 
 
 @pytest.mark.process
@@ -65,15 +65,15 @@ def test_loading_prints_nothing_that_a_person_cannot_act_on(space, prompt, stder
 
 def test_dry_runs_do_nothing(space, capsys, tmp_path):
     assert main(["train", "--dry-run", "--json", "--set", "steps=7", *space]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["steps"] == 7 and told["row_forwards_per_sample"] > 0 and told["seconds"] is None
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["steps"] == 7 and plan["row_forwards_per_sample"] > 0 and plan["seconds"] is None
     assert main(["compare", "a red circle", "--dry-run", *space]) == 0
     assert main(["bench", "guidance", "--dry-run", *space]) == 0
     assert not list((tmp_path / "space" / "runs").iterdir()) and not list((tmp_path / "space" / "outputs").iterdir())
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "sentence"),
     [
         (["train", "--set", "stps=1"], "Did you mean steps"),
         (["train", "--set", "steps"], "KEY=VALUE"),
@@ -90,11 +90,11 @@ def test_dry_runs_do_nothing(space, capsys, tmp_path):
         (["--port", "99999", "--no-browser"], "no port"),
     ],
 )
-def test_each_fault_is_one_sentence_and_exit_code_1(space, capsys, monkeypatch, command, said):
+def test_each_fault_is_one_sentence_and_exit_code_1(space, capsys, monkeypatch, command, sentence):
     monkeypatch.delenv("SPACE_ID", raising=False)
     assert main([*command, *space]) == 1
-    told = capsys.readouterr().err
-    assert said in told and "Traceback" not in told and told.startswith("Error: ")
+    printed = capsys.readouterr().err
+    assert sentence in printed and "Traceback" not in printed and printed.startswith("Error: ")
 
 
 @pytest.mark.parametrize(
@@ -149,26 +149,26 @@ def test_an_input_picture_on_the_command_line(tmp_path, capsys):
 
     Image.new("RGB", (64, 64), (200, 40, 40)).save(tmp_path / "start.jpg")
     space = ["--workspace", str(tmp_path / "space"), "--cpu"]
-    told = ["compare", "a red circle", *space, "--set", "images=1", "steps=4", "strength=0.5", "--json"]
-    assert main([*told, "--input", str(tmp_path / "start.jpg")]) == 0
+    command = ["compare", "a red circle", *space, "--set", "images=1", "steps=4", "strength=0.5", "--json"]
+    assert main([*command, "--input", str(tmp_path / "start.jpg")]) == 0
     made = json.loads(capsys.readouterr().out)
     assert len(made) == 2 and made[0]["strength"] == 0.5 and len(made[0]["input_sha256"]) == 64
     (tmp_path / "no.png").write_text("x")
-    for more, said in (
+    for more, sentence in (
         (["--input", str(tmp_path / "no.png")], "is not a picture that can be read"),
         (["--mask", str(tmp_path / "start.jpg")], "--mask requires --input"),
         (["--input", str(tmp_path / "start.jpg"), "--set", "strength=0"], "strength is 0, outside 0.01 to 1"),
     ):
         assert main(["compare", *space, *more]) == 1
-        assert said in capsys.readouterr().err
+        assert sentence in capsys.readouterr().err
 
 
 def test_a_memory_profile_fits_the_settings_and_what_is_set_goes_before_it(space, capsys, tmp_path):
     shutil.copytree(ASSETS / "configs" / "sdxl", tmp_path / "mine")
     command = ["train", "--base", str(tmp_path / "mine"), "--memory-profile", "8", "--dry-run", "--json", *space]
     assert main(command) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["gradient_checkpointing"] and told["precision"] == "bf16" and told["batch_size"] < 16
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["gradient_checkpointing"] and plan["precision"] == "bf16" and plan["batch_size"] < 16
     assert main([*command, "--set", "batch_size=1"]) == 0
     assert json.loads(capsys.readouterr().out)["batch_size"] == 1
     assert main(["train", "--memory-profile", "9", "--dry-run", *space]) == 1

@@ -26,11 +26,11 @@ def fields(engine):
 
 def shown(updates, fields):
     """What the controls hold after these updates; None for those that are left alone."""
-    held = {}
+    shown_values = {}
     for name, update in zip(fields.controls, updates, strict=True):
-        given = update if isinstance(update, dict) else getattr(update, "constructor_args", {"value": update})
-        held[name] = given.get("value")
-    return held
+        arguments = update if isinstance(update, dict) else getattr(update, "constructor_args", {"value": update})
+        shown_values[name] = arguments.get("value")
+    return shown_values
 
 
 def test_every_setting_has_one_control_with_its_range(fields):
@@ -66,8 +66,8 @@ def test_row_75_an_unknown_scheduler_does_not_enter_the_list(engine, fields):
 
 def test_the_browser_gets_back_what_it_kept_by_name_and_as_version_0_2_kept_it(engine, fields):
     values = {**DEFAULTS, "omega": 4.5, "negative": "sd15-mini-negative", "scheduler": "auto", "control": "none"}
-    for kept in (values, [values[name] for name in _IN_0_2]):
-        updates = shown(fields.restore(engine, json.dumps(kept)), fields)
+    for stored in (values, [values[name] for name in _IN_0_2]):
+        updates = shown(fields.restore(engine, json.dumps(stored)), fields)
         assert (updates["omega"], updates["negative"], updates["scheduler"]) == (4.5, "sd15-mini-negative", "auto")
 
 

@@ -39,8 +39,8 @@ def test_training_library_runs_and_settings_are_absent_over_http(space):
     address, *_ = space
     status, text = get(address, "/config")
     assert status == 200
-    told = json.loads(text)
-    labels = json.dumps(told["components"])
+    config = json.loads(text)
+    labels = json.dumps(config["components"])
     for gone in (
         "Start training",
         "Add to the queue",
@@ -51,9 +51,9 @@ def test_training_library_runs_and_settings_are_absent_over_http(space):
     ):
         assert gone not in labels
     for gone in ("Save what Compare is set to", "Push the chosen one"):
-        at = [c for c in told["components"] if gone in json.dumps(c.get("props", {}).get("value", ""))]
+        at = [c for c in config["components"] if gone in json.dumps(c.get("props", {}).get("value", ""))]
         assert at, "the preset tab is there"
-    targets = {d.get("api_name") for d in told["dependencies"]}
+    targets = {d.get("api_name") for d in config["dependencies"]}
     assert not {
         name for name in targets if name and re.search("train|begin|fetch|import|folder|delete|keep", str(name))
     }

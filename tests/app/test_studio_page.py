@@ -311,15 +311,15 @@ def test_axe_finds_nothing_serious(browser, studio, scheme):
     page.goto(studio.address)
     page.get_by_role("button", name="Render", exact=True).wait_for()
     settle(page)
-    found = {}
+    violations = {}
     for name in ("Compare", "Grid", "Train", "Library", "Presets", "Runs", "Settings"):
         tab(page, name)
         settle(page)
         for fault in Axe().run(page).response["violations"]:
             if fault["impact"] in ("serious", "critical"):
-                found.setdefault(fault["id"], set()).add(f"{name}: {fault['nodes'][0]['html'][:140]}")
+                violations.setdefault(fault["id"], set()).add(f"{name}: {fault['nodes'][0]['html'][:140]}")
     context.close()
-    assert not found, "\n".join(f"{k}: {sorted(v)}" for k, v in found.items())
+    assert not violations, "\n".join(f"{k}: {sorted(v)}" for k, v in violations.items())
 
 
 def test_render_answers_at_once_and_by_the_keyboard(page):

@@ -11,7 +11,7 @@ import pytest
 from app.page.fields import LABELS
 from app.page.library_actions import COLUMNS, KINDS
 from app.page.proposal_actions import WORDS
-from app.page.text import CHINESE, PARTS, SAID, TOLD, _in_chinese
+from app.page.text import CHINESE, MESSAGES, PHRASES, SENTENCES, _in_chinese
 from core.errors import Sentence, StudioError
 from core.events import RunFailed, from_json, to_json
 from core.generation.settings import FIELDS as SETTINGS
@@ -21,7 +21,7 @@ from core.training.recipes import RECIPE_HELP
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "app" / "page"
-TELLERS = ("StudioError", "Damaged", "DiskFull", "Sentence", "Note", "Notice", "RunFailed", "on_note", "out_of_room")
+SPEAKERS = ("StudioError", "Damaged", "DiskFull", "Sentence", "Note", "Notice", "RunFailed", "on_note", "out_of_room")
 
 
 def texts(called):
@@ -37,26 +37,26 @@ def texts(called):
         }
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == called and node.args:
-                given = node.args[0]
-                if isinstance(given, ast.Constant):
-                    yield path.name, given.value
-                elif isinstance(given, ast.Name) and given.id in constants:
-                    yield path.name, constants[given.id]
+                argument = node.args[0]
+                if isinstance(argument, ast.Constant):
+                    yield path.name, argument.value
+                elif isinstance(argument, ast.Name) and argument.id in constants:
+                    yield path.name, constants[argument.id]
 
 
 def test_every_text_of_the_page_has_its_chinese():
-    found = list(texts("label"))
-    assert len(found) > 120
-    assert not [(name, text) for name, text in found if text not in CHINESE]
+    labels = list(texts("label"))
+    assert len(labels) > 120
+    assert not [(name, text) for name, text in labels if text not in CHINESE]
 
 
 def test_every_sentence_with_figures_has_its_chinese_with_the_same_figures():
-    found = list(texts("sentence"))
-    assert len(found) > 50
-    assert not [(name, text) for name, text in found if text not in SAID]
+    sentences = list(texts("sentence"))
+    assert len(sentences) > 50
+    assert not [(name, text) for name, text in sentences if text not in SENTENCES]
     fields = re.compile(r"{[^}]*}")
     assert not [
-        text for text, chinese in SAID.items() if sorted(fields.findall(text)) != sorted(fields.findall(chinese))
+        text for text, chinese in SENTENCES.items() if sorted(fields.findall(text)) != sorted(fields.findall(chinese))
     ]
 
 
@@ -99,17 +99,17 @@ def sentences_of_the_engine():
                 continue
             called = getattr(node.func, "id", getattr(node.func, "attr", ""))
             own = called == "__init__" and isinstance(node.func.value, ast.Call)  # super().__init__ of an error
-            if called in TELLERS or own or (called == "append" and ast.unparse(node.func.value) == "missing"):
-                for given in [*node.args, *(k.value for k in node.keywords if k.arg in (None, "message", "remedy"))]:
-                    yield from ((path.name, text) for text in wordings(given, names) if " " in text)
+            if called in SPEAKERS or own or (called == "append" and ast.unparse(node.func.value) == "missing"):
+                for argument in [*node.args, *(k.value for k in node.keywords if k.arg in (None, "message", "remedy"))]:
+                    yield from ((path.name, text) for text in wordings(argument, names) if " " in text)
 
 
 def test_every_sentence_of_the_engine_has_its_chinese_and_no_other_is_kept():
-    found = {text: name for name, text in sentences_of_the_engine()}
-    assert len(found) > 300
-    assert not [(name, text) for text, name in found.items() if text not in TOLD and text not in CHINESE]
-    assert not [text for text in TOLD if text not in found]
-    for english, chinese in {**TOLD, **PARTS}.items():
+    sentences = {text: name for name, text in sentences_of_the_engine()}
+    assert len(sentences) > 300
+    assert not [(name, text) for text, name in sentences.items() if text not in MESSAGES and text not in CHINESE]
+    assert not [text for text in MESSAGES if text not in sentences]
+    for english, chinese in {**MESSAGES, **PHRASES}.items():
         assert slots(english) == slots(chinese), english
 
 

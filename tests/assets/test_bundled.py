@@ -61,7 +61,7 @@ def test_the_judge_reads_clean_scenes_through_the_vae_and_knows_spoilt_ones(pipe
 @pytest.mark.long
 def test_guidance_makes_the_miniatures_pictures_cleaner_and_truer(name):
     judge, family = Judge.load(ASSETS / "judge"), get(detect(ASSETS / name))
-    pipe, told = family.load(ASSETS / name), {}
+    pipe, scores = family.load(ASSETS / name), {}
     for omega in (0.0, 5.0):
         parts = []
         for seed, prompt in enumerate(sample_prompts(12, seed=8)):
@@ -69,8 +69,8 @@ def test_guidance_makes_the_miniatures_pictures_cleaner_and_truer(name):
             image = render_pairs(pipe, family, comparison)[0].image
             pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).reshape(1, 64, 64, 3)
             parts.append(judge.score(pixels.movedim(-1, 1).float() / 127.5 - 1, [parse(prompt)]).preference)
-        told[omega] = float(torch.cat(parts).mean())
-    assert told[5.0] > told[0.0] + 0.15
+        scores[omega] = float(torch.cat(parts).mean())
+    assert scores[5.0] > scores[0.0] + 0.15
 
 
 @pytest.mark.parametrize("folder", OTHERS, ids=lambda folder: folder.name)
@@ -82,20 +82,20 @@ def test_other_layouts_are_stock_folders_of_at_most_12_megabytes(folder):
 
 @pytest.mark.parametrize("file", OFFSETS, ids=lambda file: file.stem)
 def test_bundled_offsets_fit_their_miniature_and_say_how_they_were_made(file):
-    told = read_offset(file)
-    base = ASSETS / told.provenance["base"]
+    info = read_offset(file)
+    base = ASSETS / info.provenance["base"]
     family = get(detect(base))
-    assert told.family == family.name and int(told.provenance["steps"]) > 0 and told.provenance["recipe"]
+    assert info.family == family.name and int(info.provenance["steps"]) > 0 and info.provenance["recipe"]
     load_lora(file, family=family.name).check_fits(family.denoiser(family.load(base)))
 
 
 @pytest.mark.parametrize("folder", [MINIATURE, *OTHERS], ids=lambda folder: folder.name)
 def test_compare_opens_with_values_that_can_be_rendered(folder):
-    told = json.loads((folder / "studio.json").read_text())
-    assert comparison_of(told).columns[1].beta != 0
-    assert told["negative"] in {file.stem for file in OFFSETS}
+    values = json.loads((folder / "studio.json").read_text())
+    assert comparison_of(values).columns[1].beta != 0
+    assert values["negative"] in {file.stem for file in OFFSETS}
     if detect(folder) != "cogvideox":
-        assert parse(told["prompt"])
+        assert parse(values["prompt"])
 
 
 @torch.no_grad()
@@ -110,10 +110,10 @@ def test_the_video_judge_reads_clean_renderings_and_the_moving_miniature_heeds_i
     scenes = [moving.sample_video(rng) for _ in range(64)]
     assert judge.score(moving.render_video(scenes) * 2 - 1, [s.attributes for s in scenes]).accuracy.mean() > 0.85
     family = get("cogvideox")
-    moving_pipe, found = family.load(ASSETS / "miniature-cogvideox"), []
+    moving_pipe, accuracies = family.load(ASSETS / "miniature-cogvideox"), []
     for seed, prompt in enumerate(moving.sample_prompts(12, seed=21)):
         wanted = Comparison(prompt=prompt, seeds=(seed,), columns=(GuidanceWeights(omega=3.0),), steps=15)
         frames = render_pairs(moving_pipe, family, wanted)[0].frames
-        told = torch.stack([torch.from_numpy(np.array(frame)).movedim(-1, 0) for frame in frames]).float() / 127.5 - 1
-        found.append(float(judge.score(told[None], [moving.parse(prompt)]).accuracy))
-    assert sum(found) / len(found) > 0.65
+        clip = torch.stack([torch.from_numpy(np.array(frame)).movedim(-1, 0) for frame in frames]).float() / 127.5 - 1
+        accuracies.append(float(judge.score(clip[None], [moving.parse(prompt)]).accuracy))
+    assert sum(accuracies) / len(accuracies) > 0.65

@@ -36,8 +36,8 @@ class Hub(http.server.BaseHTTPRequestHandler):
             return self.answer(self.status, b"{}", **({"X-Error-Code": "GatedRepo"} if self.status == 403 else {}))
         if self.path.startswith("/api/models/"):
             siblings = [{"rfilename": name, "size": len(data)} for name, data in self.files.items()]
-            told = {"id": "a/b", "sha": self.sha, "siblings": siblings, "tags": [], "private": False}
-            return self.answer(200, json.dumps(told).encode(), Content_Type="application/json")
+            info = {"id": "a/b", "sha": self.sha, "siblings": siblings, "tags": [], "private": False}
+            return self.answer(200, json.dumps(info).encode(), Content_Type="application/json")
         name = self.path.split("/resolve/")[-1].split("/", 1)[-1].split("?")[0]
         if name not in self.files:
             return self.answer(404, b"", X_Error_Code="EntryNotFound")
@@ -54,10 +54,10 @@ class Hub(http.server.BaseHTTPRequestHandler):
             )
         if "/preupload/" in self.path:
             asked = json.loads(body)["files"]
-            told = {"files": [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in asked]}
-            return self.answer(200, json.dumps(told).encode(), Content_Type="application/json")
-        told = {"commitUrl": f"https://huggingface.co/a/b/commit/{self.sha}", "commitOid": self.sha}
-        return self.answer(200, json.dumps(told).encode(), Content_Type="application/json")
+            answer = {"files": [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in asked]}
+            return self.answer(200, json.dumps(answer).encode(), Content_Type="application/json")
+        answer = {"commitUrl": f"https://huggingface.co/a/b/commit/{self.sha}", "commitOid": self.sha}
+        return self.answer(200, json.dumps(answer).encode(), Content_Type="application/json")
 
 
 @contextmanager

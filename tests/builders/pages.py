@@ -42,9 +42,9 @@ class ServedPage:
         connection.endheaders()
         connection.send(body)
         answer = connection.getresponse()
-        told = answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+        reply = answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
         connection.close()
-        return told
+        return reply
 
 
 @contextlib.contextmanager

@@ -113,8 +113,8 @@ class Studio:
         self.process = start(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
         atexit.register(self.close)  # also where a script ends by a fault
         for line in self.process.stdout:
-            if found := re.search(r"http://[\w.]+:(\d+)", line):
-                self.address = f"http://127.0.0.1:{found[1]}"
+            if address := re.search(r"http://[\w.]+:(\d+)", line):
+                self.address = f"http://127.0.0.1:{address[1]}"
                 break
         else:
             raise AssertionError("the studio did not start")

@@ -23,8 +23,8 @@ def test_plain_attention_is_in_place_and_gives_the_same_and_goes_again(name):
     unet = family.denoiser(pipe)
     before = predict(family, pipe)
     for choice, wanted in (("plain", "plain"), ("sdpa", "sdpa"), ("auto", "sdpa")):
-        with attention.attention(unet, choice) as found:
-            assert found == wanted == attention.in_place(unet)
+        with attention.attention(unet, choice) as current:
+            assert current == wanted == attention.in_place(unet)
             kinds = {type(processor).__name__ for processor in unet.attn_processors.values()}
             assert kinds == {"AttnProcessor" if choice == "plain" else "AttnProcessor2_0"}
             torch.testing.assert_close(predict(family, pipe), before, rtol=0, atol=1e-4)
@@ -37,8 +37,8 @@ def test_every_family_says_what_its_attention_is(name):
     family = get(name)
     denoiser = family.denoiser(family.tiny())
     assert attention.in_place(denoiser) == "sdpa"
-    with attention.attention(denoiser, "auto") as found:
-        assert found == "sdpa"
+    with attention.attention(denoiser, "auto") as current:
+        assert current == "sdpa"
 
 
 def test_what_a_model_cannot_have_is_refused_and_nothing_changed(monkeypatch):
@@ -80,7 +80,7 @@ def test_on_a_card_xformers_processors_are_put_in_place(monkeypatch):
 
     monkeypatch.setattr(Attention, "set_use_memory_efficient_attention_xformers", put)
     unet = get("sd15").denoiser(get("sd15").tiny())
-    with attention.attention(unet, "xformers") as found:
-        assert found == "xformers"
+    with attention.attention(unet, "xformers") as current:
+        assert current == "xformers"
         assert {type(p).__name__ for p in unet.attn_processors.values()} == {"XFormersAttnProcessor"}
     assert attention.in_place(unet) == "sdpa"

@@ -20,10 +20,10 @@ def test_prediction_in_each_layout_is_what_the_pipeline_computes(layout):
     size = FAMILY.defaults(pipe).size
     latents = torch.randn(1, *FAMILY.latent_shape(pipe, size))
     cond = FAMILY.encode_prompt(pipe, ["ab"], size)
-    told = {**FAMILY.pipeline_arguments(cond, cond, size), "num_inference_steps": 1, "output_type": "latent"}
+    arguments = {**FAMILY.pipeline_arguments(cond, cond, size), "num_inference_steps": 1, "output_type": "latent"}
     ours = FAMILY.predict(pipe.transformer, latents, torch.tensor([999]), cond)
     schedule = NoiseSchedule.from_scheduler(pipe.scheduler)
-    ended = pipe(**told, latents=latents, guidance_scale=1.0)[0]
+    ended = pipe(**arguments, latents=latents, guidance_scale=1.0)[0]
     torch.testing.assert_close(schedule.x0(ours, latents, torch.tensor([999])), ended, rtol=1e-4, atol=1e-4)
 
 
@@ -31,8 +31,8 @@ def test_prediction_in_each_layout_is_what_the_pipeline_computes(layout):
 def test_each_layout_renders_as_many_frames_as_asked(layout):
     pipe = FAMILY.tiny(layout=layout)
     columns = (GuidanceWeights(omega=2.0),)
-    found = render(pipe, FAMILY, Comparison(prompt="ab", columns=columns, steps=2, frames=9))
-    assert len(found[0].frames) == 9
+    images = render(pipe, FAMILY, Comparison(prompt="ab", columns=columns, steps=2, frames=9))
+    assert len(images[0].frames) == 9
 
 
 def test_the_noisiest_level_is_pure_noise_and_its_estimate_finite():

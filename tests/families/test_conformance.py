@@ -68,14 +68,14 @@ def test_a_folder_of_another_kind_and_a_damaged_one_are_refused_without_their_pa
 def test_conditioning_is_the_stock_pipelines_own(family, pipe):
     size = size_of(family, pipe)
     cond = family.encode_prompt(pipe, ["ab"], size)
-    told = family.pipeline_arguments(cond, family.encode_prompt(pipe, [""], size, negative=True), size)
+    arguments = family.pipeline_arguments(cond, family.encode_prompt(pipe, [""], size, negative=True), size)
     frames = {"num_frames": size.frames} if size.frames > 1 else {}
     settings = {"latents": noise(family, pipe, 1), "num_inference_steps": 2, "guidance_scale": 4.0}
     extra = {"height": size.height, "width": size.width, **frames, "output_type": "latent"}
     for name in ("max_sequence_length",):
-        if name in told:
-            extra[name] = told[name]
-    assert torch.equal(pipe("ab", **settings, **extra)[0], pipe(**told, **settings, output_type="latent")[0])
+        if name in arguments:
+            extra[name] = arguments[name]
+    assert torch.equal(pipe("ab", **settings, **extra)[0], pipe(**arguments, **settings, output_type="latent")[0])
 
 
 @torch.no_grad()
@@ -94,14 +94,14 @@ def test_x0_is_the_schedulers_own(family, pipe):
     if schedule.prediction is Prediction.FLOW:  # its scheduler states no estimate: one step to no noise is one
         flow = family.make_scheduler(next(iter(family.samplers)), pipe.scheduler.config)
         flow.set_timesteps(sigmas=[0.5])
-        told, t = flow.step(output, flow.timesteps[0], x).prev_sample, flow.timesteps[0].round().long()
-        torch.testing.assert_close(schedule.x0(output, x, t.reshape(1)), told, rtol=1e-3, atol=1e-3)
+        expected, t = flow.step(output, flow.timesteps[0], x).prev_sample, flow.timesteps[0].round().long()
+        torch.testing.assert_close(schedule.x0(output, x, t.reshape(1)), expected, rtol=1e-3, atol=1e-3)
         return
     ddim = family.make_scheduler("ddim", pipe.scheduler.config)
     ddim.set_timesteps(10)
     for t in ddim.timesteps[1:5]:
-        told = ddim.step(output, t, x).pred_original_sample
-        torch.testing.assert_close(schedule.x0(output, x, t.reshape(1)), told, rtol=1e-4, atol=1e-4)
+        expected = ddim.step(output, t, x).pred_original_sample
+        torch.testing.assert_close(schedule.x0(output, x, t.reshape(1)), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_one_step_of_tdft_lowers_the_loss_on_its_batch(family, pipe):
@@ -177,13 +177,13 @@ def test_a_comparison_renders_with_every_sampler(family, pipe):
     for name in family.samplers:
         comparison = Comparison(prompt="ab", seeds=(1, 2), columns=columns, steps=3, scheduler=name)
         steps = []
-        found = render(pipe, family, comparison, negative=offset, watch=Watch(step=steps.append))
-        assert [(i.column, i.seed) for i in found] == [(0, 1), (0, 2), (1, 1), (1, 2)]
-        assert all(len(i.frames) == standard.size.frames for i in found)
-        assert all(i.image.size == (standard.size.width, standard.size.height) for i in found)
+        images = render(pipe, family, comparison, negative=offset, watch=Watch(step=steps.append))
+        assert [(i.column, i.seed) for i in images] == [(0, 1), (0, 2), (1, 1), (1, 2)]
+        assert all(len(i.frames) == standard.size.frames for i in images)
+        assert all(i.image.size == (standard.size.width, standard.size.height) for i in images)
         assert len(steps) == 3 and len(steps[0].images) == 4
         again = render(pipe, family, comparison, negative=offset)
-        assert all(a.image.tobytes() == b.image.tobytes() for a, b in zip(found, again, strict=True))
+        assert all(a.image.tobytes() == b.image.tobytes() for a, b in zip(images, again, strict=True))
 
 
 def test_sizes_that_cannot_be_are_refused(family, pipe):

@@ -13,21 +13,21 @@ from core.families import get
 from core.studio.library.weights import offset_info
 from core.studio.workspace import Workspace
 
-workspace, told = Workspace(Path(sys.argv[1])), []
+workspace, results = Workspace(Path(sys.argv[1])), []
 
 def asks():
     while "transformers" not in sys.modules:  # the other thread is about to import it, and takes half a second
         time.sleep(0.001)
     try:
-        told.append(offset_info(workspace, "sd15-mini-negative")["family"])
+        results.append(offset_info(workspace, "sd15-mini-negative")["family"])
     except BaseException as error:
-        told.append(repr(error))
+        results.append(repr(error))
 
 thread = threading.Thread(target=asks)
 thread.start()
 get("sd15")
 thread.join()
-print(*told)
+print(*results)
 """
 
 

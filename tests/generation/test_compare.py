@@ -124,7 +124,7 @@ def test_the_last_preview_looks_like_its_own_end_and_the_first_does_not_yet():
 
 
 @pytest.mark.parametrize(
-    ("setting", "said"),
+    ("setting", "sentence"),
     [
         ({"steps": 0}, "steps is 0, outside 1 to 200"),
         ({"steps": 2.5}, "steps must be a whole number"),
@@ -134,8 +134,8 @@ def test_the_last_preview_looks_like_its_own_end_and_the_first_does_not_yet():
         ({"height": 33}, "no multiple of 4"),
     ],
 )
-def test_what_cannot_be_rendered_is_said_in_a_sentence(pipe, setting, said):
-    with pytest.raises(StudioError, match=said):
+def test_what_cannot_be_rendered_is_said_in_a_sentence(pipe, setting, sentence):
+    with pytest.raises(StudioError, match=sentence):
         render(pipe, FAMILY, Comparison(**{"prompt": "a", "steps": 2, **setting}))
 
 
@@ -171,6 +171,6 @@ def test_row_75_a_picture_far_larger_than_the_models_own_is_refused_and_a_larger
     with pytest.raises(StudioError, match="64 times the model's own size; at most 16"):
         render(pipe, FAMILY, Comparison(prompt="a", height=256, width=256, steps=2))
     steps = []
-    wish = Comparison(prompt="a", height=64, width=64, seeds=(1, 2), columns=(PLAIN,), steps=1)
-    render(pipe, FAMILY, wish, max_rows=8, watch=Watch(step=steps.append))
+    comparison = Comparison(prompt="a", height=64, width=64, seeds=(1, 2), columns=(PLAIN,), steps=1)
+    render(pipe, FAMILY, comparison, max_rows=8, watch=Watch(step=steps.append))
     assert len(steps) == 2, "four times the pixels: a quarter of the rows, one seed at a time"

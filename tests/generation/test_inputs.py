@@ -44,7 +44,7 @@ def control_net(pipe, kind):
     ).eval()
 
 
-def given_for(pipe, use):
+def input_for(pipe, use):
     if use == "image":
         return InputImage(image=PICTURE, strength=0.6)
     if use == "inpaint":
@@ -58,37 +58,41 @@ def pixels(images):
     return [np.asarray(image.image, dtype=int) for image in images]
 
 
-def rendered(pipe, family, given, columns=(PLAIN, NPO), **options):
+def rendered(pipe, family, input_image, columns=(PLAIN, NPO), **options):
     comparison = Comparison(prompt="ab", seeds=(1, 2), columns=columns, steps=5)
-    return render(pipe, family, comparison, input_image=given, **options)
+    return render(pipe, family, comparison, input_image=input_image, **options)
 
 
 @pytest.mark.parametrize("use", ["image", "inpaint", "control"])
 def test_the_plain_column_is_the_stock_pipelines_and_npo_moves_it(family, pipe, use):
-    given = given_for(pipe, use)
+    input_image = input_for(pipe, use)
     steps = []
     ours = pixels(
         rendered(
-            pipe, family, given, negative=random_offset(family, pipe), watch=Watch(step=lambda e: steps.append(e.step))
+            pipe,
+            family,
+            input_image,
+            negative=random_offset(family, pipe),
+            watch=Watch(step=lambda e: steps.append(e.step)),
         )
     )
     assert steps == list(range(1, (3 if use == "image" else 5) + 1))
-    stock = pipeline_with(pipe, family, given)
+    stock = pipeline_with(pipe, family, input_image)
     stock.scheduler = family.make_scheduler(family.defaults(pipe).scheduler, pipe.scheduler.config)
     from core.families.base import Size
     from core.generation.compare import start_latents
 
-    told = (
+    conds = (
         family.encode_prompt(pipe, ["ab"], Size(32, 32)),
         family.encode_prompt(pipe, [""], Size(32, 32), negative=True),
     )
     size = Size(32, 32)
-    options = {k: v for k, v in family.pipeline_arguments(*told, size).items() if "embeds" in k}
+    options = {k: v for k, v in family.pipeline_arguments(*conds, size).items() if "embeds" in k}
     if use == "control":
         options["latents"] = start_latents((1,), family.latent_shape(pipe, size))
     theirs = stock(
         **options,
-        **arguments_with(given, size, 1),
+        **arguments_with(input_image, size, 1),
         generator=torch.Generator().manual_seed(1),
         num_inference_steps=5,
         guidance_scale=3,
@@ -100,9 +104,9 @@ def test_the_plain_column_is_the_stock_pipelines_and_npo_moves_it(family, pipe, 
 
 @pytest.mark.parametrize("use", ["image", "inpaint", "control", "adapter"])
 def test_a_column_does_not_depend_on_the_others(family, pipe, use):
-    given, offset = given_for(pipe, use), random_offset(family, pipe)
-    together = pixels(rendered(pipe, family, given, negative=offset))
-    alone = pixels(rendered(pipe, family, given, columns=(NPO,), negative=offset))
+    input_image, offset = input_for(pipe, use), random_offset(family, pipe)
+    together = pixels(rendered(pipe, family, input_image, negative=offset))
+    alone = pixels(rendered(pipe, family, input_image, columns=(NPO,), negative=offset))
     assert all(np.abs(a - b).max() <= 1 for a, b in zip(together[2:], alone, strict=True))
     if use in ("control", "adapter"):
         without = pixels(rendered(pipe, family, None, negative=offset))
@@ -110,8 +114,8 @@ def test_a_column_does_not_depend_on_the_others(family, pipe, use):
 
 
 def test_what_the_mask_leaves_stays(family, pipe):
-    given = given_for(pipe, "inpaint")
-    shown = pixels(rendered(pipe, family, given, negative=random_offset(family, pipe)))
+    input_image = input_for(pipe, "inpaint")
+    shown = pixels(rendered(pipe, family, input_image, negative=random_offset(family, pipe)))
     kept = [image[:, 24:] for image in shown]
     assert all(np.abs(kept[0] - other).mean() < 12 for other in kept[1:])
     assert np.abs(shown[0][:, :12] - shown[1][:, :12]).mean() > 2 * np.abs(kept[0] - kept[1]).mean()

@@ -110,13 +110,16 @@ def test_original_block_names_are_mapped_as_the_library_maps_them(name, cross):
         config |= {"transformer_layers_per_block": (1, 2, 10), "use_linear_projection": True}
     own = UNet2DConditionModel(**config).state_dict()
     candidates = {module: from_original(module) for module in original_names(config)}
-    candidates = {module: found for module, found in candidates.items() if f"{found}.weight" in own}
+    candidates = {module: own_name for module, own_name in candidates.items() if f"{own_name}.weight" in own}
     parts = [
-        (m, found, part) for m, found in candidates.items() for part in ("weight", "bias") if f"{found}.{part}" in own
+        (m, own_name, part)
+        for m, own_name in candidates.items()
+        for part in ("weight", "bias")
+        if f"{own_name}.{part}" in own
     ]
     marks = {f"model.diffusion_model.{m}.{part}": torch.tensor([float(i)]) for i, (m, _, part) in enumerate(parts)}
     converted = convert_ldm_unet_checkpoint(dict(marks), config)
-    ours = {f"{found}.{part}": marks[f"model.diffusion_model.{m}.{part}"] for m, found, part in parts}
+    ours = {f"{own_name}.{part}": marks[f"model.diffusion_model.{m}.{part}"] for m, own_name, part in parts}
     assert converted.keys() == ours.keys() and len(ours) > 80
     assert all(torch.equal(converted[key], ours[key]) for key in ours)
 
@@ -144,8 +147,8 @@ def test_peft_files_with_their_configuration(case, tmp_path):
 def test_diffusers_metadata_gives_the_scaling(tmp_path):
     module = "mid_block.attentions.0.proj_in"
     tensors = {f"unet.{module}.lora_A.weight": torch.randn(2, 4), f"unet.{module}.lora_B.weight": torch.randn(4, 2)}
-    told = {"lora_adapter_metadata": json.dumps({"unet.lora_alpha": 6, "unet.r": 2})}
-    save_file(tensors, tmp_path / "x.safetensors", metadata=told)
+    metadata = {"lora_adapter_metadata": json.dumps({"unet.lora_alpha": 6, "unet.r": 2})}
+    save_file(tensors, tmp_path / "x.safetensors", metadata=metadata)
     back = load_lora(tmp_path / "x.safetensors").low_rank[module]
     torch.testing.assert_close(back.up, 3 * tensors[f"unet.{module}.lora_B.weight"])
 

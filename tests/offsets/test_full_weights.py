@@ -84,10 +84,10 @@ def test_extraction_at_full_rank_is_exact_and_norms_and_biases_always_are(pipe, 
 def test_the_smallest_rank_under_an_error_bound(pipe, tuned):
     changes = difference(pipe.unet, tuned, family="sd15")
     for bound in (0.3, 0.7):
-        found = extract_offset(changes, error=bound)
-        assert found.weight_error <= bound
-        assert all((1 - share) ** 0.5 <= bound + 1e-6 for share in found.captured.values())
-    layers = found.offset.low_rank
+        extraction = extract_offset(changes, error=bound)
+        assert extraction.weight_error <= bound
+        assert all((1 - share) ** 0.5 <= bound + 1e-6 for share in extraction.captured.values())
+    layers = extraction.offset.low_rank
     name = max(layers, key=lambda n: layers[n].rank)
     fewer = extract_offset({f"{name}.weight": changes[f"{name}.weight"]}, rank=layers[name].rank - 1)
     assert fewer.weight_error > 0.7
@@ -152,8 +152,8 @@ class Evil:
 @pytest.mark.process
 def test_a_pickle_of_weights_is_converted(pipe, tmp_path, zipped):
     state = {f"module.{k}": v for k, v in tuned_state(pipe).items()}
-    told = {"state_dict": state, "global_step": 7}
-    torch.save(told, tmp_path / "unet.ckpt", _use_new_zipfile_serialization=zipped)
+    contents = {"state_dict": state, "global_step": 7}
+    torch.save(contents, tmp_path / "unet.ckpt", _use_new_zipfile_serialization=zipped)
     convert_pickle(tmp_path / "unet.ckpt", tmp_path / "out.safetensors")
     back = difference(pipe.unet, tmp_path / "out.safetensors", family="sd15")
     assert torch.allclose(back["conv_in.weight"], state["module.conv_in.weight"] - pipe.unet.conv_in.weight)
@@ -230,8 +230,8 @@ def test_a_pipe_and_a_loop_of_links_are_refused(tmp_path):
 
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    for name, said in (("pipe", "is not a file"), ("loop", "There is no file")):
-        with pytest.raises(StudioError, match=said):
+    for name, sentence in (("pipe", "is not a file"), ("loop", "There is no file")):
+        with pytest.raises(StudioError, match=sentence):
             read_offset(tmp_path / name)
 
 

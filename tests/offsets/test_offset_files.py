@@ -65,7 +65,7 @@ ENTRY = '{"dtype":"F32","shape":[1],"data_offsets":[0,4]}'
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "sentence"),
     [
         (b"<!DOCTYPE html><title>404</title>", "a web page"),
         (b"version https://git-lfs.github.com/spec/v1", "Git LFS pointer"),
@@ -81,10 +81,10 @@ ENTRY = '{"dtype":"F32","shape":[1],"data_offsets":[0,4]}'
         (struct.pack("<Q", len(f'{{"a":{ENTRY}}}')) + f'{{"a":{ENTRY}}}'.encode() + b"0000", "holds “a”"),
     ],
 )
-def test_what_is_no_offset_is_refused_in_a_sentence(tmp_path, content, said):
+def test_what_is_no_offset_is_refused_in_a_sentence(tmp_path, content, sentence):
     path = tmp_path / "x.safetensors"
     path.write_bytes(content)
-    with pytest.raises(StudioError, match=said) as refused:
+    with pytest.raises(StudioError, match=sentence) as refused:
         read_offset(path)
     assert refused.value.remedy and str(tmp_path) not in str(refused.value)
 

@@ -82,9 +82,9 @@ def test_fault_76_a_damaged_model_is_left_out_and_named(workspace, name, text):
     faults = []
     names = {entry.name for entry in entries(workspace, faults.append)}
     assert "tiny" in names and not {"bad", "bad.safetensors"} & names
-    said = " ".join(map(str, faults))
-    assert "“bad.safetensors”" in said and (name == "config.json" or "“bad”" in said)
-    assert str(workspace.root) not in said
+    sentences = " ".join(map(str, faults))
+    assert "“bad.safetensors”" in sentences and (name == "config.json" or "“bad”" in sentences)
+    assert str(workspace.root) not in sentences
     assert "tiny" in {choice.name for choice in list_bases(workspace)}
 
 
@@ -125,15 +125,15 @@ def test_fault_76_the_command_line_names_what_it_leaves_out(workspace):
     damage(workspace.runs / "bad" / "config.json", '""')
     damage(workspace.models / "bad" / "model_index.json", NESTED)
     for command, name in ((["runs"], "“bad”"), (["library", "list"], "“bad”")):
-        told = subprocess.run(
+        ended = subprocess.run(
             [sys.executable, "-m", "app", *command, "--json", "--workspace", str(workspace.root)],
             cwd=ROOT,
             capture_output=True,
             text=True,
         )
-        assert told.returncode == 0 and isinstance(json.loads(told.stdout), list)
-        assert told.stderr.startswith("Left out: ") and name in told.stderr
-        assert str(workspace.root) not in told.stderr and "Traceback" not in told.stderr
+        assert ended.returncode == 0 and isinstance(json.loads(ended.stdout), list)
+        assert ended.stderr.startswith("Left out: ") and name in ended.stderr
+        assert str(workspace.root) not in ended.stderr and "Traceback" not in ended.stderr
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere")

@@ -21,10 +21,10 @@ def workspace(tmp_path):
 def test_the_report_has_what_a_bug_needs_and_nothing_private(workspace, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_secretsecret")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    told = doctor.facts(workspace)
-    assert told["packages"]["torch"] and told["memory_gib"] > 0 and all(told["folders_writable"].values())
-    assert told["hub"] == "offline by setting"
-    text = json.dumps(told)
+    facts = doctor.facts(workspace)
+    assert facts["packages"]["torch"] and facts["memory_gib"] > 0 and all(facts["folders_writable"].values())
+    assert facts["hub"] == "offline by setting"
+    text = json.dumps(facts)
     for private in ("hf_secret", "a-private-name", str(Path.home()) + "/", sys.prefix, str(workspace.root)):
         assert private not in text
     if len(getpass.getuser()) > 4:
@@ -50,15 +50,15 @@ def test_a_folder_that_cannot_be_written_and_a_card_that_does_not_answer_are_tol
     monkeypatch.setattr(doctor, "_card", broken)
     workspace.models.rmdir()
     workspace.models.write_text("in the way")
-    told = doctor.facts(workspace, ask_hub=False)
-    assert told["folders_writable"]["models"] is False and told["folders_writable"]["runs"] is True
-    assert told["gpu"].startswith("could not be asked: RuntimeError in test_doctor.py, line ")
-    assert "a-private-name" not in json.dumps(told)
+    facts = doctor.facts(workspace, ask_hub=False)
+    assert facts["folders_writable"]["models"] is False and facts["folders_writable"]["runs"] is True
+    assert facts["gpu"].startswith("could not be asked: RuntimeError in test_doctor.py, line ")
+    assert "a-private-name" not in json.dumps(facts)
 
 
 def test_the_self_test_works_here_and_tells_what_does_not(workspace, monkeypatch):
-    told = list(doctor.self_test(cpu=True))
-    assert [name for name, right, _ in told if right] == [
+    checks = list(doctor.self_test(cpu=True))
+    assert [name for name, right, _ in checks if right] == [
         "render a pair",
         "pictures keep their settings",
         "the offset changes the picture",

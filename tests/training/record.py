@@ -21,8 +21,8 @@ def measured() -> dict[str, list[list[str | int]]]:
     """Variant to [step, loss, gradient norm] of each of its steps."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        found = {v: losses(run(folder / f"{n}", settings_of(v, folder))) for n, v in enumerate(VARIANTS)}
-    return {variant: [list(step) for step in steps] for variant, steps in found.items()}
+        recorded = {v: losses(run(folder / f"{n}", settings_of(v, folder))) for n, v in enumerate(VARIANTS)}
+    return {variant: [list(step) for step in steps] for variant, steps in recorded.items()}
 
 
 if __name__ == "__main__":

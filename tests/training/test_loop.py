@@ -123,9 +123,9 @@ def test_the_loss_falls_on_a_fixed_batch(tmp_path):
 
 def test_full_weights_say_how_much_their_offset_holds(tmp_path):
     events = run(tmp_path, config(weights="full", learning_rate=1e-3))
-    told = [e.message for e in events if isinstance(e, Notice)]
+    notices = [e.message for e in events if isinstance(e, Notice)]
     held = float(read_offset(tmp_path / "offset.safetensors").provenance["captured"])
-    assert 0 < held < 1 and told == [f"The offset of rank 2 captures {held:.0%} of what was trained."]
+    assert 0 < held < 1 and notices == [f"The offset of rank 2 captures {held:.0%} of what was trained."]
 
 
 def test_the_offset_carries_its_provenance_and_no_path(tmp_path):
@@ -138,19 +138,19 @@ def test_the_offset_carries_its_provenance_and_no_path(tmp_path):
     assert all(torch.equal(last[name].up, whole[name].up) for name in whole), "the last checkpoint's is the run's"
 
 
-@pytest.mark.parametrize(("wish", "ending"), [("pause", RunPaused), ("stop", RunStopped)])
+@pytest.mark.parametrize(("asked_for", "ending"), [("pause", RunPaused), ("stop", RunStopped)])
 @pytest.mark.long
-def test_a_wish_is_followed_within_one_step_with_a_checkpoint(tmp_path, wish, ending):
+def test_a_wish_is_followed_within_one_step_with_a_checkpoint(tmp_path, asked_for, ending):
     asked = []
 
     def stop():
         asked.append(1)
-        return wish if len(asked) > 5 else None
+        return asked_for if len(asked) > 5 else None
 
     events = run(tmp_path, config(start="noise", steps=50, checkpoint_every=40), stop=stop)
     assert isinstance(events[-1], ending) and isinstance(events[-2], CheckpointSaved)
     assert events[-1].step == events[-2].step == 5
-    if wish == "stop":
+    if asked_for == "stop":
         assert read_offset(tmp_path / events[-1].offset).provenance["steps"] == "5"
 
 
@@ -180,8 +180,8 @@ def test_a_wish_is_followed_while_own_samples_are_drawn(tmp_path):
 @pytest.mark.long
 def test_a_prompt_file_that_changes_behind_a_run_changes_nothing(tmp_path, start):
     whole = run(tmp_path / "whole", config(start=start))
-    wishes = iter([None] * (18 if start == "own" else 3) + ["pause"] * 9)
-    cut = run(tmp_path / "cut", config(start=start), stop=wishes.__next__)
+    requests = iter([None] * (18 if start == "own" else 3) + ["pause"] * 9)
+    cut = run(tmp_path / "cut", config(start=start), stop=requests.__next__)
     assert isinstance(cut[-1], RunPaused) and 0 < cut[-1].step < 6
     other = list(train(config(start=start), tmp_path / "cut", FAMILY.tiny(), FAMILY, ["x", "y"], cpu=True))
     assert losses(cut) + losses(other) == losses(whole)

@@ -81,7 +81,7 @@ def test_fine_tuning_on_gaussian_data_has_the_closed_forms_loss(tmp_path):
     assert batch.s.unique().tolist() == [500]
     # four standard errors of a mean of 4000 squares
     assert float(objective.loss(best, batch)) == pytest.approx(expected, rel=4 * (2 / 4000) ** 0.5)
-    assert float(objective.loss(lambda *told: best(*told) + 0.3, batch)) == pytest.approx(expected + 0.09, rel=0.1)
+    assert float(objective.loss(lambda *args: best(*args) + 0.3, batch)) == pytest.approx(expected + 0.09, rel=0.1)
 
 
 def test_own_samples_with_a_flaw_are_drawn_with_its_words_and_learned_without(tmp_path):
@@ -91,13 +91,13 @@ def test_own_samples_with_a_flaw_are_drawn_with_its_words_and_learned_without(tm
     material = material_of(tmp_path, settings)
     expected = FAMILY.encode_prompt(FAMILY.tiny(), flawed_texts(settings, material.texts))["encoder_hidden_states"]
     torch.testing.assert_close(material.flawed["encoder_hidden_states"], expected)
-    told = []
+    encoded = []
     pipe = FAMILY.tiny()
     forward = pipe.unet.forward
-    pipe.unet.forward = lambda x, t, **k: told.append(k["encoder_hidden_states"].clone()) or forward(x, t, **k)
+    pipe.unet.forward = lambda x, t, **k: encoded.append(k["encoder_hidden_states"].clone()) or forward(x, t, **k)
     list(train(settings, tmp_path / "run", pipe, FAMILY, PROMPTS, cpu=True))
     rows = list(material.flawed["encoder_hidden_states"])
-    drawing, learning = told[: settings.ddim_grid], told[2 * settings.ddim_grid]
+    drawing, learning = encoded[: settings.ddim_grid], encoded[2 * settings.ddim_grid]
     assert all(torch.allclose(one, other) for batch in drawing for one, other in zip(batch, rows, strict=False))
     known = material.cond["encoder_hidden_states"]
     assert all(any(torch.allclose(row, one) for one in known) for row in learning)

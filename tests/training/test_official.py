@@ -179,12 +179,12 @@ def test_random_cuts_lie_inside_and_the_middle_is_the_middle():
 def test_the_recipe_trains_and_says_so_where_it_is_used_on_another_family(tmp_path):
     pictures = str(captioned_pictures(tmp_path / "pictures"))
     settings = recipe("official", images_folder=pictures, precision="no", steps=2, batch_size=2, preview_every=0)
-    for name, said in (("sd15", False), ("sdxl", True)):
+    for name, noted in (("sd15", False), ("sdxl", True)):
         family = get(name)
         events = list(train(settings, tmp_path / name, family.tiny(), family, [], cpu=True))
         assert len([e for e in events if isinstance(e, StepDone)]) == 2
         notes = [e.message for e in events if isinstance(e, Notice) and "published script" in e.message]
-        assert bool(notes) is said
+        assert bool(notes) is noted
     assert notes == ["The recipe official is the published script for sd15; for sdxl the recipe official-sdxl is."]
     assert "no script was published" in family_note(settings, get("cogvideox"))
 

@@ -77,7 +77,7 @@ def test_a_loss_that_became_nan_changes_no_weight(tmp_path, value):
     trainer, objective = made(tmp_path)
     before = trained(trainer)
     real = trainer.predict_student
-    trainer.predict_student = lambda *told: real(*told) * value
+    trainer.predict_student = lambda *args: real(*args) * value
     with pytest.raises(StudioError, match="The loss became NaN or infinite at step 1") as refused:
         trainer.step(objective)
     assert "learning rate" in refused.value.remedy and trainer.steps_done == 0

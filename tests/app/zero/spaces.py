@@ -18,11 +18,11 @@ def GPU(*, duration):  # noqa: N802 (the platform's name)
                 log.write(f"lent for {duration} s\n")
             context = multiprocessing.get_context("fork")
             receive, send = context.Pipe(duplex=False)
-            given = pickle.dumps(args)
+            pickled = pickle.dumps(args)
 
             def work():
                 try:
-                    for event in task(*pickle.loads(given)):
+                    for event in task(*pickle.loads(pickled)):
                         send.send(("event", event))
                     send.send(("end", None))
                 except Exception as error:

@@ -29,8 +29,8 @@ def engine(workspace):
 
 
 def settings(**changes):
-    told = {"base": "tiny", "prompt": "ab", "negative": "bad.safetensors", "steps": 3, "columns": (NPO.plain(), NPO)}
-    return Comparison(**{**told, **changes})
+    values = {"base": "tiny", "prompt": "ab", "negative": "bad.safetensors", "steps": 3, "columns": (NPO.plain(), NPO)}
+    return Comparison(**{**values, **changes})
 
 
 def test_a_comparison_is_told_step_by_step_and_kept_with_its_settings(engine):
@@ -38,17 +38,17 @@ def test_a_comparison_is_told_step_by_step_and_kept_with_its_settings(engine):
     assert [e.step for e in events if isinstance(e, Sampling)] == [1, 2, 3]
     saved = [e for e in events if isinstance(e, Saved)]
     assert [(s.column, s.seed) for s in saved] == [(0, 3), (0, 4), (1, 3), (1, 4)]
-    told = read_png(saved[3].path)
-    assert told == saved[3].settings
-    assert (told["seed"], told["beta"], told["guidance_scale"], told["negative"]) == (4, 1, 3, "bad.safetensors")
+    facts = read_png(saved[3].path)
+    assert facts == saved[3].settings
+    assert (facts["seed"], facts["beta"], facts["guidance_scale"], facts["negative"]) == (4, 1, 3, "bad.safetensors")
     assert saved[3].path.parent == engine.workspace.outputs
 
 
 def test_stop_keeps_what_is_finished(engine):
     stop = []
     seen = []
-    wish = settings(columns=(NPO, GuidanceWeights(omega=5, beta=1)))
-    for event in engine.compare(wish, cancelled=lambda: bool(stop)):
+    comparison = settings(columns=(NPO, GuidanceWeights(omega=5, beta=1)))
+    for event in engine.compare(comparison, cancelled=lambda: bool(stop)):
         seen.append(event)
         if isinstance(event, Saved):
             stop.append(1)
@@ -72,8 +72,8 @@ def test_two_studios_on_one_workspace_render_in_turn(engine):
     assert len([e for e in rendering if isinstance(e, Saved)]) == 2
 
 
-def warmed(engine, wish):
-    engine.warm(wish)
+def warmed(engine, comparison):
+    engine.warm(comparison)
     for thread in threading.enumerate():
         if thread.name == "warm":
             thread.join(60)
@@ -97,7 +97,7 @@ def test_who_comes_while_the_model_loads_is_told_so(engine, monkeypatch):
     begun, go = threading.Event(), threading.Event()
     models = engine.models
     real = models.sample
-    monkeypatch.setattr(models, "sample", lambda *given: (begun.set(), go.wait(60), real(*given)))
+    monkeypatch.setattr(models, "sample", lambda *args: (begun.set(), go.wait(60), real(*args)))
     engine.warm(settings())
     assert begun.wait(60)
     rendering = engine.compare(settings(steps=2))
@@ -107,7 +107,7 @@ def test_who_comes_while_the_model_loads_is_told_so(engine, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "sentence"),
     [
         ({"base": "nothing"}, "no base model “nothing”"),
         ({"base": "/etc"}, "not a model folder"),
@@ -118,8 +118,8 @@ def test_who_comes_while_the_model_loads_is_told_so(engine, monkeypatch):
         ({"steps": 0}, "steps is 0, outside 1 to 200"),
     ],
 )
-def test_what_cannot_be_done_is_said_without_a_path(engine, wrong, said):
-    with pytest.raises(StudioError, match=said) as refused:
+def test_what_cannot_be_done_is_said_without_a_path(engine, wrong, sentence):
+    with pytest.raises(StudioError, match=sentence) as refused:
         list(engine.compare(settings(**wrong)))
     assert refused.value.remedy and str(engine.workspace.root) not in str(refused.value)
 
@@ -141,11 +141,11 @@ def test_the_studio_floor_loads_without_torch():
 
 def test_an_input_picture_is_rendered_and_its_hash_and_strength_are_kept(workspace, engine):
     picture = Image.new("RGB", (40, 30), (200, 30, 30))
-    given = {"image": picture, "strength": 0.5}
-    saved = [e for e in engine.compare(settings(**given)) if isinstance(e, Saved)]
-    told = read_png(saved[-1].path)
-    assert told["strength"] == 0.5 and len(told["input_sha256"]) == 64 and told["inpainted"] is False
-    rows = engine.estimate(settings(**given, steps=20)).row_forwards
+    inputs = {"image": picture, "strength": 0.5}
+    saved = [e for e in engine.compare(settings(**inputs)) if isinstance(e, Saved)]
+    facts = read_png(saved[-1].path)
+    assert facts["strength"] == 0.5 and len(facts["input_sha256"]) == 64 and facts["inpainted"] is False
+    rows = engine.estimate(settings(**inputs, steps=20)).row_forwards
     assert rows == 2 * 2 * 10 * len(settings().seeds)
 
 
@@ -160,21 +160,21 @@ def test_a_control_network_is_found_by_its_configuration_and_follows_the_base(wo
     assert [c.path.name for c in list_controls(workspace, "sd15")] == ["sd15"]
     assert "sd15" not in [choice.name for choice in list_bases(workspace)]
     picture = Image.new("RGB", (32, 32), (250, 250, 250))
-    given = {"image": picture, "control": "sd15", "control_scale": 0.8}
-    saved = [e for e in engine.compare(settings(**given)) if isinstance(e, Saved)]
+    inputs = {"image": picture, "control": "sd15", "control_scale": 0.8}
+    saved = [e for e in engine.compare(settings(**inputs)) if isinstance(e, Saved)]
     assert saved and read_png(saved[0].path)["control"] == "sd15"
-    for name, said in (("sdxl", "is Stable Diffusion 1.5"), ("nothing", "no ControlNet or T2I-Adapter “nothing”")):
-        with pytest.raises(StudioError, match=said):
+    for name, sentence in (("sdxl", "is Stable Diffusion 1.5"), ("nothing", "no ControlNet or T2I-Adapter “nothing”")):
+        with pytest.raises(StudioError, match=sentence):
             list(engine.compare(settings(image=picture, control=name)))
 
 
 def test_low_memory_slices_the_vae_and_the_batch_and_shows_the_same_pictures(workspace, engine):
     low = Engine(workspace, cpu=True, memory="low")
-    told = settings(seeds=(1, 2, 3))
-    events = list(low.compare(told))
+    comparison = settings(seeds=(1, 2, 3))
+    events = list(low.compare(comparison))
     assert max(e.step for e in events if isinstance(e, Sampling)) == 3 * 3, "one seed of two columns at a time"
     assert low.models.pipe.vae.use_slicing and low.models.pipe.vae.use_tiling
-    for one, other in zip(sorted_images(events), sorted_images(engine.compare(told)), strict=True):
+    for one, other in zip(sorted_images(events), sorted_images(engine.compare(comparison)), strict=True):
         assert abs(one - other).max() <= 1
 
 
@@ -236,7 +236,7 @@ def test_row_40_out_of_memory_is_said_and_the_engine_goes_on(engine, monkeypatch
         "python": MemoryError(),
     }[kind]
 
-    def fail(*given):
+    def fail(*args):
         raise fault
 
     with monkeypatch.context() as patched:
@@ -247,7 +247,7 @@ def test_row_40_out_of_memory_is_said_and_the_engine_goes_on(engine, monkeypatch
 
 
 def test_a_fault_of_a_library_shows_no_path(engine, monkeypatch, capsys):
-    def fail(*given):
+    def fail(*args):
         raise OSError(5, "Input/output error", "/home/someone/secret")
 
     monkeypatch.setattr(engine.models, "sample", fail)

@@ -43,7 +43,7 @@ def test_values_as_a_person_writes_them(name, text, values):
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "sentence"),
     [
         ("beta", "x", "not a value of beta"),
         ("beta", "", "has no values"),
@@ -53,32 +53,32 @@ def test_values_as_a_person_writes_them(name, text, values):
         ("beta", "0:1e9:1e-9", "not a value"),
     ],
 )
-def test_values_that_are_none(name, text, said):
-    with pytest.raises(StudioError, match=said):
+def test_values_that_are_none(name, text, sentence):
+    with pytest.raises(StudioError, match=sentence):
         parse_axis(name, text)
 
 
 def test_faults_are_found_before_anything_is_rendered():
     beta = Axis("beta", (0.0, 1.0))
-    for axes, said in (
+    for axes, sentence in (
         ((NONE, NONE, NONE), "no axis"),
         ((beta, beta, NONE), "same setting"),
         ((Axis("omega", (1.0, 99.0)), beta, NONE), "omega|ω"),
         ((Axis("seed", tuple(range(300))), NONE, NONE), "300 cells"),
     ):
-        with pytest.raises(StudioError, match=said):
+        with pytest.raises(StudioError, match=sentence):
             cells(VALUES, *axes)
 
 
 def test_cells_stand_where_they_belong_and_know_their_settings(engine):
     x, y, pages = Axis("beta", (0.0, 1.0, 2.0)), Axis("omega", (1.0, 3.0)), Axis("seed", (4, 5))
     events = list(render_grid(engine, VALUES, x, y, pages))
-    found = [event for event in events if isinstance(event, Cell)]
-    assert len(found) == 12 and len({cell.place for cell in found}) == 12
-    for cell in found:
-        told = read_png(cell.saved.path)
+    cells = [event for event in events if isinstance(event, Cell)]
+    assert len(cells) == 12 and len({cell.place for cell in cells}) == 12
+    for cell in cells:
+        facts = read_png(cell.saved.path)
         i, j, k = cell.place
-        assert (told["beta"], told["omega"], told["seed"]) == (x.values[i], y.values[j], pages.values[k])
+        assert (facts["beta"], facts["omega"], facts["seed"]) == (x.values[i], y.values[j], pages.values[k])
         assert cell.score is not None and 0 <= cell.score <= 1
     # two omegas, two steps each, whatever the number of betas and seeds
     assert len([event for event in events if isinstance(event, Sampling)]) == 4
@@ -105,20 +105,20 @@ def test_a_grid_over_other_settings_and_a_stop_that_keeps_what_is_done(engine):
 
 def test_outside_the_judges_world_there_is_no_score(engine):
     values = {**VALUES, "prompt": "an astronaut on a horse"}
-    found = [e for e in render_grid(engine, values, Axis("steps", (1,)), NONE, NONE) if isinstance(e, Cell)]
-    assert found[0].score is None
+    cells = [e for e in render_grid(engine, values, Axis("steps", (1,)), NONE, NONE) if isinstance(e, Cell)]
+    assert cells[0].score is None
 
 
 def test_checkpoints_of_a_run_are_an_axis(engine):
-    kept = engine.workspace.runs / "first-1" / "offsets"
-    kept.mkdir(parents=True)
+    offsets = engine.workspace.runs / "first-1" / "offsets"
+    offsets.mkdir(parents=True)
     for step in (50, 100):
-        shutil.copy(ASSETS / "offsets" / "sd15-mini-negative.safetensors", kept / f"step-{step}.safetensors")
+        shutil.copy(ASSETS / "offsets" / "sd15-mini-negative.safetensors", offsets / f"step-{step}.safetensors")
     values = {**VALUES, "negative": "run first-1"}
-    found = [
+    rendered = [
         e for e in render_grid(engine, values, parse_axis("checkpoint", "50,100"), NONE, NONE) if isinstance(e, Cell)
     ]
-    assert [cell.saved.settings["negative"] for cell in found] == ["run first-1 step 50", "run first-1 step 100"]
+    assert [cell.saved.settings["negative"] for cell in rendered] == ["run first-1 step 50", "run first-1 step 100"]
     with pytest.raises(StudioError, match="no checkpoint at step 70") as refused:
         list(render_grid(engine, values, parse_axis("checkpoint", "70"), NONE, NONE))
     assert "50, 100" in refused.value.remedy

@@ -19,13 +19,13 @@ from core.studio.workspace import ASSETS, Workspace
 def test_what_rendering_takes_grows_with_the_picture_and_its_rows(tmp_path, height, width, share):
     shutil.copytree(ASSETS / "configs" / "sdxl", tmp_path / "sdxl")
     own = memory.rendering(tmp_path / "sdxl", None, None, None)
-    told = memory.rendering(tmp_path / "sdxl", height, width, None)
-    assert told.fixed == own.fixed and told.row == int(own.row * share)
+    estimate = memory.rendering(tmp_path / "sdxl", height, width, None)
+    assert estimate.fixed == own.fixed and estimate.row == int(own.row * share)
     gib = 2**30
-    assert told.rows_within(-gib, 32) == 2 and told.rows_within(10**15, 32) == 32
-    room = int(RESERVE) + 9 * told.row
-    assert told.rows_within(room, 32) == 8
-    assert told.in_tiles(told.picture) and not told.in_tiles(told.picture + 2 * gib)
+    assert estimate.rows_within(-gib, 32) == 2 and estimate.rows_within(10**15, 32) == 32
+    room = int(RESERVE) + 9 * estimate.row
+    assert estimate.rows_within(room, 32) == 8
+    assert estimate.in_tiles(estimate.picture) and not estimate.in_tiles(estimate.picture + 2 * gib)
     assert own.total(2, in_turns=False, in_tiles=False) == own.fixed + own.picture
     assert own.total(32, in_turns=False, in_tiles=True) == own.fixed + 32 * own.row
     assert own.total(2, in_turns=True, in_tiles=True) == own.largest + own.tiled

@@ -51,8 +51,8 @@ def test_only_chosen_folders_are_looked_in_and_every_entry_is_known_by_its_heade
     assert all(entry.source == "bundled" for entry in library.entries(workspace))
     library.add_folder(workspace, files)
     library.add_folder(workspace, model.parent)
-    found = {e.name: (e.kind, e.family) for e in library.entries(workspace) if e.source != "bundled"}
-    assert found == {
+    listed = {e.name: (e.kind, e.family) for e in library.entries(workspace) if e.source != "bundled"}
+    assert listed == {
         "files/a.safetensors": ("offset", "sd15"),
         "files/deep/tuned.safetensors": ("weights", ""),
         "files/tuned.ckpt": ("pickle", ""),
@@ -67,8 +67,8 @@ def test_only_chosen_folders_are_looked_in_and_every_entry_is_known_by_its_heade
 
 
 def test_folders_that_cannot_be_added(workspace, tmp_path):
-    for folder, said in ((tmp_path / "none", "no folder"), (Path("/"), "whole disk"), (Path.home(), "whole disk")):
-        with pytest.raises(StudioError, match=said):
+    for folder, sentence in ((tmp_path / "none", "no folder"), (Path("/"), "whole disk"), (Path.home(), "whole disk")):
+        with pytest.raises(StudioError, match=sentence):
             library.add_folder(workspace, folder)
     with pytest.raises(StudioError, match="not on the list"):
         library.remove_folder(workspace, "x")
@@ -108,14 +108,14 @@ def test_a_kept_file_that_is_none_of_ours_is_an_empty_one(workspace, tmp_path, t
 
 @pytest.mark.process
 def test_a_dropped_pickle_becomes_safetensors_and_a_dropped_page_nothing(workspace, files):
-    told = weights.import_offset(workspace, files / "tuned.ckpt")
-    assert told["kind"] == "full" and Path(told["saved"]).parent == workspace.offsets
+    imported = weights.import_offset(workspace, files / "tuned.ckpt")
+    assert imported["kind"] == "full" and Path(imported["saved"]).parent == workspace.offsets
     before = sorted(workspace.offsets.iterdir())
     with pytest.raises(StudioError, match="web page"):
         weights.import_offset(workspace, files / "page.safetensors")
     assert sorted(workspace.offsets.iterdir()) == before
     again = weights.import_offset(workspace, files / "tuned.ckpt")
-    assert again["saved"] != told["saved"], "nothing is overwritten"
+    assert again["saved"] != imported["saved"], "nothing is overwritten"
 
 
 def test_extract_merge_and_convert_write_what_they_say(workspace, files, tmp_path):
@@ -123,20 +123,20 @@ def test_extract_merge_and_convert_write_what_they_say(workspace, files, tmp_pat
     tuned = str(files / "deep" / "tuned.safetensors")
     dry = weights.extract(workspace, tuned, base=base, rank=4, dry_run=True)
     assert not Path(dry["would_write"]).exists()
-    told = weights.extract(workspace, tuned, base=base, rank=4)
-    assert 0 < told["captured"] < 1 and 0 < told["prediction_error"] < 1.5 and len(told["captured_by_layer"]) > 10
-    assert weights.offset_info(workspace, told["saved"])["rank"] == "4"
+    report = weights.extract(workspace, tuned, base=base, rank=4)
+    assert 0 < report["captured"] < 1 and 0 < report["prediction_error"] < 1.5 and len(report["captured_by_layer"]) > 10
+    assert weights.offset_info(workspace, report["saved"])["rank"] == "4"
     # norms and biases changed: one file with them for here, one without for the others
-    whole, part = (load_lora(Path(told[key])) for key in ("saved", "without_norms_and_biases"))
+    whole, part = (load_lora(Path(report[key])) for key in ("saved", "without_norms_and_biases"))
     assert whole.dense and not part.dense and whole.low_rank.keys() == part.low_rank.keys()
-    assert "diffusers refuses" in told["read_by"] and told["read_by_others"].endswith(
+    assert "diffusers refuses" in report["read_by"] and report["read_by_others"].endswith(
         "sd-scripts read this file whole."
     )
-    assert told["prediction_error"] < told["prediction_error_without"]
+    assert report["prediction_error"] < report["prediction_error_without"]
     stock = get("sd15").tiny()
-    stock.load_lora_weights(Path(told["saved"]).parent, weight_name=Path(told["without_norms_and_biases"]).name)
+    stock.load_lora_weights(Path(report["saved"]).parent, weight_name=Path(report["without_norms_and_biases"]).name)
     with pytest.raises(ValueError, match="not been correctly renamed"):
-        get("sd15").tiny().load_lora_weights(Path(told["saved"]).parent, weight_name=Path(told["saved"]).name)
+        get("sd15").tiny().load_lora_weights(Path(report["saved"]).parent, weight_name=Path(report["saved"]).name)
     kohya = weights.convert_offset(workspace, str(files / "a.safetensors"), to="kohya")
     assert kohya["format"] == "kohya" and weights.offset_info(workspace, kohya["saved"])["steps"] == "5"
     merged = weights.merge(workspace, str(files / "a.safetensors"), scale=-0.3, base=base)
@@ -176,8 +176,8 @@ def test_an_adapter_that_needs_its_base_is_converted_with_it(workspace, tmp_path
     save_file({f"{flat}.{name}": torch.randn(shape) for name, shape in parts.items()}, tmp_path / "x.safetensors")
     with pytest.raises(StudioError, match="--base"):
         weights.convert_offset(workspace, str(tmp_path / "x.safetensors"), to="kohya")
-    told = weights.convert_offset(workspace, str(tmp_path / "x.safetensors"), to="kohya", base=str(tmp_path / "tiny"))
-    assert list(load_lora(Path(told["saved"])).dense) == ["mid_block.attentions.0.transformer_blocks.0.attn1.to_q"]
+    report = weights.convert_offset(workspace, str(tmp_path / "x.safetensors"), to="kohya", base=str(tmp_path / "tiny"))
+    assert list(load_lora(Path(report["saved"])).dense) == ["mid_block.attentions.0.transformer_blocks.0.attn1.to_q"]
 
 
 @pytest.fixture
@@ -208,12 +208,12 @@ def test_a_model_is_fetched_pinned_by_commit_safetensors_alone(workspace, stand_
 
 
 @pytest.mark.parametrize(
-    ("status", "said"),
+    ("status", "sentence"),
     [(500, "answered 500.*Try again later"), (429, "answered 429"), (403, "asks for consent.*huggingface.co/a/b")],
 )
-def test_what_the_hub_refuses_is_said_without_the_token(workspace, stand_in, status, said):
+def test_what_the_hub_refuses_is_said_without_the_token(workspace, stand_in, status, sentence):
     stand_in.status = status
-    with pytest.raises(StudioError, match=said) as refused:
+    with pytest.raises(StudioError, match=sentence) as refused:
         list(hub.fetch_model(workspace, "a/b"))
     assert "secret" not in str(refused.value)
 

@@ -53,17 +53,17 @@ def text(**keys):
 def test_what_a_preset_was_made_of_comes_back_and_is_a_comparison(workspace):
     preset = preset_of(VALUES, name="Mine", workspace=workspace)
     assert len(preset.negative.sha256) == 64 and preset.base.family == "sd15"
-    found = resolve(workspace, parse_preset(preset.to_json()))
-    assert not found.missing
-    kept = {key: value for key, value in VALUES.items() if key in found.values}
-    assert found.values == {**kept, "omega": 3.0}
-    assert Settings.from_values(found.values).weights.beta == 2.0
+    resolved = resolve(workspace, parse_preset(preset.to_json()))
+    assert not resolved.missing
+    stored = {key: value for key, value in VALUES.items() if key in resolved.values}
+    assert resolved.values == {**stored, "omega": 3.0}
+    assert Settings.from_values(resolved.values).weights.beta == 2.0
 
 
 def test_applying_touches_only_the_keys_it_has(workspace):
-    found = resolve(workspace, parse_preset(text(guidance={"beta": 0.5})))
-    assert found.values == {"beta": 0.5}
-    assert differences(VALUES, found.values) == [("beta", "2", "0.5")]
+    resolved = resolve(workspace, parse_preset(text(guidance={"beta": 0.5})))
+    assert resolved.values == {"beta": 0.5}
+    assert differences(VALUES, resolved.values) == [("beta", "2", "0.5")]
     assert differences(VALUES, {"beta": 2.0, "negative_prompt": ""}) == []
 
 
@@ -78,9 +78,9 @@ def test_an_offset_is_found_by_its_hash_under_another_name(workspace):
 def test_a_path_an_address_or_a_repository_is_inert_and_said_to_be_missing(workspace, name, monkeypatch):
     monkeypatch.setattr("socket.socket.connect", lambda *a: pytest.fail("something was fetched"))
     preset = parse_preset(text(negative={"name": name, "repo_id": "a/b"}, base={"name": name}))
-    found = resolve(workspace, preset)
-    assert found.values == {} and len(found.missing) == 2
-    assert "can be had from a/b" in found.missing[1]
+    resolved = resolve(workspace, preset)
+    assert resolved.values == {} and len(resolved.missing) == 2
+    assert "can be had from a/b" in resolved.missing[1]
 
 
 def test_what_is_saved_from_a_path_shares_its_last_part_alone(workspace):
@@ -89,7 +89,7 @@ def test_what_is_saved_from_a_path_shares_its_last_part_alone(workspace):
 
 
 @pytest.mark.parametrize(
-    ("raw", "said"),
+    ("raw", "sentence"),
     [
         ("{", "not a preset that can be read"),
         ("[]", "lacks schema"),
@@ -108,8 +108,8 @@ def test_what_is_saved_from_a_path_shares_its_last_part_alone(workspace):
         (json.dumps({**HEAD, "name": "\ud800"}), "not a preset|name"),
     ],
 )
-def test_what_is_wrong_is_said_and_the_key_named(raw, said):
-    with pytest.raises(StudioError, match=said):
+def test_what_is_wrong_is_said_and_the_key_named(raw, sentence):
+    with pytest.raises(StudioError, match=sentence):
         parse_preset(raw)
 
 
@@ -125,9 +125,9 @@ JSON = st.recursive(
 
 @given(JSON)
 def test_no_json_does_more_than_be_refused(value):
-    told = {**HEAD, **value} if isinstance(value, dict) else value
+    document = {**HEAD, **value} if isinstance(value, dict) else value
     try:
-        preset = parse_preset(json.dumps(told))
+        preset = parse_preset(json.dumps(document))
     except StudioError:
         return
     assert parse_preset(preset.to_json()) == preset
@@ -248,11 +248,11 @@ def test_a_picture_of_ours_of_a1111_and_of_comfyui(tmp_path):
 def test_a_video_carries_its_settings_in_its_container_and_beside_it(tmp_path):
     from core.generation.media import read_mp4, save_mp4
 
-    told = {"prompt": 'größer; # 红 = \\ "x"\nsecond', "omega": 3.0, "seed": 4, "frames": 9, "fps": 8}
+    facts = {"prompt": 'größer; # 红 = \\ "x"\nsecond', "omega": 3.0, "seed": 4, "frames": 9, "fps": 8}
     frames = [Image.new("RGB", (48, 48), (20 * n, 0, 0)) for n in range(9)]
-    save_mp4(frames, tmp_path / "v.mp4", told, fps=8)
-    assert read_mp4(tmp_path / "v.mp4") == told == json.loads((tmp_path / "v.json").read_text())
-    assert read_preset(tmp_path / "v.mp4").prompts == [told["prompt"]]
+    save_mp4(frames, tmp_path / "v.mp4", facts, fps=8)
+    assert read_mp4(tmp_path / "v.mp4") == facts == json.loads((tmp_path / "v.json").read_text())
+    assert read_preset(tmp_path / "v.mp4").prompts == [facts["prompt"]]
     (tmp_path / "x.mp4").write_bytes(b"no video")
     with pytest.raises(StudioError, match="not a readable video"):
         read_mp4(tmp_path / "x.mp4")

@@ -32,7 +32,7 @@ def journal(*, previews=True):
         "note": "",
     }
     done = {"loss": 0.1, "learning_rate": 0.1, "gradient_norm": 1.0, "rate": 1 / 6, "memory": 1}
-    told = [
+    events = [
         RunStarted(step=0, elapsed=5.0, **facts),
         PoolProgress(step=0, elapsed=9.0, done=4, total=8),
         PoolProgress(step=0, elapsed=13.0, done=8, total=8),
@@ -43,7 +43,7 @@ def journal(*, previews=True):
         PreviewDue(step=2, elapsed=33.0),
         PreviewSaved(step=2, elapsed=36.0, plain=(), guided=()),
     ]
-    return told if previews else [event for event in told if not isinstance(event, PreviewDue | PreviewSaved)]
+    return events if previews else [event for event in events if not isinstance(event, PreviewDue | PreviewSaved)]
 
 
 @pytest.mark.parametrize(
@@ -69,9 +69,9 @@ def test_what_was_not_seen_before():
         assert seconds_like(TrainConfig.from_dict({**BEFORE.to_dict(), **change}), BEFORE, journal()) is None, change
     assert seconds_like(BEFORE, BEFORE, journal(previews=False)) == pytest.approx(5 + 8 + 2 * 14)
     fresh = TrainConfig.from_dict({**BEFORE.to_dict(), "start": "noise", "preview_every": 0})
-    told = [event for event in journal() if not isinstance(event, PoolProgress)]
+    without_pool = [event for event in journal() if not isinstance(event, PoolProgress)]
     # a whole folder of pictures has no number of prompts, and draws nothing
     folder = {"start": "images", "pool_size": 0, "images_folder": "x", "preview_every": 0}
     pictures = TrainConfig.from_dict({**BEFORE.to_dict(), **folder})
-    assert seconds_like(pictures, pictures, told) == pytest.approx(5 + 12)
-    assert seconds_like(BEFORE, fresh, told) == pytest.approx(5 + 80 * 0.25 + 12 + 10)
+    assert seconds_like(pictures, pictures, without_pool) == pytest.approx(5 + 12)
+    assert seconds_like(BEFORE, fresh, without_pool) == pytest.approx(5 + 80 * 0.25 + 12 + 10)

@@ -78,9 +78,9 @@ def test_settings_outside_the_table_are_not_guessed(base):
 def test_the_plan_of_a_training_tells_the_computed_memory(base):
     workspace = Workspace(base.parent.parent)
     config = recipe("studio", base=str(base), precision="bf16", batch_size=1, gradient_checkpointing=True)
-    told = plan(workspace, config)
-    assert told.memory == memory.needed(base, config)
-    assert told.seconds is None
+    forecast = plan(workspace, config)
+    assert forecast.memory == memory.needed(base, config)
+    assert forecast.seconds is None
 
 
 def test_live_bytes_counts_what_is_alive_and_no_more():

@@ -122,8 +122,8 @@ def first_step(workspace, run, settings, ranks):
     total = torch.zeros(())
     for rank in ranks:
         with student.reference() as network:
-            batch = objective.batch(lambda *told, network=network: family.predict(network, *told), 0, rank, "cpu")
-        total = total + objective.loss(lambda *told: family.predict(pipe.unet, *told), batch) / len(ranks)
+            batch = objective.batch(lambda *args, network=network: family.predict(network, *args), 0, rank, "cpu")
+        total = total + objective.loss(lambda *args: family.predict(pipe.unet, *args), batch) / len(ranks)
     total.backward()
     norms = torch.stack([p.grad.norm() for p in student.parameters if p.grad is not None])
     return float(total.detach()), float(norms.norm())
@@ -170,7 +170,7 @@ def test_a_follower_parses_only_what_is_new(tmp_path, monkeypatch):
     step = {"loss": 1.0, "learning_rate": 1.0, "gradient_norm": 1.0, "rate": 1.0, "memory": 1}
     parsed = []
     real = journal_module.from_json
-    monkeypatch.setattr(journal_module, "from_json", lambda told: parsed.append(told) or real(told))
+    monkeypatch.setattr(journal_module, "from_json", lambda line: parsed.append(line) or real(line))
     for n in range(5):
         journal.append(StepDone(step=n, **step))
         events, position = follower.events()
@@ -221,5 +221,5 @@ def test_a_queue_starts_the_next_run_when_one_has_ended_and_a_paused_run_can_be_
         time.sleep(0.3)
         reap()
     assert (first.status, second.status) == ("finished", "finished")
-    told = plan(workspace, config)
-    assert told.like == second.id and told.seconds > 0 and told.memory > 2**20
+    forecast = plan(workspace, config)
+    assert forecast.like == second.id and forecast.seconds > 0 and forecast.memory > 2**20

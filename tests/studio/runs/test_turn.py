@@ -70,15 +70,15 @@ def test_fault_77_the_command_line_is_told_who_trains(workspace, stand_in, comma
     first, second = (create_run(workspace, config(), name) for name in ("first", "second"))
     start_run(first)
     command = [second.id if word == "RUN" else word for word in command]
-    told = subprocess.run(
+    ended = subprocess.run(
         [sys.executable, "-m", "app", *command, "--workspace", str(workspace.root)],
         cwd=ROOT,
         capture_output=True,
         text=True,
     )
     end_run(first)
-    assert told.returncode == 1
-    assert told.stderr.startswith(f"Error: The run {first.id} is already training in this workspace (process ")
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(f"Error: The run {first.id} is already training in this workspace (process ")
     assert len(list_runs(workspace)) == 2
 
 
