@@ -99,7 +99,7 @@ KINDS: dict[str, Any] = {
 }
 
 
-def append(folder: Path, event: EvaluationEvent) -> None:
+def append_event(folder: Path, event: EvaluationEvent) -> None:
     """Adds one event to the journal of an evaluation's folder.
 
     Raises:
@@ -121,7 +121,7 @@ def append(folder: Path, event: EvaluationEvent) -> None:
         raise cannot_write(path.name, error) from error
 
 
-def read(folder: Path, start: int = 0) -> tuple[list[EvaluationEvent], int]:
+def read_events(folder: Path, start: int = 0) -> tuple[list[EvaluationEvent], int]:
     """Events from a byte of the journal on, and the byte to go on from. Lines that cannot be read are passed over."""
     try:
         with (folder / FILE).open("rb") as file:
@@ -140,7 +140,7 @@ def newest(folder: Path, size: int = 2**15) -> list[EvaluationEvent]:
         start = max(0, (folder / FILE).stat().st_size - size)
     except FileNotFoundError:
         return []
-    return read(folder, start)[0]
+    return read_events(folder, start)[0]
 
 
 def _event(line: bytes) -> EvaluationEvent | None:

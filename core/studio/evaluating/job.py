@@ -39,7 +39,7 @@ from core.studio.evaluating.events import (
     Started,
     Stopped,
     newest,
-    read,
+    read_events,
 )
 from core.studio.evaluating.folder import Evaluation, check_room, counted, evaluations_of, list_evaluations
 from core.studio.evaluating.live import LiveRow, live_figures
@@ -354,7 +354,7 @@ def watch(
 
 def events_of(evaluation: Evaluation, start: int = 0) -> tuple[list[EvaluationEvent], int]:
     """Events of the journal from a byte on, and the byte to go on from."""
-    return read(evaluation.folder, start)
+    return read_events(evaluation.folder, start)
 
 
 def _by_age(workspace: Workspace) -> list[Evaluation]:

@@ -17,7 +17,7 @@ from core.studio.evaluating.events import (
     ShareDone,
     Started,
     Stopped,
-    append,
+    append_event,
 )
 from core.studio.evaluating.folder import Evaluation
 from core.studio.evaluating.job import asked_to_stop, forget, record
@@ -44,7 +44,7 @@ def work_through(
     """
 
     def journaled(event: EvaluationEvent) -> EvaluationEvent:
-        append(evaluation.folder, event)
+        append_event(evaluation.folder, event)
         return event
 
     def asked() -> bool:
@@ -58,7 +58,7 @@ def work_through(
         yield journaled(Started(done=evaluation.done(), total=total, share=share, device=device))
         for event in run_evaluation(workspace, evaluation, shard=shard, device=device, cancelled=asked):
             if not isinstance(event, ChunkDone) or event.rendering:
-                append(evaluation.folder, event)
+                append_event(evaluation.folder, event)
             yield event
         done = evaluation.done()
         if done >= total:
@@ -72,7 +72,9 @@ def work_through(
         known = error if isinstance(error, StudioError) else None
         message = known.message if known else f"The evaluation failed: {type(error).__name__}."
         with suppress(StudioError):  # the disk that is full holds the journal too
-            append(evaluation.folder, Failed(message=message, remedy=known.remedy if known else "See its log.txt."))
+            append_event(
+                evaluation.folder, Failed(message=message, remedy=known.remedy if known else "See its log.txt.")
+            )
         raise
     finally:
         forget(evaluation, os.getpid())

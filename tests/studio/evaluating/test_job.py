@@ -90,11 +90,11 @@ def test_a_damaged_evaluation_is_named_and_the_others_are_listed(space, tmp_path
 
 
 def test_lines_of_a_journal_that_cannot_be_read_are_passed_over(tmp_path):
-    events.append(tmp_path, events.Stopped(done=1, total=2))
+    events.append_event(tmp_path, events.Stopped(done=1, total=2))
     with (tmp_path / events.FILE).open("a") as file:
         file.write('{"event": "ChunkDone"}\n[1]\n{"event": "Stopped", "do')
-    events.append(tmp_path, events.Stopped(done=2, total=2))
-    assert [event.done for event in events.read(tmp_path)[0]] == [1, 2]
+    events.append_event(tmp_path, events.Stopped(done=2, total=2))
+    assert [event.done for event in events.read_events(tmp_path)[0]] == [1, 2]
 
 
 def test_the_cost_is_told_before_anything_is_made(space, tmp_path):
