@@ -35,7 +35,7 @@ def build(engine: Engine) -> Tab:
                 label=label(
                     "Drop a LoRA, weights, or a .ckpt here: it is checked, converted and copied to your offsets"
                 ),
-                file_types=[".safetensors", ".ckpt", ".pt", ".pth", ".bin"],
+                file_types=[".safetensors", ".gguf", ".ckpt", ".pt", ".pth", ".bin"],
                 type="filepath",
                 height=90,
                 elem_classes="drop-file",

@@ -28,7 +28,8 @@ from core.families import detect, get
 from core.method.schedule import NoiseSchedule
 from core.miniature.world.scene import caption
 from core.offsets.adapter import attach, offset_of
-from core.offsets.files import load_lora, read_offset, save_offset
+from core.offsets.files import load_lora, read_offset
+from core.offsets.writing import save_offset
 from core.studio.library.choose import prompts_of
 from core.training.config import recipe
 from core.training.loop import train

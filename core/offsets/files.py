@@ -1,26 +1,25 @@
-"""Offset files: reading every dialect people have, writing those that other programs read, with their provenance."""
+"""Offset files: what they are, and reading every dialect people have; writing them is `core.offsets.writing`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
-from core import __version__
 from core.errors import Sentence, StudioError
-from core.offsets.formats import Contents, Format, classify, family_of
+from core.offsets.formats import Contents, classify, family_of
 from core.offsets.formulas import change_of
+from core.offsets.gguf_header import QUANTIZED
 from core.offsets.header import Header, read_header, shards_of
+from core.offsets.keys import Format
 from core.offsets.kinds import rank_of
 from core.offsets.low_rank import LowRankLayer
-from core.offsets.names import of_flat
 from core.offsets.offset import DenseLayer, Offset
-from core.offsets.scaling import DIFFUSERS, IN_HEADER, check_rotation, config_of, scale_of
-from core.offsets.tensors import read_tensors, write_tensors
+from core.offsets.scaling import DIFFUSERS, IN_HEADER, SAT, check_rotation, config_of, scale_of
+from core.offsets.tensors import read_tensors
 
 
 @dataclass(frozen=True)
@@ -86,8 +85,11 @@ def _described(path: Path) -> tuple[OffsetFile, Contents, list[Path]]:
         provenance={key: value for key, value in header.metadata.items() if key not in hidden},
         notes=contents.notes,
     )
+    if quantized := sorted(set(header.dtypes.values()) & QUANTIZED.keys()):
+        note = f"its values are those that GGUF's blocks hold: {', '.join(quantized)}"
+        file = replace(file, notes=(*file.notes, note))
     # a configuration that cannot be read is refused here already, before anybody relies on the file
-    config = config_of(header.metadata, files[0], peft=contents.format == "peft")
+    config = _config(contents.format, header.metadata, files[0])
     scaled = all("alpha" in parts for parts in contents.layers.values() if "down" in parts)
     if any("oft_R" in parts for parts in contents.layers.values()):
         check_rotation(config, path.name)
@@ -95,6 +97,11 @@ def _described(path: Path) -> tuple[OffsetFile, Contents, list[Path]]:
         note = "there is no adapter_config.json beside it: its strength, alpha / rank, is taken to be 1"
         file = replace(file, notes=(*file.notes, note))
     return file, contents, files
+
+
+def _config(format: Format, metadata: Mapping[str, str], path: Path) -> Mapping[str, Any]:
+    """What says how strong an adapter is, where its layers do not."""
+    return SAT if format == "sat" else config_of(metadata, path, peft=format == "peft")
 
 
 def read_offset(path: Path) -> OffsetFile:
@@ -170,7 +177,7 @@ def load_lora(path: Path, *, family: str | None = None, denoiser: nn.Module | No
             name=path.name,
             kind=", ".join(file.adapters),
         )
-    config = config_of(read_header(files[0]).metadata, files[0], peft=file.format == "peft")
+    config = _config(file.format, read_header(files[0]).metadata, files[0])
     own = dict(denoiser.named_modules()) if denoiser is not None else {}
     tensors = read_tensors(files, [key for keys in contents.layers.values() for key in keys.values()])
     low_rank: dict[str, LowRankLayer] = {}
@@ -212,78 +219,3 @@ def _base_of(modules: Mapping[str, nn.Module], module: str, name: str) -> tuple[
     own = [getattr(modules[module], part, None) for part in ("weight", "bias")]
     weight, bias = (part.detach().float().cpu() if isinstance(part, Tensor) else None for part in own)
     return weight, bias
-
-
-Dialect = Literal["diffusers", "kohya"]
-
-
-def dialect_for_all(offset: Offset) -> Dialect:
-    """The dialect that the most programs read whole: kohya's for UNets, which diffusers, ComfyUI, Forge, A1111 and
-    sd-scripts read; diffusers' for transformers, of which diffusers itself reads nothing in kohya's."""
-    return "kohya" if all(of_flat(module.replace(".", "_")) == module for module in offset.modules) and not (
-        _is_transformer(offset)
-    ) else "diffusers"  # fmt: skip
-
-
-def _is_transformer(offset: Offset) -> bool:
-    return any(module.startswith("transformer_blocks.") for module in offset.modules)
-
-
-def save_offset(
-    path: Path,
-    offset: Offset,
-    *,
-    family: str,
-    provenance: Mapping[str, str],
-    dtype: torch.dtype = torch.float32,
-    format: Dialect | None = None,
-) -> OffsetFile:
-    """Writes an offset as a LoRA: whole, or not at all.
-
-    The lora scaling is folded into the up matrices, so every reader applies it right with lora_alpha = rank, the
-    value that readers assume where a file names none; kohya's dialect says it too.
-
-    Args:
-        provenance: what a person will want to know of it; names and figures, no paths.
-        format: the dialect; None is `dialect_for_all`.
-    """
-    kohya = (format or dialect_for_all(offset)) == "kohya"
-    prefix = "transformer." if _is_transformer(offset) else "unet."
-    tensors: dict[str, Tensor] = {}
-    for module, layer in offset.low_rank.items():
-        down, up = layer.down.to(dtype).contiguous(), layer.up.to(dtype).contiguous()
-        if kohya:
-            name = f"lora_unet_{module.replace('.', '_')}"
-            tensors |= {f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up}
-            tensors[f"{name}.alpha"] = torch.tensor(float(layer.rank), dtype=dtype)
-        else:
-            tensors |= {f"{prefix}{module}.lora_A.weight": down, f"{prefix}{module}.lora_B.weight": up}
-    for module, change in offset.dense.items():
-        name = f"lora_unet_{module.replace('.', '_')}" if kohya else f"{prefix}{module}"
-        for ending, tensor in (("diff", change.weight), ("diff_b", change.bias)):
-            if tensor is not None:
-                tensors[f"{name}.{ending}"] = tensor.to(dtype).contiguous()
-    metadata = {"format": "pt", "family": family, "studio_version": __version__, **provenance}
-    write_tensors(path, tensors, metadata)
-    return read_offset(path)
-
-
-def readers_of(offset: Offset, dialect: Dialect) -> Sentence:
-    """Which programs read such a file, and how much of it; held against their own code in tests/offsets/foreign."""
-    if _is_transformer(offset):
-        if dialect == "kohya" and any(".add_k_proj" in module or ".ff_context" in module for module in offset.modules):
-            return Sentence("No program that is known here reads this file.")
-        if dialect == "kohya":
-            return Sentence(
-                "CogVideoX-Fun and kijai's ComfyUI nodes read this file; diffusers leaves it out and says so in its log alone."
-            )
-        return Sentence("diffusers reads this file whole.")
-    if offset.dense:
-        return Sentence(
-            "This studio and ComfyUI read this file whole; diffusers refuses its changes of norms and biases."
-            if dialect == "kohya"
-            else "This studio alone reads this file whole."
-        )
-    if dialect == "kohya":
-        return Sentence("diffusers, ComfyUI, Forge, A1111 and sd-scripts read this file whole.")
-    return Sentence("diffusers reads this file whole; ComfyUI and Forge leave out its attention, sd-scripts all of it.")

@@ -5,6 +5,7 @@ kohya             lora_unet_<module with underscores>.lora_down.weight, with .al
                   model's block names (lora_unet_input_blocks_4_1_...); oft_unet_ for its OFT
 LyCORIS           lycoris_<module with underscores>, with the tensors of `core.offsets.kinds`
 ComfyUI           diffusion_model.<module in the original names>
+SAT               CogVideoX's own trainer: transformer.layers.<n>.attention.query_key_value.matrix_A.<0, 1, 2>
 whole networks    diffusers' names, or the original ones, behind model.diffusion_model., diffusion_model. or nothing
 
 Nothing is half read: a key of an adapter that is not understood is refused by its name, and what a whole checkpoint
@@ -13,58 +14,14 @@ holds beside the denoiser is told.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from core.errors import StudioError
+from core.offsets import keys
+from core.offsets.keys import Format
 from core.offsets.kinds import kind_of_layer, needs_base
-from core.offsets.names import of_dotted, of_flat
-
-Format = Literal["diffusers", "peft", "kohya", "lycoris", "comfyui", "full", "original"]
-
-_FLAT = {"lora_unet_": "kohya", "oft_unet_": "kohya", "lycoris_": "lycoris", "lora_transformer_": "kohya"}
-_DOTTED = {
-    "unet.base_model.model.": "peft",
-    "base_model.model.": "peft",
-    "unet.": "diffusers",
-    "transformer.": "diffusers",
-    "denoiser.": "diffusers",
-    "model.diffusion_model.": "comfyui",
-    "diffusion_model.": "comfyui",
-    "": "diffusers",
-}
-_WRAPPERS = ("module.", "ema.", "model_ema.", "ema_model.", "state_dict.", "_orig_mod.")
-_TEXT = re.compile(
-    r"^(lora_te\d?_|oft_te\d?_|lycoris_te\d?_|text_encoder|te\d?\.|text_model|conditioner\.|cond_stage_model\.)"
-)
-_OTHER_PARTS = re.compile(r"^(first_stage_model\.|vae\.|bundle_emb\.)")
-_ADAPTER = r"(?:\.(?!weight$|bias$)\w+)?"  # PEFT's name of an adapter, where the file keeps it
-
-_ENDINGS: tuple[tuple[str, str], ...] = (
-    (rf"\.lora_A{_ADAPTER}(?:\.weight)?", "down"),
-    (rf"\.lora_B{_ADAPTER}(?:\.weight)?", "up"),
-    (rf"\.lora_B{_ADAPTER}\.bias", "up_bias"),
-    (r"\.lora_down\.weight|\.lora\.down\.weight|\.lora_linear_layer\.down\.weight|_lora\.down\.weight", "down"),
-    (r"\.lora_up\.weight|\.lora\.up\.weight|\.lora_linear_layer\.up\.weight|_lora\.up\.weight", "up"),
-    (r"\.lora_mid\.weight", "mid"),
-    (r"\.alpha", "alpha"),
-    (rf"\.dora_scale|\.lora_magnitude_vector{_ADAPTER}(?:\.weight)?", "dora_scale"),
-    (rf"\.(hada_w[12]_[ab]|hada_t[12]){_ADAPTER}", ""),
-    (rf"\.(lokr_w[12](?:_[ab])?|lokr_t2){_ADAPTER}", ""),
-    (r"\.(oft_blocks|rescale|on_input|diff|diff_b|w_norm|b_norm)", ""),
-    (r"\.(a1|a2|b1|b2|bm)\.weight", ""),
-    (rf"\.(ia3_l|boft_R|boft_s){_ADAPTER}", ""),
-    (rf"\.(oft_R){_ADAPTER}(?:\.weight)?", ""),
-)
-_ENDING = [(re.compile(rf"^(.+?)(?:{pattern})$"), part) for pattern, part in _ENDINGS]
-_DENOISER = re.compile(
-    r"(down_blocks|up_blocks|mid_block|conv_in|conv_out|conv_norm_out|time_embedding|transformer_blocks|add_embedding|"
-    r"patch_embed|proj_out|norm_out|norm_final|context_embedder|time_text_embed|pos_embed)\b"
-)
-_SCALES = (".scale_weight", ".weight_scale")
-_FP8_MARKS = re.compile(r"(^|\.)(scaled_fp8|scale_input|input_scale)$")
+from core.offsets.names import of_dotted
 
 
 @dataclass(frozen=True)
@@ -103,46 +60,6 @@ class Contents:
         return any(needs_base(parts) for parts in self.layers.values())
 
 
-def _unwrapped(key: str) -> tuple[str, str]:
-    """The key without what training frameworks put in front, and what that was."""
-    gone = ""
-    while True:
-        wrapper = next((w for w in _WRAPPERS if key.startswith(w)), None)
-        if wrapper is None:
-            return key, gone
-        key, gone = key.removeprefix(wrapper), gone + wrapper
-
-
-def _split(body: str, *, flat: bool, whole_values: bool) -> tuple[str, str] | None:
-    """(module as the file names it, part) of a key without its prefix."""
-    for pattern, part in _ENDING:
-        if match := pattern.match(body):
-            # attention processors of the first diffusers LoRAs stand apart
-            stem = re.sub(r"\.processor\.(to_[qkv])$", r".\1", match[1])
-            stem = re.sub(r"\.processor\.to_out$", ".to_out.0", stem)
-            return stem.removesuffix(".base_layer"), part or next(group for group in match.groups()[1:] if group)
-    stem, _, parameter = body.rpartition(".")
-    if stem and parameter in ("weight", "bias"):
-        if flat and parameter == "weight":
-            return stem, "ia3_weight"
-        if whole_values:
-            return stem.removesuffix(".base_layer"), f"value_{parameter}"
-    return None
-
-
-def _parsed(key: str, *, whole_values: bool) -> tuple[str, str, Format] | None:
-    """(module by diffusers' name, part, dialect) of an adapter's key; None where it is not understood."""
-    for prefix, dialect in _FLAT.items():
-        if key.startswith(prefix):
-            split = _split(key.removeprefix(prefix), flat=True, whole_values=False)
-            module = of_flat(split[0]) if split else None
-            return (module, split[1], dialect) if split and module else None  # type: ignore[return-value]
-    prefix = next(prefix for prefix in _DOTTED if key.startswith(prefix))
-    split = _split(key.removeprefix(prefix), flat=False, whole_values=whole_values)
-    module = of_dotted(split[0]) if split else None
-    return (module, split[1], _DOTTED[prefix]) if split and module else None  # type: ignore[return-value]
-
-
 class _Notes:
     """What is told of a file, each thing once and counted."""
 
@@ -150,6 +67,7 @@ class _Notes:
         self.wrappers: list[str] = []
         self.text: list[str] = []
         self.embeddings: list[str] = []
+        self.base: list[str] = []
         self.others: list[str] = []
 
     def sentences(self) -> list[str]:
@@ -160,6 +78,10 @@ class _Notes:
             )
         if self.embeddings:
             remarks.append(f"{len(self.embeddings)} tensors of embeddings of words were left out")
+        if self.base:
+            remarks.append(
+                f"{len(self.base)} tensors of the base beside the adapter were left out: they were not trained"
+            )
         if self.others:
             remarks.append(
                 f"{len(self.others)} tensors beside the denoiser were left out, “{self.others[0][:80]}” for one"
@@ -178,18 +100,21 @@ def classify(shapes: Mapping[str, tuple[int, ...]], name: str) -> Contents:
     """
     layers: dict[str, dict[str, str]] = {}
     notes, strangers, formats = _Notes(), [], set()
-    adapter = any(_parsed(_unwrapped(raw)[0], whole_values=False) for raw in shapes)
-    if not adapter and not any(_is_named_as_adapter(raw) for raw in shapes):
+    adapter = any(keys.parsed(keys.unwrapped(raw)[0], whole_values=False) for raw in shapes)
+    if not adapter and not any(keys.is_named_as_adapter(raw) for raw in shapes):
         return _whole_network(shapes, name)
+    sat = any(".matrix_A." in raw for raw in shapes)
     for raw in shapes:
-        key, wrapper = _unwrapped(raw)
+        key, wrapper = keys.unwrapped(raw)
         if wrapper and wrapper not in notes.wrappers:
             notes.wrappers.append(wrapper)
-        if _TEXT.match(key):
+        if keys.TEXT.match(key):
             notes.text.append(raw)
         elif key.startswith("bundle_emb."):
             notes.embeddings.append(raw)
-        elif (parsed := _parsed(key, whole_values=True)) is None:
+        elif sat and key.startswith("model.diffusion_model.") and not keys.is_named_as_adapter(raw):
+            notes.base.append(raw)
+        elif (parsed := keys.parsed(key, whole_values=True)) is None:
             strangers.append(raw)
         else:
             module, part, dialect = parsed
@@ -216,6 +141,10 @@ def classify(shapes: Mapping[str, tuple[int, ...]], name: str) -> Contents:
         )  # fmt: skip
     values = sum(part.startswith("value_") for parts in layers.values() for part in parts)
     remarks = notes.sentences()
+    if sat:
+        remarks.append(
+            "its strength, alpha / rank, is not in the file: alpha is taken to be 1, as SAT's own settings have it"
+        )
     if values:
         remarks.append(f"{values} parameters are whole values: their difference from the base is used")
     return Contents(
@@ -224,11 +153,6 @@ def classify(shapes: Mapping[str, tuple[int, ...]], name: str) -> Contents:
         kinds=tuple(dict.fromkeys(kind for kind in kinds.values() if kind)),
         notes=tuple(remarks),
     )
-
-
-def _is_named_as_adapter(raw: str) -> bool:
-    key = _unwrapped(raw)[0]
-    return key.startswith(tuple(_FLAT)) or bool(re.search(r"\.lora_|\.oft_|\.boft_|\.vera_|lora_embedding", key))
 
 
 def _refuse(name: str, shapes: Mapping[str, tuple[int, ...]], notes: _Notes, strangers: list[str]) -> None:
@@ -256,18 +180,18 @@ def _whole_network(shapes: Mapping[str, tuple[int, ...]], name: str) -> Contents
     scales: dict[str, str] = {}
     notes, original, wrapped = _Notes(), False, set()
     for raw in shapes:
-        key, wrapper = _unwrapped(raw)
-        prefix = next(prefix for prefix in _DOTTED if key.startswith(prefix))
+        key, wrapper = keys.unwrapped(raw)
+        prefix = next(prefix for prefix in keys.DOTTED if key.startswith(prefix))
         body = key.removeprefix(prefix)
-        if _TEXT.match(key) and prefix == "":
+        if keys.TEXT.match(key) and prefix == "":
             notes.text.append(raw)
             continue
-        scale = next((ending for ending in _SCALES if body.endswith(ending)), "")
+        scale = next((ending for ending in keys.SCALES if body.endswith(ending)), "")
         module, _, parameter = (body.removesuffix(scale) + ".weight" if scale else body).rpartition(".")
-        known = None if _OTHER_PARTS.match(key) else of_dotted(module)
-        if _FP8_MARKS.search(body):
+        known = None if keys.OTHER_PARTS.match(key) else of_dotted(module)
+        if keys.FP8_MARKS.search(body):
             continue
-        if known is None or not _DENOISER.match(known):
+        if known is None or not keys.DENOISER.match(known):
             notes.others.append(raw)
             continue
         parameter = f"{known}.{parameter}"

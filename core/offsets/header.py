@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import shutil
 import stat
 import struct
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 
 from core.errors import StudioError
 from core.files import whole_file
+from core.offsets.gguf_header import MAGIC, read_gguf_header
 
 HEADER_LIMIT = 8 * 2**20
 TENSOR_LIMIT = 20_000
@@ -102,8 +104,13 @@ def is_pickle(path: Path) -> bool:
     return start.startswith(b"PK\x03\x04") or (start[:1] == b"\x80" and start[8:9] != b"{")
 
 
+def is_gguf(path: Path) -> bool:
+    """Whether a file is GGUF, whatever its name says."""
+    return first_bytes(path, 4) == MAGIC
+
+
 def read_header(path: Path) -> Header:
-    """The header of a safetensors file, its sizes checked against the file's length. Reads no tensor.
+    """The header of a safetensors or GGUF file, its sizes checked against the file's length. Reads no tensor.
 
     Raises:
         StudioError: it is another kind of file, cut off, damaged or out of bounds.
@@ -113,6 +120,8 @@ def read_header(path: Path) -> Header:
             f"“{path.name}” is a PyTorch pickle, which may run code when it is opened.",
             "Convert it first: python launch.py offset convert FILE (the Library does the same when it is dropped there).",
         )
+    if is_gguf(path):
+        return _of_gguf(path)
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -149,6 +158,24 @@ def read_header(path: Path) -> Header:
         for name, entry in entries.items()
     }
     return Header(shapes, dtypes, metadata, spans)
+
+
+def _of_gguf(path: Path) -> Header:
+    try:
+        header = read_gguf_header(path)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, struct.error) as error:
+        raise StudioError(
+            "“{name}” is not a GGUF file that can be read: it is damaged, or of another version.", AGAIN, name=path.name
+        ) from error
+    if len(header.shapes) > TENSOR_LIMIT:
+        raise StudioError(
+            "“{name}” names {count} tensors; at most {most} are read.",
+            AGAIN,
+            name=path.name,
+            count=len(header.shapes),
+            most=TENSOR_LIMIT,
+        )
+    return Header(header.shapes, header.dtypes, header.metadata, header.spans)
 
 
 _PREFERRED = ("adapter_model.", "pytorch_lora_weights.", "diffusion_pytorch_model.")
@@ -205,6 +232,16 @@ def encoded_header(tensors: Mapping[str, tuple[str, tuple[int, ...]]], metadata:
     raw = json.dumps(entries, ensure_ascii=False).encode()
     raw += b" " * (-len(raw) % 8)
     return struct.pack("<Q", len(raw)) + raw
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copies a file, whole or not at all.
+
+    Raises:
+        StudioError: it cannot be read, or the disk refuses.
+    """
+    with whole_file(target) as staged:
+        shutil.copyfile(source, staged)
 
 
 def copy_files(files: list[Path], target: Path, metadata: Mapping[str, str]) -> None:

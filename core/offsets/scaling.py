@@ -22,6 +22,10 @@ DIFFUSERS = "lora_adapter_metadata"
 _DEFAULT_ALPHA = 8  # PEFT's, for a configuration that leaves it out
 
 
+SAT = {"lora_alpha": 1.0, "alpha_pattern": {}, "rank_pattern": {}}
+"""The configuration of CogVideoX's own trainer, whose files do not say it: LoraMixin's default, which its settings keep."""
+
+
 def config_beside(path: Path) -> dict[str, str]:
     """PEFT's configuration beside an adapter file, as metadata for its header; empty where there is none.
 

@@ -1,4 +1,4 @@
-"""The tensors of safetensors files: read one by one into memory, and written whole or not at all."""
+"""The tensors of safetensors and GGUF files: read one by one into memory; and written whole or not at all."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
@@ -15,15 +16,16 @@ from torch import Tensor
 
 from core.errors import StudioError
 from core.files import whole_file
+from core.offsets.gguf_header import QUANTIZED
 from core.offsets.header import AGAIN, DATA_TYPES, read_header
 
 
 def read_tensors(files: list[Path], names: Iterable[str]) -> dict[str, Tensor]:
     """The named tensors, as they are stored; 8-bit floats in bfloat16, which holds their values exactly and which torch
-    can calculate with. Read, not mapped: a mapped file that is cut short kills the process.
+    can calculate with, and GGUF's blocks in float32. Read, not mapped: a mapped file that is cut short kills the process.
 
     Raises:
-        StudioError: a file is damaged, or a tensor has a value that is NaN or infinite.
+        StudioError: a file is damaged, a tensor has a value that is NaN or infinite, or the package gguf is not there.
     """
     wanted, tensors = set(names), {}
     for file in files:
@@ -34,8 +36,11 @@ def read_tensors(files: list[Path], names: Iterable[str]) -> dict[str, Tensor]:
                     begin, end = header.spans[name]
                     opened.seek(begin)
                     raw = bytearray(opened.read(end - begin))
-                    dtype = getattr(torch, DATA_TYPES[header.dtypes[name]].torch_name)
-                    flat = torch.frombuffer(raw, dtype=dtype) if raw else torch.empty(0, dtype=dtype)
+                    if header.dtypes[name] in QUANTIZED:
+                        flat = _of_blocks(raw, header.dtypes[name], file.name)
+                    else:
+                        dtype = getattr(torch, DATA_TYPES[header.dtypes[name]].torch_name)
+                        flat = torch.frombuffer(raw, dtype=dtype) if raw else torch.empty(0, dtype=dtype)
                     tensor = flat.reshape(header.shapes[name])
                     if header.dtypes[name].startswith("F8_"):
                         tensor = tensor.bfloat16()
@@ -47,6 +52,25 @@ def read_tensors(files: list[Path], names: Iterable[str]) -> dict[str, Tensor]:
         except (OSError, ValueError, RuntimeError) as error:
             raise StudioError(f"“{file.name}” is damaged.", AGAIN) from error
     return tensors
+
+
+def _of_blocks(raw: bytearray, kind: str, name: str) -> Tensor:
+    """The values of GGUF's blocks, float32, flat.
+
+    Raises:
+        StudioError: the package that knows their layout is not installed.
+    """
+    try:
+        from gguf import GGMLQuantizationType, dequantize
+    except ImportError as error:
+        raise StudioError(
+            "“{name}” holds blocks of {kind}, and the package gguf is not installed.",
+            "Run pip install gguf, or choose a safetensors file.",
+            name=name,
+            kind=kind,
+        ) from error
+    blocks = numpy.frombuffer(raw, dtype=numpy.uint8).reshape(1, -1)
+    return torch.from_numpy(dequantize(blocks, GGMLQuantizationType(QUANTIZED[kind]))).float().flatten()
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

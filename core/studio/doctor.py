@@ -29,6 +29,7 @@ PACKAGES = (
     "safetensors",
     "huggingface_hub",
     "xformers",
+    "gguf",
 )
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from core.errors import StudioError
-from core.offsets.files import save_offset
+from core.offsets.writing import save_offset
 from core.training.config import PATHS, TrainConfig
 from core.training.dose import Dose
 from core.training.student import Student

@@ -11,8 +11,9 @@ from core.method.guidance import GuidanceWeights
 from core.method.schedule import NoiseSchedule, Prediction
 from core.method.tdft import Loss, renoise
 from core.offsets.adapter import attach
-from core.offsets.files import load_lora, save_offset
+from core.offsets.files import load_lora
 from core.offsets.row_gate import row_gate
+from core.offsets.writing import save_offset
 from tests.builders.offsets import noise, random_offset, size_of
 
 

@@ -10,10 +10,11 @@ from safetensors.torch import load_file, save_file
 
 from core.errors import StudioError
 from core.families import get
-from core.offsets.files import load_lora, read_offset, save_offset
+from core.offsets.files import load_lora, read_offset
 from core.offsets.formats import classify, family_of
 from core.offsets.names import dotted, from_original
 from core.offsets.offset import DenseLayer, Offset
+from core.offsets.writing import save_offset
 from tests.builders.offsets import noise, random_offset
 
 SD15, SDXL = get("sd15"), get("sdxl")

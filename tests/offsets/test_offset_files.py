@@ -12,9 +12,10 @@ from safetensors.torch import save_file
 
 from core.errors import StudioError
 from core.families import get
-from core.offsets.files import load_lora, read_offset, save_offset
+from core.offsets.files import load_lora, read_offset
 from core.offsets.header import read_header
 from core.offsets.offset import Offset
+from core.offsets.writing import save_offset
 from tests.builders.offsets import DELTA, batch, predict
 
 

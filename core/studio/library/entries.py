@@ -16,7 +16,7 @@ from core.errors import Damaged, StudioError
 from core.families import detect
 from core.files import cannot_read, newest_first, read_json, write_json
 from core.offsets.formats import classify, family_of
-from core.offsets.header import file_hash, is_pickle, read_header
+from core.offsets.header import file_hash, is_gguf, is_pickle, read_header
 from core.studio.locks import waiting_for
 from core.studio.workspace import ASSETS, Workspace
 
@@ -128,7 +128,11 @@ def kind_of(path: Path) -> tuple[str, str]:
     header = read_header(path)
     contents = classify(header.shapes, path.name)
     family = header.metadata.get("family") or family_of(contents, header.shapes)
-    if contents.format == "original" and any(key.startswith("first_stage_model.") for key in header.shapes):
+    if (
+        contents.format == "original"
+        and not is_gguf(path)
+        and any(key.startswith("first_stage_model.") for key in header.shapes)
+    ):
         return "model", family
     return ("weights" if contents.whole else "offset"), family
 
@@ -167,7 +171,7 @@ def _walk(folder: Path, depth: int) -> Iterator[Path]:
                 yield child
             elif depth > 1:
                 yield from _walk(child, depth - 1)
-        elif child.suffix.lower() in (".safetensors", ".ckpt", ".pt", ".pth", ".bin") and child.is_file():
+        elif child.suffix.lower() in (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf") and child.is_file():
             yield child
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from core.errors import StudioError
 from core.families.libraries import with_libraries
-from core.offsets.header import copy_files, is_pickle
+from core.offsets.header import copy_file, copy_files, is_gguf, is_pickle
 from core.studio.library.choose import BUNDLED, family_of_base, find_base, find_offset
 from core.studio.library.load import load_base, load_offset
 from core.studio.workspace import Workspace, slug
@@ -80,8 +80,12 @@ def import_offset(workspace: Workspace, source: Path, out: str = "") -> dict[str
     from core.offsets.scaling import config_beside
     from core.offsets.unpickle import convert_pickle
 
-    path = target(workspace, out, source.name if source.is_dir() else source.stem)
-    if source.is_file() and is_pickle(source):
+    ending = ".gguf" if source.is_file() and is_gguf(source) else ".safetensors"
+    path = target(workspace, out, source.name if source.is_dir() else source.stem, ending)
+    if ending == ".gguf":
+        read_offset(source)
+        copy_file(source, path)
+    elif source.is_file() and is_pickle(source):
         convert_pickle(source, path)
         beside = config_beside(source)
         if beside:
@@ -110,7 +114,8 @@ def convert_offset(
         StudioError: it has no such form.
     """
     from core.families import get
-    from core.offsets.files import load_lora, read_offset, readers_of, save_offset
+    from core.offsets.files import load_lora, read_offset
+    from core.offsets.writing import readers_of, save_offset
 
     source = _named(workspace, name)
     if source.is_file() and is_pickle(source):
@@ -161,9 +166,9 @@ def extract(
     import torch
 
     from core.families import get
-    from core.offsets.files import dialect_for_all, readers_of, save_offset
     from core.offsets.full import difference, exact, extract_offset, prediction_error
     from core.offsets.offset import Offset
+    from core.offsets.writing import dialect_for_all, readers_of, save_offset
 
     source, folder = _named(workspace, name), find_base(workspace, base)
     path = target(workspace, out, f"{source.stem}-rank-{rank}" if rank else f"{source.stem}-error-{error}")

@@ -1,7 +1,8 @@
 """Which keys of an adapter file other programs act on, as facts read from their code in November 2026.
 
-ComfyUI (comfy/lora.py, comfy/utils.py, comfy/weight_adapter/lora.py), Forge alike: a layer is found by its flat name
-behind lora_unet_ or lycoris_, or by its dotted name, bare or behind unet., in which to_q is processor.to_q.
+ComfyUI (comfy/lora.py, comfy/utils.py, comfy/weight_adapter/lora.py): a layer is found by its flat name behind lora_unet_
+or lycoris_, or by its dotted name, bare or behind unet., in which to_q is processor.to_q.
+Forge (packages_3rdparty/comfyui_lora_collection/lora.py at 5e1dcd3): the same names; of the endings it lacks .lora_B alone.
 sd-scripts (networks/lora.py): modules are made for the linear and convolution layers inside transformers, resnets,
 down- and upsamplers, by flat names behind lora_unet_; for SDXL diffusers' names are turned into the original ones.
 A1111 (extensions-builtin/Lora): flat names behind lora_unet_ are matched by pattern.
@@ -38,7 +39,7 @@ def _any(patterns: Iterable[str], text: str) -> bool:
     return any(re.fullmatch(pattern, text) for pattern in patterns)
 
 
-def comfyui(keys: set[str], modules: list[str]) -> set[str]:
+def comfyui(keys: set[str], modules: list[str], endings: tuple[str, ...] = _COMFYUI_UP) -> set[str]:
     """The modules that ComfyUI changes by these keys."""
     read = set()
     for module in (module for module in modules if _any(_UNET, module)):
@@ -47,9 +48,14 @@ def comfyui(keys: set[str], modules: list[str]) -> set[str]:
         for prefix in ("", "unet."):
             name = prefix + module.replace(".to_", ".processor.to_")
             names.append(name.removesuffix(".0") if name.endswith(".to_out.0") else name)
-        if any(f"{name}{ending}" in keys for name in names for ending in _COMFYUI_UP):
+        if any(f"{name}{ending}" in keys for name in names for ending in endings):
             read.add(module)
     return read
+
+
+def forge(keys: set[str], modules: list[str]) -> set[str]:
+    """The modules that Forge changes."""
+    return comfyui(keys, modules, tuple(ending for ending in _COMFYUI_UP if ending != ".lora_B"))
 
 
 def sd_scripts(keys: set[str], modules: list[str]) -> set[str]:
@@ -65,4 +71,4 @@ def a1111(keys: set[str], modules: list[str]) -> set[str]:
     return {flat[name] for name in known if f"lora_unet_{name}.lora_up.weight" in keys}
 
 
-PROGRAMS = {"ComfyUI": comfyui, "sd-scripts": sd_scripts, "A1111": a1111}
+PROGRAMS = {"ComfyUI": comfyui, "Forge": forge, "sd-scripts": sd_scripts, "A1111": a1111}

@@ -238,6 +238,41 @@ def test_any_rank_alpha_precision_and_name_arrives(tmp_path, rank, alpha, dtype,
     torch.testing.assert_close(offset.low_rank[LINEAR].dense(), wanted, rtol=1e-5, atol=1e-5)
 
 
+def test_an_adapter_of_cogvideox_s_own_trainer_arrives_beside_the_weights_that_it_leaves_alone(tmp_path):
+    """SwissArmyTransformer's LoraMixin: a matrix each for q, k and v of one layer, scaled by its alpha of 1 over the rank."""
+    places = {
+        "query_key_value.{}.0": "to_q",
+        "query_key_value.{}.1": "to_k",
+        "query_key_value.{}.2": "to_v",
+        "dense.{}.0": "to_out.0",
+    }
+    tensors, wanted = {}, {}
+    for layer in range(2):
+        for place, name in places.items():
+            down, up = torch.randn(4, 8), torch.randn(8, 4)
+            key = f"model.diffusion_model.transformer.layers.{layer}.attention.{place}"
+            tensors |= {key.format("matrix_A"): down, key.format("matrix_B"): up}
+            wanted[f"transformer_blocks.{layer}.attn1.{name}"] = up @ down / 4
+    own = {
+        f"model.diffusion_model.transformer.layers.0.attention.dense.original.{n}": torch.ones(8)
+        for n in ("weight", "bias")
+    }
+    save_file({**tensors, **own}, tmp_path / "x.safetensors")
+    file, offset = read_offset(tmp_path / "x.safetensors"), load_lora(tmp_path / "x.safetensors")
+    assert (file.format, file.family, file.rank, file.layers) == ("sat", "cogvideox", 4, 8)
+    assert (
+        "2 tensors of the base beside the adapter were left out" in file.notes[0]
+        and "alpha is taken to be 1" in file.notes[1]
+    )
+    assert offset.low_rank.keys() == wanted.keys()
+    for name, change in wanted.items():
+        torch.testing.assert_close(offset.low_rank[name].dense(), change)
+    for key in ("strange", "model.diffusion_model.transformer.layers.0.attention.dense.matrix_C.0"):
+        save_file({**tensors, **own, key: torch.ones(2, 2)}, tmp_path / "x.safetensors")
+        with pytest.raises(StudioError, match=f"{key[:80]}” is not"):
+            read_offset(tmp_path / "x.safetensors")
+
+
 def test_embeddings_of_onetrainer_are_told_and_the_network_is_read(tmp_path):
     tensors = load_file(FILES / "lora.safetensors") | {"bundle_emb.word.string_to_param.*": torch.ones(2, 4)}
     save_file(tensors, tmp_path / "x.safetensors")

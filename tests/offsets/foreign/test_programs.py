@@ -9,10 +9,11 @@ from diffusers import UNet2DConditionModel
 from peft.tuners.lora import LoraLayer
 
 from core.families import get
-from core.offsets.files import dialect_for_all, load_lora, readers_of, save_offset
+from core.offsets.files import load_lora
 from core.offsets.header import read_header
 from core.offsets.low_rank import LowRankLayer
 from core.offsets.offset import DenseLayer, Offset
+from core.offsets.writing import dialect_for_all, readers_of, save_offset
 from tests.builders.offsets import noise, random_offset
 from tests.offsets.foreign.programs import PROGRAMS
 
@@ -53,7 +54,7 @@ def test_diffusers_names_are_for_diffusers_and_the_sentence_about_them_is_true(f
     name, offset = full_size
     keys = keys_of(offset, tmp_path, format="diffusers")
     read = PROGRAMS["ComfyUI"](keys, offset.modules)
-    assert len(read) == {"sd15": 144, "sdxl": 224}[name]
+    assert len(read) == {"sd15": 144, "sdxl": 224}[name] and PROGRAMS["Forge"](keys, offset.modules) == read
     assert not any(".to_" in module for module in read) and not PROGRAMS["sd-scripts"](keys, offset.modules)
     assert "leave out its attention, sd-scripts all of it" in readers_of(offset, "diffusers")
 

@@ -12,7 +12,7 @@ from core.errors import StudioError
 from core.generation.comparison import Comparison
 from core.generation.media import read_png
 from core.method.guidance import GuidanceWeights
-from core.offsets.files import save_offset
+from core.offsets.writing import save_offset
 from core.studio.comparing.engine import Engine
 from core.studio.comparing.events import Sampling, Saved, Waiting, Working
 from core.studio.library.choose import find_base, find_offset, list_bases, list_controls, list_offsets

@@ -14,7 +14,7 @@ from app.cli import main
 from core.errors import StudioError
 from core.miniature.scorers import JudgeScorer
 from core.miniature.world.scene import sample_prompts
-from core.offsets.files import save_offset
+from core.offsets.writing import save_offset
 from core.studio.evaluating import scorers
 from core.studio.evaluating.events import ChunkDone
 from core.studio.evaluating.folder import Evaluation, create_evaluation, get_evaluation, list_evaluations, merge

@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from core.errors import StudioError
 from core.families import get
-from core.offsets.files import load_lora, save_offset
+from core.offsets.files import load_lora
+from core.offsets.writing import save_offset
 from core.studio.library import entries as library
 from core.studio.library import hub, weights
 from core.studio.library.choose import family_of_base, find_base, list_offsets

@@ -13,7 +13,7 @@ from core.families import NAMES
 from core.generation.comparison import Comparison
 from core.generation.media import save_png
 from core.generation.settings import DEFAULTS, Settings
-from core.offsets.files import save_offset
+from core.offsets.writing import save_offset
 from core.studio.presets import preset as presets
 from core.studio.presets.files import (
     BUILT_IN,
