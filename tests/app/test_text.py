@@ -99,7 +99,7 @@ def sentences_of_the_engine():
                 continue
             called = getattr(node.func, "id", getattr(node.func, "attr", ""))
             own = called == "__init__" and isinstance(node.func.value, ast.Call)  # super().__init__ of an error
-            if called in SPEAKERS or own or (called == "append" and ast.unparse(node.func.value) == "missing"):
+            if called in SPEAKERS or own or ast.unparse(node.func) == "missing.append":
                 for argument in [*node.args, *(k.value for k in node.keywords if k.arg in (None, "message", "remedy"))]:
                     yield from ((path.name, text) for text in wordings(argument, names) if " " in text)
 
