@@ -6,14 +6,20 @@ the person has one, is read by the library itself and never shown, logged or kep
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
+import shutil
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 from core.errors import StudioError
+from core.files import cannot_write
+from core.offsets.header import file_hash
 from core.studio.workspace import Workspace
 
 ALLOWED = (".safetensors", ".json", ".txt", ".model")
@@ -42,14 +48,45 @@ def check_repo_id(repo_id: str) -> str:
 
 
 def _api() -> Any:
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, constants, set_client_factory
+    from huggingface_hub.utils._http import default_client_factory
 
-    return HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
+    endpoint = os.environ.get("HF_ENDPOINT") or constants.ENDPOINT
+    home = urlsplit(endpoint).hostname
+
+    def stay_public(request: Any) -> None:
+        if request.url.host != home and _is_private(request.url.host):
+            raise StudioError(
+                "The Hub redirected to “{host}”, an address of this machine or its own network.",
+                "Nothing was fetched; check HF_ENDPOINT.",
+                host=request.url.host,
+            )
+
+    def client() -> Any:
+        made = default_client_factory()
+        made.event_hooks["request"].append(stay_public)  # called again at every redirect
+        return made
+
+    set_client_factory(client)
+    return HfApi(endpoint=endpoint)
+
+
+def _is_private(host: str) -> bool:
+    """Whether a name or address leads to anything but the public internet. A name that cannot be resolved here does not:
+    a proxy may know it."""
+    try:
+        found = {entry[4][0] for entry in socket.getaddrinfo(host, None)}
+    except OSError:
+        return False
+    return any(not ipaddress.ip_address(str(address).partition("%")[0]).is_global for address in found)
 
 
 def _fault_of(error: Exception, repo_id: str) -> StudioError:
     """What a person should know of a fault of the Hub."""
     from huggingface_hub import errors
+
+    if isinstance(error, StudioError):
+        return error
 
     if isinstance(error, errors.GatedRepoError):
         return StudioError(
@@ -83,11 +120,15 @@ def _fault_of(error: Exception, repo_id: str) -> StudioError:
 def fetch_model(workspace: Workspace, repo_id: str, revision: str | None = None) -> Iterator[Progress]:
     """Fetches a model into the workspace, file by file; what was interrupted goes on.
 
+    Until the last file has arrived and its sha256 is what the Hub says, all of it lies in a hidden folder, so that no list
+    shows half a model.
+
     Args:
         revision: branch, tag or commit; it is pinned to the commit it names now, which is kept beside the model.
 
     Raises:
-        StudioError: no such repository, no safetensors in it, no room, or no network.
+        StudioError: no such repository, no safetensors in it, no room, no network, a redirect into a private network, or
+            a file that arrived damaged.
     """
     from huggingface_hub import hf_hub_download
 
@@ -127,14 +168,34 @@ def fetch_model(workspace: Workspace, repo_id: str, revision: str | None = None)
         )
     home = workspace.models if "model_index.json" in names else workspace.offsets
     folder = home / f"{repo_id.replace('/', '--')}@{info.sha[:12]}"
+    if folder.exists():
+        yield Progress(total, total, "", folder)
+        return
+    arriving = folder.with_name(f".{folder.name}")
+    hashes = {sibling.rfilename: sibling.lfs.sha256 for sibling in info.siblings or [] if sibling.lfs}
     done = 0
     for name, size in wanted:
         yield Progress(done, total, name)
         try:
-            hf_hub_download(repo_id, name, revision=info.sha, local_dir=folder, endpoint=os.environ.get("HF_ENDPOINT"))
+            hf_hub_download(
+                repo_id, name, revision=info.sha, local_dir=arriving, endpoint=os.environ.get("HF_ENDPOINT")
+            )
         except Exception as error:
             raise _fault_of(error, repo_id) from error
+        if name in hashes and file_hash(arriving / name) != hashes[name]:
+            (arriving / name).unlink()
+            raise StudioError(
+                "“{name}” of {repo_id} did not arrive as the Hub describes it (its sha256 differs).",
+                "It was deleted. Fetch it again.",
+                name=name,
+                repo_id=repo_id,
+            )
         done += size
+    shutil.rmtree(arriving / ".cache", ignore_errors=True)  # the library's notes on what was interrupted
+    try:
+        arriving.replace(folder)
+    except OSError as error:
+        raise cannot_write(folder.name, error) from error
     yield Progress(total, total, "", folder)
 
 

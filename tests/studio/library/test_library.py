@@ -235,6 +235,56 @@ def test_what_is_no_repository_is_refused_before_anything_is_asked(workspace, na
         list(hub.fetch_model(workspace, name))
 
 
+@pytest.fixture
+def remote(stand_in, model):
+    """The stand-in with a whole model in it."""
+    stand_in.files = {str(path.relative_to(model)): path.read_bytes() for path in model.rglob("*") if path.is_file()}
+    return stand_in
+
+
+UNET = "unet/diffusion_pytorch_model.safetensors"
+
+
+def test_fault_63_an_interrupted_download_shows_nowhere_and_goes_on_where_it_stopped(workspace, remote, monkeypatch):
+    from huggingface_hub import constants, file_download
+
+    monkeypatch.setattr(file_download.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 2**12)
+    steps = hub.fetch_model(workspace, "a/b")
+    for step in steps:
+        if step.file == UNET:
+            break  # closed in the middle, as by a person who closes the program
+    steps.close()
+    assert not [entry for entry in library.entries(workspace) if entry.source == "workspace"]
+    remote.cut = {UNET}  # and then the connection breaks half way through a file
+    folder = list(hub.fetch_model(workspace, "a/b"))[-1].folder
+    (asked,) = remote.ranges
+    assert 0 < int(asked.removeprefix("bytes=").removesuffix("-")) <= len(remote.files[UNET]) // 2
+    assert (folder / UNET).read_bytes() == remote.files[UNET]
+    get("sdxl").load(folder)
+    assert [entry.name for entry in library.entries(workspace) if entry.source == "workspace"] == [folder.name]
+    assert [path.name for path in workspace.models.iterdir()] == [folder.name]
+
+
+def test_fault_63_a_file_with_another_hash_is_never_installed(workspace, remote):
+    remote.spoilt = {UNET}
+    with pytest.raises(StudioError, match=f"“{UNET}” of a/b did not arrive as the Hub describes it"):
+        list(hub.fetch_model(workspace, "a/b"))
+    assert not [entry for entry in library.entries(workspace) if entry.source == "workspace"]
+    remote.spoilt = set()
+    get("sdxl").load(list(hub.fetch_model(workspace, "a/b"))[-1].folder)
+
+
+@pytest.mark.parametrize(
+    "address", ["http://127.0.0.2:1/x", "http://10.0.0.1/x", "http://[::1]:1/", "http://169.254.169.254/"]
+)
+def test_fault_61_a_redirect_to_a_private_address_is_not_followed(workspace, remote, address):
+    remote.elsewhere = {UNET: address}
+    with pytest.raises(StudioError, match="redirected to .*an address of this machine or its own network"):
+        list(hub.fetch_model(workspace, "a/b"))
+    assert not [entry for entry in library.entries(workspace) if entry.source == "workspace"]
+
+
 def test_without_a_network_it_is_said(workspace, monkeypatch):
     import huggingface_hub.constants as constants
 
