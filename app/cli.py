@@ -252,7 +252,8 @@ def _compare(options: argparse.Namespace) -> int:
     find_offset(workspace, comparison.negative)
     find_offset(workspace, comparison.positive)
     if options.dry_run:
-        facts = {**settings.values(), "row_forwards": comparison.row_forwards}
+        cost = {"rows_of_largest_step": comparison.rows, "row_forwards": comparison.row_forwards}
+        facts = {**settings.values(), **cost}
         _print(options, facts, "\n".join(f"{key} = {value!r}" for key, value in facts.items()))
         return 0
     saved: list[Saved] = []

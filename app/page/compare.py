@@ -66,6 +66,7 @@ def _more(parts: dict[str, Any]) -> None:
     with gr.Accordion(label("More"), open=False):
         _place(parts, "more")
         _place(parts, "schedule")
+        _place(parts, "treatment")
         parts["betas"] = gr.Textbox(
             "",
             label=label("More columns: other values of β"),

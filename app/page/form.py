@@ -28,6 +28,9 @@ def make_control(about: Setting, value: Any, names: list[str]) -> Any:
     if about.lists:
         empty = None if about.lists == "base" else nothing(about.name)
         return gr.Dropdown(options(names), value=value or empty, min_width=140, **shared)
+    if about.options:
+        titles = [(label(title), option) for option, title in about.options.items()]
+        return gr.Dropdown(titles, value=value, min_width=140, **shared)
     if about.kind is bool:
         return gr.Checkbox(value, **shared)
     if about.kind is str and about.name == "prompt":

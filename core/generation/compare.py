@@ -4,7 +4,7 @@ All columns that share an omega are one batch behind the row gate. Every image h
 its start does not depend on the batch; the arithmetic of a batch may round in the last bits otherwise than that of
 another batch size, which leaves a pixel value equal or one level of 255 away.
 
-Cost of an image: 2 row-forwards a step, 1 where omega = 0, whatever alpha and beta are.
+Cost of an image: the rows of its form a step, 2 with the papers' one and 1 where omega = 0, whatever alpha and beta are.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ from torch import Tensor, nn
 from core.errors import Sentence, StudioError
 from core.families.base import Conditioning, FamilySpec, Size
 from core.generation.comparison import Comparison
+from core.generation.guided import PIPELINE_SCALE, guided_rows
 from core.generation.inputs import InputImage, arguments_with, callback_for, fitting, pipeline_with, steps_with
 from core.generation.limits import check_against_own, check_size
 from core.method.guidance import GuidanceWeights
+from core.method.schedule import NoiseSchedule
 from core.offsets.offset import Offset
-from core.offsets.row_gate import row_gate
+from core.offsets.row_gate import RowGate, row_gate
 
 OFTEN = 0.1
 
@@ -215,16 +217,31 @@ class _Batch:
 
 
 def _batches(comparison: Comparison, max_rows: int | None) -> list[_Batch]:
-    """Columns that share omega together, as many seeds as the rows allow."""
+    """Columns that share omega together, as many of them and then as many seeds as the rows allow."""
     by_omega: dict[float, list[int]] = {}
     for index, column in enumerate(comparison.columns):
         by_omega.setdefault(column.omega, []).append(index)
-    batches = []
+    most, batches = max_rows or 2**31, []
     for columns in by_omega.values():
-        fit = max(1, (max_rows or 2**31) // (2 * len(columns)))
-        for start in range(0, len(comparison.seeds), fit):
-            batches.append(_Batch(tuple(columns), comparison.seeds[start : start + fit]))
+        for together in _packed(columns, [comparison.columns[index].most_rows for index in columns], most):
+            rows = sum(comparison.columns[index].most_rows for index in together)
+            fit = max(1, most // rows)
+            for start in range(0, len(comparison.seeds), fit):
+                batches.append(_Batch(together, comparison.seeds[start : start + fit]))
     return batches
+
+
+def _packed(columns: Sequence[int], rows: Sequence[int], most: int) -> list[tuple[int, ...]]:
+    """Columns in their order, in groups of at most `most` rows, one at least."""
+    groups: list[list[int]] = [[]]
+    taken = 0
+    for column, own in zip(columns, rows, strict=True):
+        if groups[-1] and taken + own > most:
+            groups.append([])
+            taken = 0
+        groups[-1].append(column)
+        taken += own
+    return [tuple(group) for group in groups]
 
 
 def _rows(cond: Conditioning, count: int) -> Conditioning:
@@ -254,13 +271,14 @@ def sample_batch(
     own = next(family.denoiser(pipe).parameters())
     latents = start_latents(batch.seeds, shape).repeat(len(batch.columns), *(1,) * len(shape)).to(own.device, own.dtype)
     count = len(latents)
+    columns = [comparison.columns[column] for column in batch.columns]
     arguments = {
         **family.pipeline_arguments(_rows(texts.cond, count), _rows(texts.negative_cond, count), size),
         **({"use_dynamic_cfg": True} if comparison.dynamic_guidance else {}),
         # one for each image, for samplers that draw noise on the way
         "generator": [torch.Generator().manual_seed(seed) for _ in batch.columns for seed in batch.seeds],
         "num_inference_steps": comparison.steps,
-        "guidance_scale": comparison.columns[batch.columns[0]].guidance_scale,
+        "guidance_scale": columns[0].guidance_scale if in_two_rows(columns) else PIPELINE_SCALE,
         "output_type": "latent",
     }
     if input_image is None or input_image.control is not None:
@@ -275,6 +293,24 @@ def sample_batch(
 
 def _pixels(size: Size) -> int:
     return size.height * size.width * size.frames
+
+
+def in_two_rows(columns: Sequence[GuidanceWeights]) -> bool:
+    """Whether the pipeline's own sum of two rows is right for all of these columns."""
+    return all(column.is_two_rows for column in columns)
+
+
+@contextmanager
+def _columns_in(
+    gate: RowGate, denoiser: nn.Module, columns: Sequence[GuidanceWeights], images: int, schedule: NoiseSchedule | None
+) -> Iterator[None]:
+    """Within it the denoiser reads these columns, each with so many images, of a stock pipeline's batch."""
+    if in_two_rows(columns):
+        gate.set_columns(columns, images)
+        yield
+        return
+    with guided_rows(denoiser, gate, columns, images, schedule):
+        yield
 
 
 @contextmanager
@@ -322,11 +358,18 @@ def render(
         max_rows = max(2, min(max_rows, max_rows * own_pixels // pixels))
     if comparison.dynamic_guidance and not family.dynamic_guidance:
         raise StudioError("{family} has no dynamic guidance.", "Turn it off.", family=family.title)
+    if comparison.dynamic_guidance and not in_two_rows(comparison.columns):
+        raise StudioError(
+            "Guidance that grows along the way goes with two plain rows a step alone.",
+            "Turn it off, or choose the guidance npo, both-branches or cfg without a late form, interval, rescale or APG.",
+        )
     steps = steps_with(input_image, comparison.steps)
     if texts is None:
         texts = encode(pipe, family, comparison.prompt, comparison.negative_prompt, size)
         _note_what_is_not_read(pipe, family, comparison, watch)
     denoiser, batches = family.denoiser(pipe), _batches(comparison, max_rows)
+    projected = any(column.is_projected for column in comparison.columns)
+    schedule = NoiseSchedule.from_scheduler(pipe.scheduler) if projected else None
     finished: list[RenderedImage] = []
     with _own_scheduler(pipe) as own, watch.over(denoiser, pipe.vae):
         with row_gate(denoiser, positive, negative, train_timesteps=own.config.num_train_timesteps) as gate:
@@ -335,7 +378,7 @@ def render(
                     raise Cancelled
                 name = comparison.scheduler or family.defaults(pipe).scheduler
                 pipe.scheduler = family.make_scheduler(name, own.config)
-                gate.set_columns([comparison.columns[column] for column in batch.columns], len(batch.seeds))
+                columns = [comparison.columns[column] for column in batch.columns]
 
                 def after_step(step: int, latents: Tensor, done: int = number * steps, batch: _Batch = batch) -> None:
                     if watch.cancelled():
@@ -344,9 +387,10 @@ def render(
                         rough = tuple(rough_images(pipe, family, latents))
                         watch.step(StepPreview(done + step + 1, steps * len(batches), batch.columns, rough))
 
-                ended = sample_batch(
-                    pipe, family, comparison, batch, texts, input_image=input_image, after_step=after_step
-                )
+                with _columns_in(gate, denoiser, columns, len(batch.seeds), schedule):
+                    ended = sample_batch(
+                        pipe, family, comparison, batch, texts, input_image=input_image, after_step=after_step
+                    )
                 for row, frames in enumerate(decode(pipe, family, ended, watch.note)):
                     column, seed = batch.columns[row // len(batch.seeds)], batch.seeds[row % len(batch.seeds)]
                     finished.append(RenderedImage(column, seed, comparison.columns[column], frames))

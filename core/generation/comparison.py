@@ -65,15 +65,22 @@ class Comparison(Rendering):
 
     @property
     def row_forwards(self) -> int:
-        """Its cost: two a step for each image, one where omega is 0; image-to-image leaves out the steps before its start."""
+        """Its cost: the rows of each column's form, step by step; image-to-image leaves out the steps before its start."""
         steps = int(self.steps * self.strength) if self.image is not None and not self.control else self.steps
-        return steps * len(self.seeds) * sum(2 if column.omega else 1 for column in self.columns)
+        return len(self.seeds) * sum(column.row_forwards(self.steps, made=steps) for column in self.columns)
 
     @property
     def rows(self) -> int:
         """Rows of its largest forward, if memory allows: the columns of one omega go together."""
-        omegas = [column.omega for column in self.columns]
-        return 2 * len(self.seeds) * max(omegas.count(omega) for omega in omegas)
+        by_omega: dict[float, int] = {}
+        for column in self.columns:
+            by_omega[column.omega] = by_omega.get(column.omega, 0) + column.most_rows
+        return len(self.seeds) * max(by_omega.values())
+
+    @property
+    def least_rows(self) -> int:
+        """Rows of its largest forward where memory is short: one image of its most costly column."""
+        return max(column.most_rows for column in self.columns)
 
     def applies(self, about: Setting, *, video: bool) -> bool:
         """Whether a setting takes part in this comparison."""

@@ -87,6 +87,23 @@ def check_text(name: str, value: object, longest: int) -> str:
     return value
 
 
+def check_choice(name: str, value: object, choices: tuple[str, ...]) -> str:
+    """The value as one of the choices.
+
+    Raises:
+        StudioError: it is none of them.
+    """
+    if not isinstance(value, str) or value not in choices:
+        raise StudioError(
+            "{name} must be one of {choices}, not {value}.",
+            "Choose one of them.",
+            name=name,
+            choices=", ".join(choices),
+            value=_excerpt(value),
+        )
+    return value
+
+
 def check_switch(name: str, value: object) -> bool:
     """The value as true or false.
 

@@ -15,7 +15,19 @@ from typing import Any
 
 from core.errors import StudioError
 from core.generation import limits
-from core.method.guidance import ALPHA_RANGE, BETA_RANGE, OMEGA_RANGE, BetaSchedule, GuidanceWeights
+from core.generation.forms import LATE_TITLES, TITLES
+from core.method.guidance import (
+    ALPHA_RANGE,
+    BETA_RANGE,
+    LATE_RANGE,
+    MOMENTUM_RANGE,
+    NORM_RANGE,
+    OMEGA_RANGE,
+    QUALITY_RANGE,
+    SHARE,
+    BetaSchedule,
+    GuidanceWeights,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +38,12 @@ class Setting:
         name, kind, default: as the field has them.
         label: what the form calls it; `symbol`: where there is little room.
         help: what it means, in a sentence, in the command line and the documents; `explained`: in the form, too.
-        group: part of the form it is in: top, guidance, seeds, model, more, schedule, video or input.
+        group: part of the form it is in: top, guidance, seeds, model, more, schedule, treatment, video or input.
         wide: it has a row of the form to itself.
         range: least and greatest value; `step`: of its slider, 0 for a box to type in.
         longest: characters of a text.
         lists: what a name is chosen from: base, offset, control or scheduler.
+        options: the values that it may have, with what a list calls them; empty where any is valid.
         preset: its key in a preset, `part.key`; empty where presets do not hold it so.
         metadata: its name in the text that other programs read in a picture; empty for none.
         axis: a grid may vary it.
@@ -51,6 +64,7 @@ class Setting:
     step: float = 0
     longest: int = limits.NAME
     lists: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
     preset: str = ""
     metadata: str = ""
     axis: bool = False
@@ -63,7 +77,9 @@ class Setting:
 
     @property
     def span(self) -> str:
-        """Its range in words; empty where it has none."""
+        """Its range in words, or its options; empty where it has none."""
+        if self.options:
+            return ", ".join(self.options)
         return f"{limits.shown(self.range[0])} to {limits.shown(self.range[1])}" if any(self.range) else ""
 
     def checked(self, value: Any) -> Any:
@@ -74,6 +90,8 @@ class Setting:
         """
         if self.kind is bool:
             return limits.check_switch(self.name, value)
+        if self.options:
+            return limits.check_choice(self.name, value, tuple(self.options))
         if self.kind is str:
             return limits.check_text(self.name, value, self.longest)
         return limits.check_number(self.name, value, *self.range, whole=self.kind is int)
@@ -172,6 +190,14 @@ class Settings(Rendering):
         1.0, "β · negative offset in the negative", "How hard to steer away from what the negative offset makes worse. 0 is plain CFG.", symbol="β", group="guidance",
         explained=True, wide=True, range=BETA_RANGE, step=0.05, preset="guidance.beta", metadata="NPO beta", axis=True,
     )  # fmt: skip
+    guidance: str = _setting(
+        "npo", "Guidance", "Which predictions a step takes, and how they are put together.", group="guidance", wide=True,
+        options=TITLES, preset="guidance.form", metadata="NPO guidance", axis=True,
+    )  # fmt: skip
+    quality: float = _setting(
+        1.0, "s · away from the worse model", "How hard to steer away from what the worse model makes of the same prompt.", symbol="s",
+        group="guidance", explained=True, wide=True, range=QUALITY_RANGE, step=0.1, preset="guidance.quality", metadata="NPO quality", axis=True,
+    )  # fmt: skip
     beta_split: float = _setting(
         0.0, "β acts down to noise level", "β acts from pure noise, 1, down to this noise level; 0 is the finished picture. Composition is decided early.",
         group="schedule", explained=True, wide=True, range=(0.0, 1.0), step=0.05, preset="guidance.beta_split", metadata="NPO beta split", axis=True,
@@ -179,6 +205,42 @@ class Settings(Rendering):
     beta_late: float = _setting(
         1.0, "β below that level, times", "A factor on β below that noise level; 0 is plain CFG for the rest of the way.",
         group="schedule", explained=True, wide=True, range=BETA_RANGE, step=0.05, preset="guidance.beta_late", metadata="NPO beta late", axis=True,
+    )  # fmt: skip
+    late_guidance: str = _setting(
+        "same", "Guidance in the late steps", "Another form once the composition is decided.", group="schedule", explained=True, wide=True,
+        options=LATE_TITLES, preset="guidance.late_form", axis=True,
+    )  # fmt: skip
+    late_from: float = _setting(
+        0.5, "Late steps begin at noise level", "1 is pure noise, 0 the finished picture.", group="schedule", explained=True, wide=True,
+        range=SHARE, step=0.05, preset="guidance.late_from", axis=True,
+    )  # fmt: skip
+    late_strength: float = _setting(
+        1.0, "ω and s in the late steps, times", "A factor on both strengths below that noise level.", group="schedule", explained=True,
+        wide=True, range=LATE_RANGE, step=0.05, preset="guidance.late_strength", axis=True,
+    )  # fmt: skip
+    interval_low: float = _setting(
+        0.0, "Guidance down to noise level", "Below it there is none, and a step costs one row.", group="treatment", explained=True,
+        range=SHARE, step=0.05, preset="guidance.interval_low", axis=True,
+    )  # fmt: skip
+    interval_high: float = _setting(
+        1.0, "Guidance from noise level", "Above it there is none, and a step costs one row.", group="treatment", explained=True,
+        range=SHARE, step=0.05, preset="guidance.interval_high", axis=True,
+    )  # fmt: skip
+    cfg_rescale: float = _setting(
+        0.0, "CFG rescale", "How much of the contrast that strong guidance adds is taken back.", group="treatment", explained=True,
+        range=SHARE, step=0.05, preset="guidance.rescale", axis=True,
+    )  # fmt: skip
+    apg_parallel: float = _setting(
+        1.0, "APG: part along the picture", "Less of it saturates less; 1 is guidance as it is.", group="treatment", explained=True,
+        range=SHARE, step=0.05, preset="guidance.apg_parallel", axis=True,
+    )  # fmt: skip
+    apg_norm: float = _setting(
+        0.0, "APG: largest push (0: any)", "The norm of the difference is held below it.", group="treatment", explained=True,
+        range=NORM_RANGE, preset="guidance.apg_norm", axis=True,
+    )  # fmt: skip
+    apg_momentum: float = _setting(
+        0.0, "APG: momentum", "Of the push from step to step; its paper takes −0.5.", group="treatment", explained=True,
+        range=MOMENTUM_RANGE, step=0.05, preset="guidance.apg_momentum", axis=True,
     )  # fmt: skip
     seed: int = _setting(
         0, "First seed", "Seed of the first pair; each further pair takes the next.", group="seeds",
@@ -213,8 +275,14 @@ class Settings(Rendering):
     @property
     def weights(self) -> GuidanceWeights:
         """The setting of guidance with the offsets."""
-        own = {name: getattr(self, name) for name in COLUMN if name in GuidanceWeights.__dataclass_fields__}
-        return GuidanceWeights(**own, beta_schedule=BetaSchedule(split=self.beta_split, late=self.beta_late))
+        return weights_of({name: getattr(self, name) for name in COLUMN})
+
+
+def weights_of(values: Mapping[str, Any]) -> GuidanceWeights:
+    """A column of its settings by their flat names; what is not among them is as `GuidanceWeights` has it."""
+    own = {name: value for name, value in values.items() if name in GuidanceWeights.__dataclass_fields__}
+    schedule = BetaSchedule(split=values.get("beta_split", 0.0), late=values.get("beta_late", 1.0))
+    return GuidanceWeights(**own, beta_schedule=schedule)
 
 
 def column_values(weights: GuidanceWeights) -> dict[str, Any]:
@@ -246,3 +314,10 @@ COLUMN = tuple(name for name in FIELDS if name not in _SHARED)
 
 METADATA = {name: about.metadata for name, about in FIELDS.items() if about.metadata}
 """The settings that other programs read in a picture, by the names they have there."""
+
+
+def completed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that a version without forms of guidance kept, with the guidance that it had: the papers' form and nothing on top.
+    Values that do not say a whole setting of guidance stay as they are."""
+    whole = {"omega", "alpha", "beta"} <= set(values) and "guidance" not in values
+    return {**{name: DEFAULTS[name] for name in COLUMN}, **values} if whole else dict(values)

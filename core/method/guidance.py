@@ -10,10 +10,11 @@ Diffusion-NPO (arXiv 2505.11245), section 4; Self-NPO (arXiv 2505.11777), sectio
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from core.errors import StudioError
+from core.method.forms import FORMS, SAME, USES, Row, Rows, cfg, in_interval
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 OMEGA_RANGE = (0.0, 30.0)
 ALPHA_RANGE = (-1.0, 2.0)
 BETA_RANGE = (-4.0, 4.0)
+QUALITY_RANGE = (0.0, 30.0)
+SHARE = (0.0, 1.0)
+LATE_RANGE = (0.0, 4.0)
+NORM_RANGE = (0.0, 1000.0)
+MOMENTUM_RANGE = (-1.0, 1.0)
 
 
 def _check(name: str, value: float, low: float, high: float) -> None:
@@ -74,9 +80,16 @@ class GuidanceWeights:
 
     Args:
         omega: strength of guidance, the papers' omega, 0 to 30; 0 is no guidance.
-        alpha: share of the positive offset eta in the negative weights, -1 to 2; usually 0 to 1.
-        beta: share of the negative offset delta in the negative weights, -4 to 4; usually 0 to 1.
+        alpha: share of the positive offset eta in the worse model's weights, -1 to 2; usually 0 to 1.
+        beta: share of the negative offset delta in the worse model's weights, -4 to 4; usually 0 to 1.
         beta_schedule: when beta acts.
+        guidance: which form, one of `FORMS`; the default is the papers'.
+        quality: strength of the third term, away from the worse model that reads the same prompt, 0 to 30.
+        late_guidance: the form below the noise level `late_from` (t / T); "same" for one form all the way.
+        late_strength: a factor on omega and quality below that level, 0 to 4.
+        interval_low, interval_high: the noise levels between which there is guidance at all, 0 to 1.
+        cfg_rescale: share of the guided prediction that gets the positive one's deviation, 0 to 1.
+        apg_parallel, apg_norm, apg_momentum: of `treatments.projected` and `with_momentum`; 1, 0 and 0 leave guidance as it is.
 
     alpha = 1 and beta = 0 is plain classifier-free guidance of the positive model, exactly.
 
@@ -88,11 +101,40 @@ class GuidanceWeights:
     alpha: float = 1.0
     beta: float = 0.0
     beta_schedule: BetaSchedule = field(default_factory=BetaSchedule)
+    guidance: str = "npo"
+    quality: float = 1.0
+    late_guidance: str = SAME
+    late_from: float = 0.5
+    late_strength: float = 1.0
+    interval_low: float = 0.0
+    interval_high: float = 1.0
+    cfg_rescale: float = 0.0
+    apg_parallel: float = 1.0
+    apg_norm: float = 0.0
+    apg_momentum: float = 0.0
 
     def __post_init__(self) -> None:
-        _check("omega", self.omega, *OMEGA_RANGE)
-        _check("alpha", self.alpha, *ALPHA_RANGE)
-        _check("beta", self.beta, *BETA_RANGE)
+        for name, (low, high) in _RANGES.items():
+            _check(name, getattr(self, name), low, high)
+        for name, value, known in (
+            ("guidance", self.guidance, tuple(FORMS)),
+            ("late_guidance", self.late_guidance, (SAME, *FORMS)),
+        ):
+            if value not in known:
+                raise StudioError(
+                    "“{value}” is not a form of guidance.",
+                    "Choose {name} from {choices}.",
+                    value=str(value)[:40],
+                    name=name,
+                    choices=", ".join(known),
+                )
+        if self.interval_low > self.interval_high:
+            raise StudioError(
+                "The guidance interval ends at {high:g}, below its beginning at {low:g}.",
+                "Choose interval_low below interval_high.",
+                high=self.interval_high,
+                low=self.interval_low,
+            )
 
     @property
     def guidance_scale(self) -> float:
@@ -102,26 +144,112 @@ class GuidanceWeights:
     @property
     def is_plain(self) -> bool:
         """Whether this is plain classifier-free guidance."""
-        return self.alpha == 1.0 and self.beta == 0.0
+        plain = cfg(self.omega, 1.0, 0.0, 0.0)
+        return self.is_two_rows and self.rows(1.0) == self.rows(0.0) == plain
+
+    @property
+    def is_two_rows(self) -> bool:
+        """Whether a stock pipeline's own sum of two rows is this setting; what it cannot say takes a sum of its own."""
+        forms = {self.guidance, self.guidance if self.late_guidance == SAME else self.late_guidance}
+        untouched = (self.late_strength, self.interval_low, self.interval_high) == (1.0, 0.0, 1.0)
+        return forms <= _TWO_ROWS and untouched and not self.is_treated
+
+    @property
+    def is_treated(self) -> bool:
+        """Whether the guided prediction is projected or rescaled."""
+        return self.is_projected or self.cfg_rescale != 0.0
+
+    @property
+    def is_projected(self) -> bool:
+        """Whether guidance is adaptive projected guidance."""
+        return (self.apg_parallel, self.apg_norm, self.apg_momentum) != (1.0, 0.0, 0.0)
+
+    @property
+    def strengths(self) -> tuple[str, ...]:
+        """The strengths that its forms read: of omega, alpha, beta and quality."""
+        late = () if self.late_guidance == SAME else USES[self.late_guidance]
+        return tuple(name for name in USES["three-terms"] if name in (*USES[self.guidance], *late))
+
+    @property
+    def most_rows(self) -> int:
+        """Rows of its largest step for one image."""
+        levels = (0.0, 1.0, self.interval_low, self.interval_high, self.late_from)
+        return max(self.rows(level).forwards for level in levels)
+
+    def row_forwards(self, steps: int, *, made: int | None = None) -> int:
+        """Row-forwards of one image. The levels are those of evenly spaced steps from 1 down: another spacing may move the
+        end of an interval by a step.
+
+        Args:
+            made: how many of the steps are made, the last ones; None for all.
+        """
+        first = 0 if made is None else steps - made
+        return sum(self.rows((steps - step) / steps).forwards for step in range(first, steps))
 
     def plain(self) -> GuidanceWeights:
         """Plain classifier-free guidance at the same omega: what a setting is compared with."""
-        return replace(self, alpha=1.0, beta=0.0, beta_schedule=BetaSchedule())
+        return GuidanceWeights(omega=self.omega)
 
-    def positive_row(self) -> tuple[float, float]:
+    def rows(self, t_fraction: float) -> Rows:
+        """The predictions of the step at noise level t / T in [0, 1]."""
+        # one form in the noisy steps, another after them (arXiv 2603.20584)
+        late = t_fraction < self.late_from
+        form = FORMS[self.late_guidance if late and self.late_guidance != SAME else self.guidance]
+        factor = self.late_strength if late else 1.0
+        omega, quality = (
+            factor * in_interval(strength, t_fraction, self.interval_low, self.interval_high)
+            for strength in (self.omega, self.quality)
+        )
+        return form(omega, self.alpha, self.beta * self.beta_schedule.factor(t_fraction), quality)
+
+    def positive_row(self, t_fraction: float) -> tuple[float, float]:
         """Scales of (eta, delta) in the weights of the positive prediction."""
-        return (1.0, 0.0)
+        return _scales(self.rows(t_fraction).positive)
 
     def negative_row(self, t_fraction: float) -> tuple[float, float]:
-        """Scales of (eta, delta) in the weights of the negative prediction at noise level t / T in [0, 1]."""
-        return (self.alpha, self.beta * self.beta_schedule.factor(t_fraction))
+        """Scales of (eta, delta) in the weights of the negative prediction at noise level t / T in [0, 1], of two rows."""
+        return _scales(self.rows(t_fraction).away[0][1])
 
     def label(self) -> str:
         """The setting as a person reads it under a picture."""
-        text = f"ω {self.omega:g}  α {self.alpha:g}  β {self.beta:g}"
-        if self.beta and self.beta_schedule != BetaSchedule():
+        parts = [f"{_SYMBOLS[name]} {getattr(self, name):g}" for name in self.strengths]
+        if self.guidance != "npo":
+            parts.insert(0, self.guidance)
+        text = "  ".join(parts)
+        if self.beta and "beta" in self.strengths and self.beta_schedule != BetaSchedule():
             text += f" (t ≥ {self.beta_schedule.split:g}, then ×{self.beta_schedule.late:g})"
+        if self.late_guidance != SAME or self.late_strength != 1.0:
+            form = "" if self.late_guidance == SAME else f"{self.late_guidance} "
+            text += f"  t < {self.late_from:g}: {form}×{self.late_strength:g}"
+        if (self.interval_low, self.interval_high) != (0.0, 1.0):
+            text += f"  t {self.interval_low:g}–{self.interval_high:g}"
+        if self.cfg_rescale:
+            text += f"  rescale {self.cfg_rescale:g}"
+        if self.is_projected:
+            text += f"  APG {self.apg_parallel:g}/{self.apg_norm:g}/{self.apg_momentum:g}"
         return text
+
+
+_TWO_ROWS = {"npo", "both-branches", "cfg"}
+_SYMBOLS = {"omega": "ω", "alpha": "α", "beta": "β", "quality": "s"}
+_RANGES = {
+    "omega": OMEGA_RANGE,
+    "alpha": ALPHA_RANGE,
+    "beta": BETA_RANGE,
+    "quality": QUALITY_RANGE,
+    "late_from": SHARE,
+    "late_strength": LATE_RANGE,
+    "interval_low": SHARE,
+    "interval_high": SHARE,
+    "cfg_rescale": SHARE,
+    "apg_parallel": SHARE,
+    "apg_norm": NORM_RANGE,
+    "apg_momentum": MOMENTUM_RANGE,
+}
+
+
+def _scales(row: Row) -> tuple[float, float]:
+    return row.eta, row.delta
 
 
 def guide(positive: Tensor, negative: Tensor, omega: float) -> Tensor:
@@ -133,91 +261,3 @@ def guide(positive: Tensor, negative: Tensor, omega: float) -> Tensor:
         omega: guidance strength; diffusers' guidance_scale is omega + 1.
     """
     return (omega + 1.0) * positive - omega * negative
-
-
-def beta_at(omega: float, dose: float) -> float:
-    """The beta that keeps the dose omega * beta at another omega; 0 without guidance.
-
-    To first order an offset adds -omega * beta * (eps[theta + delta] - eps[theta]) to the guided prediction.
-    """
-    return dose / omega if omega else 0.0
-
-
-def three_terms(positive: Tensor, negative: Tensor, worse: Tensor, omega: float, strength: float) -> Tensor:
-    """CFG and autoguidance side by side: guide(positive, negative, omega) + strength * (positive - worse). 3 rows.
-
-    Classifier-free guidance (Ho and Salimans 2022, eq. 6) moves towards the prompt; the last term moves away from a worse
-    model that is told the same prompt (Karras et al. 2024, arXiv 2406.02507, eq. 3).
-
-    Args:
-        worse: the prediction of theta_neg with the prompt, the shape of the others.
-        strength: of the second term, 0 or more; 0 is plain guidance.
-    """
-    return guide(positive, negative, omega) + strength * (positive - worse)
-
-
-def both_branches(weight: float) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Scales of (eta, delta) in the positive and in the negative weights of Neon: both are theta - weight * delta
-    (arXiv 2510.03597, eq. 3, where 1 + w multiplies the base and -w the tuned network). 2 rows."""
-    return (1.0, -weight), (1.0, -weight)
-
-
-def in_interval(omega: float, t_fraction: float, low: float, high: float) -> float:
-    """omega where the noise level t / T lies in [low, high], else 0: no guidance, and one row is enough
-    (Kynkäänniemi et al. 2024, arXiv 2404.07724, eq. 5)."""
-    return omega if low <= t_fraction <= high else 0.0
-
-
-def halves(t_fraction: float, split: float, noisy: Tensor, late: Tensor) -> Tensor:
-    """One form of guidance down to a noise level, another below it: `noisy` while t / T >= split."""
-    return noisy if t_fraction >= split else late
-
-
-def rescale(guided: Tensor, positive: Tensor, share: float) -> Tensor:
-    """The guided prediction with the standard deviation of the positive one, mixed in by `share`
-    (Lin et al. 2023, arXiv 2305.08891, eq. 15 and 16).
-
-    Args:
-        guided, positive: (batch, ...); the deviation is that of each sample.
-        share: their phi, 0 (unchanged) to 1.
-    """
-    axes = tuple(range(1, guided.ndim))
-    factor = positive.std(dim=axes, keepdim=True) / guided.std(dim=axes, keepdim=True)
-    return share * (guided * factor) + (1 - share) * guided
-
-
-def along(difference: Tensor, direction: Tensor) -> Tensor:
-    """The part of `difference` that lies along `direction`, sample by sample: (batch, ...)
-    (Sadat et al. 2024, arXiv 2410.02416, eq. 5)."""
-    axes = tuple(range(1, difference.ndim))
-    squared = direction.square().sum(dim=axes, keepdim=True)
-    return (difference * direction).sum(dim=axes, keepdim=True) / squared.clamp(min=1e-30) * direction
-
-
-def within_norm(difference: Tensor, radius: float) -> Tensor:
-    """`difference` with a norm of at most `radius`, sample by sample; 0 leaves it as it is (arXiv 2410.02416, eq. 8)."""
-    if radius <= 0:
-        return difference
-    norm = difference.square().sum(dim=tuple(range(1, difference.ndim)), keepdim=True).sqrt()
-    return difference * (radius / norm.clamp(min=1e-30)).clamp(max=1.0)
-
-
-def projected(positive: Tensor, difference: Tensor, omega: float, parallel: float, radius: float = 0.0) -> Tensor:
-    """Adaptive projected guidance: positive + omega * (across + parallel * along), of predictions of x_0
-    (arXiv 2410.02416, eq. 6 to 9). What oversaturates is the part along the positive prediction.
-
-    Args:
-        positive: (batch, ...) the prediction of x_0 with the prompt.
-        difference: positive - negative, or a running average of it by `with_momentum`.
-        parallel: share of the part along `positive` that is kept, their eta; 1 with radius 0 is plain guidance.
-        radius: largest norm of the difference, their r; 0 is none.
-    """
-    difference = within_norm(difference, radius)
-    part = along(difference, positive)
-    return positive + omega * (difference - part + parallel * part)
-
-
-def with_momentum(difference: Tensor, before: Tensor | None, momentum: float) -> Tensor:
-    """The difference of this step plus `momentum` times the running one of the step before; theirs is negative, -0.5
-    (arXiv 2410.02416, eq. 7). `before` is None at the first step."""
-    return difference if before is None else difference + momentum * before

@@ -89,7 +89,7 @@ class RowGate:
         if self._table is not None:
             return self._table
         negative = [c.negative_row(t_fraction) for c in self._columns for _ in range(self._images)]
-        positive = [c.positive_row() for c in self._columns for _ in range(self._images)]
+        positive = [c.positive_row(t_fraction) for c in self._columns for _ in range(self._images)]
         return torch.tensor(negative + positive)
 
     def before_forward(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -38,7 +38,7 @@ def test_every_setting_has_one_control_with_its_range(fields):
     for name, control in fields.controls.items():
         if isinstance(control, gr.Slider):
             assert (control.minimum, control.maximum) == FIELDS[name].range
-        assert isinstance(control, gr.Dropdown) == bool(FIELDS[name].lists)
+        assert isinstance(control, gr.Dropdown) == bool(FIELDS[name].lists or FIELDS[name].options)
 
 
 def test_what_the_controls_hold_is_a_comparison(fields):

@@ -14,6 +14,7 @@ from app.page.proposal_actions import WORDS
 from app.page.text import CHINESE, MESSAGES, PHRASES, SENTENCES, _in_chinese
 from core.errors import Sentence, StudioError
 from core.events import RunFailed, from_json, to_json
+from core.generation.forms import MEANINGS
 from core.generation.settings import FIELDS as SETTINGS
 from core.studio.comparing.grid import axes
 from core.training.config import FIELDS
@@ -62,6 +63,7 @@ def test_every_sentence_with_figures_has_its_chinese_with_the_same_figures():
 
 def test_every_value_and_axis_has_its_chinese_name():
     names = [LABELS.get(name, name) for name in (*SETTINGS, *axes())] + [about.help for about in SETTINGS.values()]
+    names += [title for about in SETTINGS.values() for title in about.options.values()] + list(MEANINGS.values())
     assert not [name for name in (*names, *WORDS.values(), *KINDS.values(), *COLUMNS) if name not in CHINESE]
 
 

@@ -8,21 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import StudioError
-from core.method.guidance import (
-    BetaSchedule,
-    GuidanceWeights,
-    along,
-    beta_at,
-    both_branches,
-    guide,
-    halves,
-    in_interval,
-    projected,
-    rescale,
-    three_terms,
-    with_momentum,
-    within_norm,
-)
+from core.method.forms import FORMS, USES, Row, beta_at, difference, in_interval
+from core.method.guidance import BetaSchedule, GuidanceWeights, guide
+from core.method.treatments import along, projected, rescale, with_momentum, within_norm
 
 
 def test_alpha_one_and_beta_zero_is_plain_guidance_in_diffusers_convention():
@@ -30,7 +18,7 @@ def test_alpha_one_and_beta_zero_is_plain_guidance_in_diffusers_convention():
     positive, negative = torch.randn(2, 3), torch.randn(2, 3)
     diffusers = negative + weights.guidance_scale * (positive - negative)
     torch.testing.assert_close(guide(positive, negative, weights.omega), diffusers)
-    assert weights.is_plain and weights.negative_row(0.5) == weights.positive_row() == (1.0, 0.0)
+    assert weights.is_plain and weights.negative_row(0.5) == weights.positive_row(0.5) == (1.0, 0.0)
 
 
 def test_no_guidance_is_the_positive_prediction():
@@ -93,28 +81,157 @@ def test_a_held_dose_is_the_same_at_every_omega(omega, beta, other):
     assert beta_at(0.0, omega * beta) == 0.0
 
 
-def test_three_terms_are_guidance_and_autoguidance():
-    positive, negative, worse = predictions(3)
-    assert torch.equal(three_terms(positive, negative, worse, 3.0, 0.0), guide(positive, negative, 3.0))
-    torch.testing.assert_close(three_terms(positive, negative, worse, 0.0, 2.0), guide(positive, worse, 2.0))
-    both = 4 * positive - 3 * negative + 2 * positive - 2 * worse
-    torch.testing.assert_close(three_terms(positive, negative, worse, 3.0, 2.0), both)
+def said(weights, predictions, t_fraction=0.5):
+    """The guided prediction of a form, from a table of predictions by their rows."""
+    rows = weights.rows(t_fraction).used
+    positive = predictions[rows.positive]
+    away = tuple((strength, predictions[row]) for strength, row in rows.away)
+    return positive + difference(positive, away) if away else positive
 
 
-def test_both_branches_of_neon_are_one_network_to_first_order_of_which_guidance_is_plain():
-    assert (
-        both_branches(0.3) == ((1.0, -0.3), (1.0, -0.3))
-        and both_branches(0.0)[0] == GuidanceWeights(omega=1).positive_row()
+def test_every_form_is_its_published_equation_to_the_last_digit():
+    generator = torch.Generator().manual_seed(1)
+    table = {}
+    for prompted in (True, False):
+        for scales in ((1.0, 0.0), (0.4, 0.7), (1.0, -0.7)):
+            table[Row(prompted, *scales)] = torch.randn(2, 3, generator=generator, dtype=torch.float64)
+    c, u = table[Row(True, 1.0, 0.0)], table[Row(False, 1.0, 0.0)]
+    worse_c, worse_u = table[Row(True, 0.4, 0.7)], table[Row(False, 0.4, 0.7)]
+    neon_c, neon_u = table[Row(True, 1.0, -0.7)], table[Row(False, 1.0, -0.7)]
+    published = {
+        "cfg": 4 * c - 3 * u,
+        "npo": 4 * c - 3 * worse_u,
+        "autoguidance": 4 * c - 3 * worse_c,
+        "three-terms": 4 * c - 3 * u + 2 * (c - worse_c),
+        "both-branches": 4 * neon_c - 3 * neon_u,
+    }
+    assert set(published) == set(FORMS) == set(USES)
+    for name, expected in published.items():
+        weights = GuidanceWeights(omega=3, alpha=0.4, beta=0.7, quality=2, guidance=name)
+        torch.testing.assert_close(said(weights, table), expected)
+        assert weights.rows(0.5).forwards == (3 if name == "three-terms" else 2)
+
+
+@pytest.mark.parametrize("name", sorted(FORMS))
+def test_a_form_reads_the_strengths_it_names_and_no_other(name):
+    weights = GuidanceWeights(omega=3, alpha=0.4, beta=0.7, quality=2, guidance=name)
+    for strength, other in (("omega", 5), ("alpha", 0.1), ("beta", -0.3), ("quality", 7)):
+        changed = GuidanceWeights(
+            **{"omega": 3, "alpha": 0.4, "beta": 0.7, "quality": 2, strength: other}, guidance=name
+        )
+        assert (changed.rows(0.5) != weights.rows(0.5)) == (strength in weights.strengths)
+
+
+def test_a_strength_of_zero_costs_no_row():
+    assert GuidanceWeights(omega=0, beta=1).rows(0.5).forwards == 1
+    assert GuidanceWeights(omega=3, beta=1, quality=0, guidance="three-terms").rows(0.5).forwards == 2
+    assert GuidanceWeights(omega=0, beta=1, guidance="three-terms").rows(0.5).forwards == 2
+
+
+@pytest.mark.parametrize("name", sorted(FORMS))
+def test_without_offsets_every_form_is_the_guidance_it_says(name):
+    """On a Gaussian world: p(x | c) = N(m, 1), p(x) = N(0, 1). Guidance of strength omega samples N((omega + 1) m, 1), whose
+    score at x_t is known; autoguidance with a model as good as the first adds nothing."""
+    m, omega, alpha_t, sigma_t = 0.8, 3.0, 0.6, 0.8
+    x = torch.linspace(-3, 3, 7, dtype=torch.float64)
+
+    def epsilon(mean):  # alpha_t^2 + sigma_t^2 = 1: x_t has unit variance
+        return sigma_t * (x - alpha_t * mean)
+
+    table = {Row(True, 1.0, 0.0): epsilon(m), Row(False, 1.0, 0.0): epsilon(0.0)}
+    weights = GuidanceWeights(omega=omega, alpha=1.0, beta=0.0, quality=2.0, guidance=name)
+    expected = epsilon(m) if name == "autoguidance" else epsilon((omega + 1) * m)
+    rows = weights.rows(0.5)
+    zero = {row: table[Row(row.prompted, 1.0, 0.0)] for row in (rows.positive, *(row for _, row in rows.away))}
+    torch.testing.assert_close(said(weights, zero), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "mean"),
+    [
+        ("npo", lambda m, d, w, s, b: m + w * (m - b * d)),
+        ("three-terms", lambda m, d, w, s, b: m + w * m - s * b * d),
+        ("autoguidance", lambda m, d, w, s, b: m - w * b * d),
+        ("both-branches", lambda m, d, w, s, b: m - b * d + w * m),
+    ],
+)
+def test_an_offset_that_moves_every_mean_by_d_moves_the_sampled_mean_as_the_dose_says(name, mean):
+    """delta shifts the model's mean by d, told the prompt or not: omega beta d, quality beta d, or beta d is what guidance takes off."""
+    m, d, w, s, b, alpha_t, sigma_t = 0.8, 0.5, 3.0, 2.0, 0.3, 0.6, 0.8
+    x = torch.linspace(-3, 3, 7, dtype=torch.float64)
+
+    def epsilon(mean):
+        return sigma_t * (x - alpha_t * mean)
+
+    weights = GuidanceWeights(omega=w, beta=b, quality=s, guidance=name)
+    rows = weights.rows(0.5).used
+    table = {row: epsilon(m * row.prompted + row.delta * d) for row in (rows.positive, *(row for _, row in rows.away))}
+    torch.testing.assert_close(said(weights, table), epsilon(mean(m, d, w, s, b)))
+
+
+def test_the_late_form_begins_below_its_level_with_its_factor():
+    weights = GuidanceWeights(
+        omega=6, beta=1, guidance="cfg", late_guidance="autoguidance", late_from=0.5, late_strength=1 / 3
     )
+    assert weights.rows(0.5) == GuidanceWeights(omega=6).rows(0.5)
+    assert weights.rows(0.4999) == GuidanceWeights(omega=2, beta=1, guidance="autoguidance").rows(0.4)
+    assert weights.strengths == ("omega", "alpha", "beta")
+
+
+def test_an_interval_costs_one_row_outside():
+    weights = GuidanceWeights(omega=6, beta=1, guidance="three-terms", interval_low=0.2, interval_high=0.6)
+    assert [weights.rows(t).forwards for t in (0.61, 0.6, 0.2, 0.19)] == [1, 3, 3, 1]
+    assert weights.most_rows == 3 and weights.row_forwards(10) == 5 * 3 + 5 * 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "two"),
+    [
+        ({}, True),
+        ({"guidance": "both-branches"}, True),
+        ({"guidance": "cfg", "late_guidance": "npo"}, True),
+        ({"guidance": "three-terms"}, False),
+        ({"guidance": "autoguidance"}, False),
+        ({"late_strength": 0.5}, False),
+        ({"interval_low": 0.1}, False),
+        ({"cfg_rescale": 0.5}, False),
+        ({"apg_parallel": 0.5}, False),
+    ],
+)
+def test_which_settings_a_stock_pipelines_own_sum_can_say(changes, two):
+    assert GuidanceWeights(omega=2, beta=1, **changes).is_two_rows == two
+
+
+@pytest.mark.parametrize(
+    ("changes", "plain"),
+    [
+        ({"beta": 0.0}, True),
+        ({"beta": 1.0, "guidance": "cfg"}, True),
+        ({"beta": 1.0}, False),
+        ({"beta": 0.0, "cfg_rescale": 0.7}, False),
+        ({"beta": 0.0, "guidance": "autoguidance"}, False),
+        ({"beta": 1.0, "guidance": "cfg", "late_guidance": "npo"}, False),
+    ],
+)
+def test_what_is_plain_guidance(changes, plain):
+    assert GuidanceWeights(omega=2, **changes).is_plain == plain
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"guidance": "best"}, "“best” is not a form of guidance"),
+        ({"late_guidance": "none"}, "“none” is not a form"),
+        ({"interval_low": 0.7, "interval_high": 0.3}, "ends at 0.3, below its beginning at 0.7"),
+    ],
+)
+def test_a_form_that_does_not_exist_and_an_empty_interval_are_refused(values, sentence):
+    with pytest.raises(StudioError, match=sentence):
+        GuidanceWeights(omega=2, **values)
 
 
 def test_the_interval_holds_both_its_ends():
     assert [in_interval(5.0, t, 0.2, 0.8) for t in (0.1999, 0.2, 0.5, 0.8, 0.8001)] == [0.0, 5.0, 5.0, 5.0, 0.0]
-
-
-def test_the_halves_meet_at_the_split():
-    noisy, late = predictions()
-    assert halves(0.5, 0.5, noisy, late) is noisy and halves(0.4999, 0.5, noisy, late) is late
 
 
 def test_rescaling_gives_the_deviation_of_the_positive_and_keeps_the_direction():
@@ -170,11 +287,3 @@ def test_projected_guidance_is_that_of_diffusers():
         running = with_momentum(positive - negative, running, -0.5)
         # in the paper's own formulation, which starts from the positive prediction, the scale is omega
         torch.testing.assert_close(projected(positive, running, 4.0, 0.2, radius=4.0), theirs, atol=1e-5, rtol=1e-5)
-
-
-def test_pieces_compose():
-    positive, negative, worse = predictions(3)
-    guided = three_terms(positive, negative, worse, in_interval(4.0, 0.5, 0.2, 0.8), 1.0)
-    torch.testing.assert_close(
-        rescale(halves(0.5, 0.6, positive, guided), positive, 1.0).flatten(1).std(1), positive.flatten(1).std(1)
-    )

@@ -128,7 +128,9 @@ class Models:
         on_card = self.device() == "cuda"
         rows, in_tiles = self.fitted(needs, loaded=self.base == base)
         in_turns = self.memory != "high" and on_card
-        total = needs.total(min(rows, comparison.rows), in_turns=in_turns, in_tiles=in_tiles)
+        total = needs.total(
+            min(max(rows, comparison.least_rows), comparison.rows), in_turns=in_turns, in_tiles=in_tiles
+        )
         return total * (1 if on_card else 2)  # float32 on a processor
 
     def room(self) -> tuple[int, int]:

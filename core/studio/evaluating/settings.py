@@ -204,7 +204,7 @@ def columns_of(settings: EvaluationSettings, effective_omega: float | None = Non
 def row_forwards(settings: EvaluationSettings) -> int:
     """Its cost, the measuring included; CFG at the effective scale is counted whether it turns out to be new or not."""
     columns = columns_of(settings)
-    each = sum(2 if column.weights.omega else 1 for column in columns)
-    each += 2 if settings.effective and not settings.weights.is_plain else 0
+    each = sum(column.weights.row_forwards(settings.steps) for column in columns)
+    each += 2 * settings.steps if settings.effective and not settings.weights.is_plain else 0
     measured = 3 * min(settings.probe, settings.count)
-    return settings.steps * (settings.count * settings.seeds * each + measured)
+    return settings.count * settings.seeds * each + settings.steps * measured

@@ -130,13 +130,13 @@ def _repeated(cond: Any, times: int) -> Any:
 def measure(
     loaded: Parts, settings: EvaluationSettings, columns: Sequence[Column], prompts: Sequence[str]
 ) -> dict[str, Any]:
-    """Each column's guidance on these prompts: step by step, the effective ω and the dose."""
+    """Guidance on these prompts of each column of two rows: step by step, the effective ω and the dose."""
     from core.evaluation.diagnostics import measuring
 
     facts: dict[str, Any] = {}
     for column in columns:
-        if not column.weights.omega:
-            continue
+        if not column.weights.omega or not column.weights.is_two_rows:
+            continue  # nothing to measure, or predictions that are not laid out as the two of plain guidance
         with measuring(loaded.family.denoiser(loaded.pipe), column.weights.omega) as meter:
             for number, prompt in enumerate(prompts):
                 render_prompts(loaded, settings, [column], [prompt], [settings.seed + number])

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from core.errors import Sentence, StudioError
 from core.families import CARDS
 from core.generation import limits
-from core.generation.settings import FIELDS, Setting, Settings
+from core.generation.settings import FIELDS, Setting, Settings, completed
 from core.studio.library.entries import entries, hash_of
 from core.studio.workspace import Workspace
 
@@ -68,6 +68,8 @@ def places() -> dict[str, tuple[str, str]]:
 def _key(about: Setting) -> Any:
     if about.kind is bool:
         return (bool | None, Field(None, description=about.help))
+    if about.options:
+        return (Literal[tuple(about.options)] | None, Field(None, description=about.help))
     if about.kind is str:
         return (str | None, Field(None, max_length=about.longest, description=about.help))
     low, high = (about.kind(bound) for bound in about.range)
@@ -192,7 +194,7 @@ def read_preset(path: Path) -> Preset:
 
 def known_values(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a picture that Compare has a field for."""
-    return {key: value for key, value in settings.items() if key in FIELDS}
+    return completed({key: value for key, value in settings.items() if key in FIELDS})
 
 
 def _safe_name(name: str) -> str:
@@ -274,6 +276,7 @@ def resolve(workspace: Workspace, preset: Preset) -> Resolved:
         holder = getattr(preset, part)
         if holder is not None and (value := getattr(holder, key)) is not None:
             values[setting] = value
+    values = completed(values)
     if values.get("scheduler") and not any(values["scheduler"] in card.samplers for card in CARDS.values()):
         missing.append(Sentence("There is no scheduler “{name}” here.", name=values.pop("scheduler")[:40]))
     if preset.prompts:
