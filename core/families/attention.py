@@ -99,10 +99,10 @@ def put_in_place(denoiser: nn.Module, name: str) -> str:
     if name not in ("auto", current):
         denoiser.set_attn_processor(own)  # type: ignore[operator]
         raise StudioError(
-            "This model's attention cannot be computed by {name}: {found} stays in place.",
+            "This model's attention cannot be computed by {name}: {current} stays in place.",
             "Choose sdpa.",
             name=name,
-            found=current,
+            current=current,
         )
     return current
 
