@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from app import evaluate_commands, library_commands
-from app.attention import add_attention, choose_attention
+from app.attention import add_attention
 from core import __version__
 from core.errors import StudioError
+from core.studio.attention import choose_attention
 
 
 def _add_workspace(parser: argparse.ArgumentParser) -> None:
