@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from app import evaluate_commands, library_commands
+from app import evaluate_commands, grid_commands, library_commands
+from app.arguments import add_rendering, parse_pairs, rendering_values
 from app.attention import add_attention
 from core import __version__
 from core.errors import StudioError
@@ -69,9 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     resume.add_argument("--detach", action="store_true", help="start and return at once")
 
     compare = commands.add_parser("compare", help="render with and without NPO")
-    compare.add_argument("prompt", nargs="?", default=None)
-    compare.add_argument("--preset", metavar="FILE", type=Path, help="settings of a JSON file or a picture")
-    compare.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="any setting; see --settings")
+    add_rendering(compare)
     compare.add_argument("--settings", action="store_true", help="list every setting with its range and meaning")
     compare.add_argument(
         "--input", metavar="FILE", type=Path, help="a picture to begin from; with control=NAME, to follow"
@@ -92,6 +91,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--cpu", action="store_true", help="do not use a graphics card")
         add_attention(command)
     for add in (
+        grid_commands.add_grid,
+        grid_commands.add_score,
         evaluate_commands.add_evaluate,
         evaluate_commands.add_gallery,
         library_commands.add_offset,
@@ -100,20 +101,6 @@ def _parser() -> argparse.ArgumentParser:
     ):
         add(commands, _add_common)
     return parser
-
-
-def parse_pairs(pairs: list[str]) -> dict[str, Any]:
-    """KEY=VALUE texts as values: JSON where it is JSON, else text."""
-    values: dict[str, Any] = {}
-    for pair in pairs:
-        key, mark, raw = pair.partition("=")
-        if not mark:
-            raise StudioError(f"“{pair[:60]}” is no KEY=VALUE.", "Write for example steps=200.")
-        try:
-            values[key] = json.loads(raw)
-        except ValueError:
-            values[key] = {"True": True, "False": False}.get(raw, raw)
-    return values
 
 
 def _say_fault(error: StudioError) -> None:
@@ -231,8 +218,7 @@ def _compare(options: argparse.Namespace) -> int:
     from core.studio.comparing.engine import Engine
     from core.studio.comparing.events import Note, Saved
     from core.studio.comparing.settings import comparison_of
-    from core.studio.library.choose import find_base, find_offset, start_values
-    from core.studio.presets.proposal import propose_file
+    from core.studio.library.choose import find_offset
 
     if options.settings:
         rows = [{"name": f.name, "default": f.default, "range": f.span, "meaning": f.help} for f in FIELDS.values()]
@@ -240,17 +226,7 @@ def _compare(options: argparse.Namespace) -> int:
         _print(options, rows, "\n".join(lines))
         return 0
     workspace = _workspace(options)
-    values: dict[str, Any] = {}
-    if options.preset:
-        proposal = propose_file(workspace, options.preset)
-        values = proposal.wanted(with_held=True)
-        for sentence in (*proposal.missing, *proposal.ignored):
-            print(sentence, file=sys.stderr)
-    values |= parse_pairs(options.set)
-    if options.prompt is not None:
-        values["prompt"] = options.prompt
-    base = find_base(workspace, Settings.from_values(values).base)
-    settings = Settings.from_values({**start_values(base), **values})
+    settings = Settings.from_values(rendering_values(options, workspace))
     if options.mask and not options.input:
         raise StudioError("--mask requires --input.", "Name the picture that it belongs to.")
     comparison = comparison_of(settings.values(), options.input, options.mask)
@@ -316,6 +292,8 @@ COMMANDS: dict[str | None, Callable[[argparse.Namespace], int]] = {
     "resume": _resume,
     "compare": _compare,
     "runs": _runs,
+    "grid": _files(grid_commands.run_grid),
+    "score": _files(grid_commands.run_score),
     "evaluate": _files(evaluate_commands.run_evaluate),
     "gallery": _files(evaluate_commands.run_gallery),
     "offset": _files(library_commands.run_offset),

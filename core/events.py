@@ -40,10 +40,12 @@ class RunStarted(TrainEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class PoolProgress(TrainEvent):
-    """Own samples drawn so far for the start points, before the first step."""
+    """Own samples drawn so far for the start points, before the first step; some of them as pictures, names inside the run
+    folder."""
 
     done: int
     total: int
+    pictures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from app.page import compare_actions as actions
-from app.page import diagram, examples, history, proposal, share
+from app.page import diagram, examples, history, proposal, share, waiting
 from app.page.fields import filled
 from app.page.form import make_controls, rows
 from app.page.html import scale_note
@@ -116,7 +116,7 @@ def _more(parts: dict[str, Any]) -> None:
 
 def _results(parts: dict[str, Any], persistent: bool) -> None:
     parts["status"] = gr.HTML(
-        label("Same prompt, same seed: without and with the negative offset. Press Render for your own."),
+        label("Same prompt, same seed. Press Render for your own."),
         elem_classes="status",
         padding=False,
         elem_id="status",
@@ -132,7 +132,7 @@ def _results(parts: dict[str, Any], persistent: bool) -> None:
         if persistent:
             with gr.Tab(label("History")) as parts["history_tab"]:
                 history.place(parts)
-    with gr.Row(elem_classes="tight"):
+    with gr.Row(elem_classes="tight actions"):
         parts["reuse"] = gr.Button(label("Use these settings"), size="sm", min_width=140, interactive=False)
         parts["share"] = gr.Button(label("Share this pair"), size="sm", min_width=140, interactive=False)
     share.place(parts)
@@ -150,13 +150,17 @@ def build(engine: Engine, opening: Mapping[str, Any], *, persistent: bool = True
     fields = make_controls(engine, values)
     parts: dict[str, Any] = dict(fields.controls)
     with gr.Row(equal_height=False, elem_id="compare"):
-        with gr.Column(scale=4, min_width=320, elem_id="settings-side"):
+        with gr.Column(scale=4, min_width=320, elem_id="settings-side", elem_classes="side"):
             with gr.Column(elem_id="compose"):
                 parts["prompt"].render()
                 parts["examples"] = gr.HTML(examples.line(engine, values["base"]), elem_id="examples", padding=False)
                 with gr.Row(elem_classes="tight"):
                     parts["go"] = gr.Button(label("Render"), variant="primary", scale=3, elem_id="render")
-                    parts["stop"] = gr.Button(label("Stop"), scale=1, min_width=80, interactive=False, elem_id="stop")
+                    parts["later"] = gr.Button(
+                        label("Queue"), scale=1, min_width=70, interactive=False, elem_id="later"
+                    )
+                    parts["stop"] = gr.Button(label("Stop"), scale=1, min_width=64, interactive=False, elem_id="stop")
+                parts["waiting"] = gr.HTML("", padding=False, elem_id="waiting", js_on_load=waiting.ASK)
                 parts["estimate"] = gr.HTML("", elem_classes="scale-note", padding=False, elem_id="estimate")
             with gr.Column(elem_id="adjust"):
                 _seeds(parts)
@@ -187,12 +191,18 @@ def build(engine: Engine, opening: Mapping[str, Any], *, persistent: bool = True
 def _wire(tab: CompareTab, engine: Engine) -> None:
     parts, fields = tab.parts, tab.fields
     names = list(fields.controls)
-    stops = Stops()
+    stops, lists = Stops(), waiting.WaitingLists()
 
     def render(betas: str, mode: str, picture: Any, request: gr.Request, *inputs: Any) -> Iterator[Changes]:
         flag = stops.of(request)
-        flag.clear()
-        yield from actions.render(engine, fields.read(inputs), betas, mode, picture, flag.is_set)
+        first = waiting.Job(fields.read(inputs), betas, picture)
+        yield from waiting.render_all(engine, first, mode, lists.of(request), flag.is_set, flag.clear)
+
+    def render_later(betas: str, picture: Any, request: gr.Request, *inputs: Any) -> Changes:
+        return waiting.enqueue(lists.of(request), waiting.Job(fields.read(inputs), betas, picture))
+
+    def change_waiting(request: gr.Request, event: gr.SelectData) -> Changes:
+        return waiting.change(lists.of(request), event.index, event.value)
 
     def base_changed(former: str, own: dict[str, Any], *inputs: Any) -> Changes:
         changes, own, line = actions.base_changed(engine, fields.read(inputs), former, own)
@@ -209,7 +219,7 @@ def _wire(tab: CompareTab, engine: Engine) -> None:
     def pick(records: list[Any], event: gr.SelectData) -> Changes:
         return actions.choose(records, int(event.index))
 
-    rendered = [*actions.RENDERED, *actions.BUTTONS]
+    rendered = [*actions.RENDERED, *actions.BUTTONS, "waiting"]
     tab.on(
         [parts["go"].click, parts["prompt"].submit],
         render,
@@ -219,6 +229,8 @@ def _wire(tab: CompareTab, engine: Engine) -> None:
         **RENDERING,
     )
     tab.on(parts["stop"].click, stops.halt, **QUICK)
+    tab.on(parts["later"].click, render_later, ["betas", "picture", *names], ["status", "waiting"], **QUICK)
+    tab.on(parts["waiting"].select, change_waiting, (), ["waiting"], **QUICK)
     tab.on(parts["dice"].click, None, (), ["seed"], js=DICE, api_visibility="private")
     tab.on(parts["again"].click, lambda seed: {"seed": seed}, ["last_seed"], ["seed"], **QUICK)
     tab.on(parts["last_seed"].change, lambda: {"again": gr.update(interactive=True)}, (), ["again"], **QUICK)

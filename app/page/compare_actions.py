@@ -22,6 +22,7 @@ from core.studio.comparing.engine import Engine
 from core.studio.comparing.events import Note, Sampling, Saved, Waiting, Working, describe_settings
 from core.studio.comparing.grid import parse_axis
 from core.studio.comparing.groups import Group, newest_groups, settings_of
+from core.studio.comparing.scores import Scorer, scorer_of
 from core.studio.comparing.settings import comparison_of
 from core.studio.library.choose import list_bases, start_values
 from core.studio.presets.preset import known_values
@@ -33,7 +34,7 @@ OWN = ("negative", "positive", "control", "scheduler", "height", "width", "frame
 SEEDS = 2**31
 
 RENDERED = ("status", "sides", "slide", "flicker", "records", "chosen", "facts", "seed", "last_seed", "estimate")
-BUTTONS = ("go", "stop", "reuse", "share")
+BUTTONS = ("go", "stop", "later", "reuse", "share")
 
 
 def painted(picture: dict[str, Any] | None) -> tuple[Any, Any]:
@@ -105,20 +106,23 @@ def note_of(settings: Mapping[str, Any]) -> str:
     return " · ".join(part for part in (str(settings.get("prompt", "")), figures, model) if part)
 
 
-def pairs_of(saved: Sequence[Saved], seeds: Sequence[int], names: Sequence[str]) -> list[Pair]:
-    """Finished pictures seed by seed, plain CFG first."""
+def pairs_of(
+    saved: Sequence[Saved], seeds: Sequence[int], names: Sequence[str], score: Scorer = lambda file, prompt: None
+) -> list[Pair]:
+    """Finished pictures seed by seed, plain CFG first, with their scores where the judge knows them."""
     pairs = []
     for seed in seeds:
         group = sorted((picture for picture in saved if picture.seed == seed), key=lambda picture: picture.column)
         if group:
-            cells = tuple(_finished(picture, names[picture.column]) for picture in group)
+            cells = tuple(_finished(picture, names[picture.column], score) for picture in group)
             pairs.append(Pair(cells, sentence("seed {seed}", seed=seed), note_of(cells[-1].settings)))
     return pairs
 
 
-def _finished(picture: Saved, name: str) -> Cell:
+def _finished(picture: Saved, name: str, score: Scorer) -> Cell:
     video = address(picture.path) if picture.path.suffix == ".mp4" else ""
-    return Cell(address(picture.picture), name, video, None, picture.settings, picture.picture.name)
+    preference = score(picture.picture, str(picture.settings.get("prompt", "")))
+    return Cell(address(picture.picture), name, video, preference, picture.settings, picture.picture.name)
 
 
 def _so_far(
@@ -137,7 +141,8 @@ def _so_far(
 
 def at_rest() -> Changes:
     """The buttons when nothing is rendered."""
-    return {"go": gr.update(value=label("Render"), interactive=True), "stop": gr.update(interactive=False)}
+    idle = gr.update(interactive=False)
+    return {"go": gr.update(value=label("Render"), interactive=True), "stop": idle, "later": idle}
 
 
 def render(
@@ -159,6 +164,7 @@ def render(
         "status": progress(sentence("Preparing…"), 0),
         "go": gr.update(value=label("Rendering…"), interactive=False),
         "stop": gr.update(interactive=True),
+        "later": gr.update(interactive=True),
     }
     try:
         comparison = comparison_from(values, betas, picture)
@@ -168,7 +174,7 @@ def render(
             if isinstance(event, Waiting):
                 yield {"status": progress(sentence(event.reason, name=event.name), 0)}
             elif isinstance(event, Sampling):
-                places = [(column, seed) for column in event.columns for seed in comparison.seeds]
+                places = [(column, seed) for column in event.columns for seed in event.seeds]
                 if event.step % 3 == 1 or event.step == event.steps:
                     shown = zip(places, event.images, strict=False)
                     rough |= {place: inline(image, side=320) for place, image in shown}
@@ -182,13 +188,13 @@ def render(
                 saved.append(event)
             elif isinstance(event, Note):
                 notes.append(event.text)
+        pairs = pairs_of(saved, comparison.seeds, names, scorer_of(comparison.base))
     except StudioError as error:
         yield {"status": fault(error), **at_rest()}
         return
     if not saved:
         yield {"status": label("Stopped."), **at_rest()}
         return
-    pairs = pairs_of(saved, comparison.seeds, names)
     line = sentence(
         "Done. {what} beside plain CFG at the same ω. {notes}",
         what=comparison.columns[1].label(),

@@ -40,7 +40,7 @@ class Shown:
         requested: what it was asked and has not done yet: "pause", "stop" or nothing.
         position: where its journal ended, in bytes.
         drawn: (run, status, points) of the curve.
-        preview: (run, step) of the pictures.
+        preview: (run, step, own samples) of the pictures.
     """
 
     run: str = ""
@@ -48,7 +48,7 @@ class Shown:
     requested: str = ""
     position: int = -1
     drawn: tuple[str, str, int] = ("", "", 0)
-    preview: tuple[str, int] = ("", -1)
+    preview: tuple[str, int, int] = ("", -1, 0)
 
 
 def shown_of(run: Run, events: list[TrainEvent], position: int, last: Shown) -> Shown:
@@ -58,7 +58,7 @@ def shown_of(run: Run, events: list[TrainEvent], position: int, last: Shown) -> 
     if drawn[:2] == last.drawn[:2] and drawn[2] < GROWTH * last.drawn[2]:
         drawn = last.drawn
     newest = next((event.step for event in reversed(events) if isinstance(event, PreviewSaved)), -1)
-    return Shown(run.id, status, run.requested, position, drawn, (run.id, newest))
+    return Shown(run.id, status, run.requested, position, drawn, (run.id, newest, len(own_samples(events))))
 
 
 def loss_points(events: Sequence[TrainEvent]) -> Points:
@@ -177,11 +177,26 @@ def status_line(run: Run, events: list[TrainEvent]) -> str:
     return "".join(parts)
 
 
+def own_samples(events: Sequence[TrainEvent]) -> tuple[str, ...]:
+    """The own samples to be shown, names inside the run folder: while they are drawn, until the first step is done."""
+    for event in reversed(events):
+        if isinstance(event, StepDone):
+            return ()
+        if isinstance(event, PoolProgress):
+            return event.pictures
+    return ()
+
+
 def preview_board(run: Run, events: Sequence[TrainEvent]) -> str:
-    """The newest previews, each seed without and with the growing offset."""
+    """The newest previews, each seed without and with the growing offset; before the first step the own samples, too."""
+    own = [
+        Pair((Cell(picture_of(run, name), sentence("own sample")),), sentence("own sample"))
+        for name in own_samples(events)
+        if (run.folder / name).is_file()
+    ]
     newest = next((e for e in reversed(events) if isinstance(e, PreviewSaved)), None)
     if newest is None:
-        return ""
+        return board(own, columns=4)
     pairs = []
     for plain, guided in zip(newest.plain, newest.guided, strict=True):
         cells = []
@@ -190,7 +205,7 @@ def preview_board(run: Run, events: Sequence[TrainEvent]) -> str:
                 cells.append(Cell(picture_of(run, name), caption))
         if cells:
             pairs.append(Pair(tuple(cells), sentence("step {step}", step=newest.step)))
-    return board(pairs)
+    return board(pairs) + board(own, columns=4)
 
 
 def picture_of(run: Run, name: str) -> str:

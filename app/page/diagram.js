@@ -39,7 +39,7 @@ window.npoDiagram = (omega, alpha, beta, eta) => {
   };
   const names = label(at.npo, 'NPO', 'npo') + (Math.hypot(at.npo[0] - at.plain[0], at.npo[1] - at.plain[1]) < 3 ? '' : label(at.plain, 'CFG', 'plain'))
     + label(at.P, '+', 'pos') + label(at.neg, '\u2212', 'neg');
-  document.body.classList.toggle('no-eta', !eta || eta === 'none');
+  document.body.classList.toggle('with-eta', !!eta && eta !== 'none');
   return `<svg class="npo-diagram" viewBox="0 0 ${W} ${H}" role="img" aria-label="guidance with omega ${omega}, alpha ${alpha}, beta ${beta}">
     ${line(at.N, at.P, 'faint')}${line(at.neg, at.P, 'neg')}${arrow(at.P, at.plain, 'plain')}${arrow(at.P, at.npo, 'npo')}
     ${dot(at.N, 'faint', 3.5)}${dot(at.neg, 'neg', 4.5)}${dot(at.P, 'pos', 4.5)}${names}</svg>`;

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -15,6 +17,9 @@ from core.generation.settings import DEFAULTS, FIELDS
 from core.studio.comparing.engine import Engine
 from core.studio.library.choose import family_of_base, find_base, list_bases, list_controls, list_offsets, samplers_of
 from core.studio.library.entries import entries
+from core.studio.runs.notes import read_notes
+from core.studio.runs.run import get_run
+from core.studio.workspace import Workspace
 
 _FOLLOWING = tuple(name for name, about in FIELDS.items() if about.lists and about.lists != "base")
 _NOTHING = ("none", "auto")
@@ -42,9 +47,22 @@ def nothing(name: str) -> str:
     return "auto" if name == "scheduler" else "none"
 
 
-def options(names: Sequence[str]) -> list[tuple[Any, str]]:
-    """Names as a list to choose from; "none" and "auto" in the page's language."""
-    return [(label(name) if name in _NOTHING else name, name) for name in names]
+def options(names: Sequence[str], workspace: Workspace | None = None) -> list[tuple[Any, str]]:
+    """Names as a list to choose from; "none" and "auto" in the page's language. With a workspace, offsets of runs are told
+    apart by what the run is called, when it began and what it was trained on."""
+    return [(label(name) if name in _NOTHING else _described(workspace, name), name) for name in names]
+
+
+def _described(workspace: Workspace | None, name: str) -> str:
+    if workspace is None or not name.startswith("run "):
+        return name
+    try:
+        run = get_run(workspace, name.removeprefix("run "))
+        title = read_notes(run).title
+    except StudioError:
+        return name  # its settings are damaged; the offset itself is whole
+    began = time.strftime("%Y-%m-%d %H:%M", time.localtime((run.folder / "config.json").stat().st_mtime))
+    return " · ".join(part for part in (name, title, began, Path(run.config.base).name) if part)
 
 
 @dataclass(frozen=True)
@@ -76,15 +94,16 @@ class Fields:
         """
         base = str(values.get("base") or base)
         lists = choices(engine, base) if base else {}
-        return [self._update(name, values, lists.get(name)) for name in self.controls]
+        listed = {name: options(names, engine.workspace) for name, names in lists.items()}
+        return [self._update(name, values, listed.get(name)) for name in self.controls]
 
-    def _update(self, name: str, values: Mapping[str, Any], names: list[str] | None) -> Any:
+    def _update(self, name: str, values: Mapping[str, Any], listed: list[tuple[Any, str]] | None) -> Any:
         value = values.get(name)
         if FIELDS[name].lists:
             value = value or nothing(name)
-        if names is not None:
-            known = name in values and value in names
-            return gr.Dropdown(choices=options(names), value=value) if known else gr.Dropdown(choices=options(names))
+        if listed is not None:
+            known = name in values and value in [choice for _, choice in listed]
+            return gr.Dropdown(choices=listed, value=value) if known else gr.Dropdown(choices=listed)
         return value if name in values else gr.skip()
 
     def keeping(self) -> str:

@@ -7,13 +7,14 @@ from typing import Any
 
 import gradio as gr
 
+from app.page.components import Dropdown, Slider
 from app.page.fields import Fields, choices, nothing, options
 from app.page.text import label
 from core.generation.settings import FIELDS, Setting
 from core.studio.comparing.engine import Engine
 
 
-def make_control(about: Setting, value: Any, names: list[str]) -> Any:
+def make_control(about: Setting, value: Any, names: list[tuple[Any, str]]) -> Any:
     """The control of a setting, as its declaration says; not placed yet.
 
     Args:
@@ -27,10 +28,10 @@ def make_control(about: Setting, value: Any, names: list[str]) -> Any:
     }
     if about.lists:
         empty = None if about.lists == "base" else nothing(about.name)
-        return gr.Dropdown(options(names), value=value or empty, min_width=140, **shared)
+        return Dropdown(names, value=value or empty, min_width=140, **shared)
     if about.options:
         titles = [(label(title), option) for option, title in about.options.items()]
-        return gr.Dropdown(titles, value=value, min_width=140, **shared)
+        return Dropdown(titles, value=value, min_width=140, **shared)
     if about.kind is bool:
         return gr.Checkbox(value, **shared)
     if about.kind is str and about.name == "prompt":
@@ -38,7 +39,7 @@ def make_control(about: Setting, value: Any, names: list[str]) -> Any:
     if about.kind is str:
         return gr.Textbox(value, lines=1, placeholder=label("empty"), **shared)
     if about.step:
-        return gr.Slider(*about.range, value, step=about.step, min_width=140, **shared)
+        return Slider(*about.range, value, step=about.step, min_width=140, **shared)
     # no bounds here: a number outside the range is refused in a sentence that names the setting
     return gr.Number(value, precision=0 if about.kind is int else None, min_width=110, **shared)
 
@@ -46,7 +47,8 @@ def make_control(about: Setting, value: Any, names: list[str]) -> Any:
 def make_controls(engine: Engine, values: Mapping[str, Any]) -> Fields:
     """A control for each setting, filled in, not placed yet."""
     lists = choices(engine, values["base"])
-    return Fields({name: make_control(about, values[name], lists.get(name, [])) for name, about in FIELDS.items()})
+    listed = {name: options(names, engine.workspace) for name, names in lists.items()}
+    return Fields({name: make_control(about, values[name], listed.get(name, [])) for name, about in FIELDS.items()})
 
 
 def rows(group: str) -> list[list[str]]:

@@ -9,9 +9,10 @@ import gradio as gr
 
 from app.page import grid_actions as actions
 from app.page import share
-from app.page.fields import LABELS, SYMBOLS
+from app.page.components import Slider
+from app.page.fields import LABELS
 from app.page.text import label
-from app.page.views import CHOOSE
+from app.page.views import CHOOSE, blank
 from app.page.wiring import QUICK, RENDERING, Changes, CompareTab, Stops, Tab
 from core.studio.comparing.engine import Engine
 from core.studio.comparing.grid import axes
@@ -24,7 +25,7 @@ BOXES = tuple(f"{part}_{place}" for place in ("x", "y", "pages") for part in ("a
 
 
 def _axes(parts: dict[str, Any]) -> None:
-    names = [(SYMBOLS.get(name) or label(LABELS.get(name, name)), name) for name in axes()]
+    names = [(label(LABELS.get(name, name)), name) for name in axes()]
     choices = [(label("none"), "none"), *names]
     starts = (("beta", "0, 1, 2"), ("omega", "1, 3, 6"), ("none", ""))
     titles = (label("Across"), label("Down"), label("Pages"))
@@ -40,9 +41,10 @@ def build(engine: Engine, compare: CompareTab) -> Tab:
     """The tab."""
     parts: dict[str, Any] = {}
     with gr.Row(equal_height=False):
-        with gr.Column(scale=4, min_width=320):
+        with gr.Column(scale=4, min_width=320, elem_classes="side"):
             gr.HTML(label(HELP), elem_classes="scale-note", padding=False)
             _axes(parts)
+            parts["grid_seeds"] = Slider(1, 16, 1, step=1, label=label("Seeds in each cell"), elem_id="grid-seeds")
             with gr.Row(elem_classes="tight"):
                 parts["render_grid"] = gr.Button(
                     label("Render the grid"), variant="primary", scale=3, elem_id="render-grid"
@@ -53,8 +55,8 @@ def build(engine: Engine, compare: CompareTab) -> Tab:
             parts["grid_status"] = gr.HTML(
                 label("Cells appear as they are finished."), elem_classes="status", padding=False
             )
-            parts["cells"] = gr.HTML("", elem_id="grid-cells", padding=False, js_on_load=CHOOSE)
-            with gr.Row(elem_classes="tight"):
+            parts["cells"] = gr.HTML(blank(9, 3), elem_id="grid-cells", padding=False, js_on_load=CHOOSE)
+            with gr.Row(elem_classes="tight actions"):
                 for name, text in (
                     ("to_compare", "Use the cell in Compare"),
                     ("to_presets", "Make a preset"),
@@ -74,12 +76,12 @@ def build(engine: Engine, compare: CompareTab) -> Tab:
 def _wire(tab: Tab, engine: Engine, compare: CompareTab) -> None:
     parts, stops = tab.parts, Stops()
 
-    def render(request: gr.Request, *inputs: Any) -> Iterator[Changes]:
+    def render(seeds: int, request: gr.Request, *inputs: Any) -> Iterator[Changes]:
         flag = stops.of(request)
         flag.clear()
         boxes, values = inputs[: len(BOXES)], compare.fields.read(inputs[len(BOXES) :])
         axes = [(boxes[2 * n], boxes[2 * n + 1]) for n in range(3)]
-        yield from actions.render(engine, axes, values, flag.is_set)
+        yield from actions.render(engine, axes, values, flag.is_set, seeds)
 
     def pick(records: list[Any], event: gr.SelectData) -> Changes:
         return actions.choose(records, int(event.index))
@@ -87,7 +89,7 @@ def _wire(tab: Tab, engine: Engine, compare: CompareTab) -> None:
     tab.on(
         parts["render_grid"].click,
         render,
-        [*BOXES, *compare.fields.controls],
+        ["grid_seeds", *BOXES, *compare.fields.controls],
         actions.RENDERED,
         api_visibility="private",
         **RENDERING,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -16,6 +17,7 @@ from app.page.views import Cell as Shown
 from app.page.views import Pair, address, board
 from app.page.wiring import Changes
 from core.errors import StudioError
+from core.generation.settings import FIELDS
 from core.studio.comparing.engine import Engine
 from core.studio.comparing.events import Sampling, Waiting, Working
 from core.studio.comparing.grid import Axis, Cell, Sheet, parse_axis, render_grid
@@ -25,7 +27,11 @@ RENDERED = ("grid_status", "cells", "sheets", "grid_records", "heat", "render_gr
 
 def heat_map(done: Sequence[Cell], x: Axis, y: Axis, page: int) -> str:
     """The judge's scores as a coloured table; empty where there are none."""
-    scores = {(c.place[0], c.place[1]): c.score for c in done if c.place[2] == page and c.score is not None}
+    by_place: dict[tuple[int, int], list[float]] = {}
+    for one in done:
+        if one.place[2] == page and one.score is not None:
+            by_place.setdefault((one.place[0], one.place[1]), []).append(one.score)
+    scores = {place: sum(each) / len(each) for place, each in by_place.items()}
     if not scores:
         return ""
     low, high = min(scores.values()), max(scores.values())
@@ -58,19 +64,32 @@ def caption_of(cell: Cell, axes: Sequence[Axis]) -> str:
 
 
 def pairs_of(done: Sequence[Cell], axes: Sequence[Axis]) -> list[Pair]:
-    """The finished cells in reading order, page by page."""
+    """The finished cells in reading order, page by page; of several seeds their pictures together."""
+    by_place: dict[tuple[int, int, int], list[Cell]] = {}
+    for cell in sorted(done, key=lambda c: (c.place[2], c.place[1], c.place[0], c.nth)):
+        by_place.setdefault(cell.place, []).append(cell)
     pairs = []
-    for cell in sorted(done, key=lambda c: (c.place[2], c.place[1], c.place[0])):
-        saved = cell.saved
-        video = address(saved.path) if saved.path.suffix == ".mp4" else ""
-        caption = caption_of(cell, axes)
-        shown = Shown(address(saved.picture), caption, video, cell.score, saved.settings, saved.picture.name)
-        pairs.append(Pair((shown,), caption, note_of(saved.settings)))
+    for cells in by_place.values():
+        caption = caption_of(cells[0], axes)
+        shown = tuple(
+            _shown(cell, sentence("seed {seed}", seed=cell.saved.seed) if len(cells) > 1 else caption) for cell in cells
+        )
+        pairs.append(Pair(shown, caption, note_of(shown[0].settings)))
     return pairs
 
 
+def _shown(cell: Cell, name: str) -> Shown:
+    saved = cell.saved
+    video = address(saved.path) if saved.path.suffix == ".mp4" else ""
+    return Shown(address(saved.picture), name, video, cell.score, saved.settings, saved.picture.name)
+
+
 def render(
-    engine: Engine, axes: Sequence[tuple[str, str]], values: Mapping[str, Any], cancelled: Callable[[], bool]
+    engine: Engine,
+    axes: Sequence[tuple[str, str]],
+    values: Mapping[str, Any],
+    cancelled: Callable[[], bool],
+    seeds: int = 1,
 ) -> Iterator[Changes]:
     """Renders the grid; cells come row by row.
 
@@ -78,6 +97,7 @@ def render(
         axes: name and values, as written, of what changes across, down and from page to page.
         values: of Compare, for everything that no axis changes.
         cancelled: asked after each step; what is finished is kept.
+        seeds: of each cell, from its first one on.
     """
     done: list[Cell] = []
     rest = {"render_grid": gr.update(interactive=True), "stop_grid": gr.update(interactive=False)}
@@ -88,10 +108,13 @@ def render(
     }
     try:
         x, y, pages = (parse_axis(name or "none", text or "") for name, text in axes)
+        seeds = FIELDS["images"].checked(seeds)
         total = len(x.values) * len(y.values) * len(pages.values)
 
         def line(share: float) -> str:
-            return progress(sentence("{done} of {total} cells", done=len(done), total=total), share)
+            return progress(
+                sentence("{done} of {total} cells", done=len({cell.place for cell in done}), total=total), share
+            )
 
         def shown() -> Changes:
             pairs = pairs_of(done, (x, y, pages))
@@ -102,20 +125,24 @@ def render(
                 "heat": heat_map(done, x, y, page),
             }
 
-        for event in render_grid(engine, with_seed(values), x, y, pages, cancelled=cancelled):
+        for event in render_grid(
+            engine, with_seed(values), x, y, pages, seeds=seeds, called=short, cancelled=cancelled
+        ):
             if isinstance(event, Waiting):
                 yield {"grid_status": progress(sentence(event.reason, name=event.name), 0)}
             elif isinstance(event, Sampling) and event.step % 5 == 0:
-                yield {"grid_status": line(min(1.0, (len(done) + event.step / event.steps) / max(1, total)))}
+                yield {"grid_status": line(min(1.0, (len(done) / seeds + event.step / event.steps) / max(1, total)))}
             elif isinstance(event, Working):
                 yield {}
             elif isinstance(event, Cell):
                 done.append(event)
-                if len(done) % max(1, len(x.values)) == 0:
-                    yield {"grid_status": line(len(done) / total), **shown()}
+                if len(done) % max(1, len(x.values) * seeds) == 0:
+                    yield {"grid_status": line(len(done) / seeds / total), **shown()}
             elif isinstance(event, Sheet):
                 text = sentence(
-                    "Done: {done} of {total} cells, kept in the outputs folder.", done=len(done), total=total
+                    "Done: {done} of {total} cells, kept in the outputs folder.",
+                    done=len({cell.place for cell in done}),
+                    total=total,
                 )
                 sheets = "".join(
                     f'<a href="{address(path)}" target="_blank"><img src="{address(path)}" alt="{escape(path.name)}"></a>'
@@ -129,13 +156,29 @@ def render(
 
 
 def choose(records: Sequence[Pair], index: int) -> Changes:
-    """A cell of the grid."""
-    if not 0 <= index < len(records):
+    """A picture of the grid; beside the one that is plain CFG at the same settings, where the grid has it."""
+    listed = [(pair, cell) for pair in records for cell in pair.cells]
+    if not 0 <= index < len(listed):
         return {}
-    cell = records[index].cells[0]
+    pair, cell = listed[index]
+    plain = next((other for _, other in listed if _is_plain_of(other.settings, cell.settings)), None)
+    cells: tuple[Shown, ...] = (cell,)
+    if plain is not None:
+        names = (sentence("without NPO"), sentence("with NPO"))
+        cells = tuple(dataclasses.replace(one, name=name) for one, name in zip((plain, cell), names, strict=True))
     alive = gr.update(interactive=True)
     return {
         "grid_chosen": cell.settings,
-        "chosen": (records[index], cell),
+        "chosen": (dataclasses.replace(pair, cells=cells), cell),
         **dict.fromkeys(("to_compare", "to_presets", "share"), alive),
     }
+
+
+def _is_plain_of(other: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+    """Whether a picture is what plain CFG draws at the settings of another."""
+    own = ("beta", "beta_split", "beta_late")
+    return (
+        bool(settings.get("beta"))
+        and other.get("beta") == 0
+        and {k: v for k, v in other.items() if k not in own} == {k: v for k, v in settings.items() if k not in own}
+    )

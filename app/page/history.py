@@ -31,7 +31,7 @@ def place(parts: dict[str, Any]) -> None:
         parts["undo"] = gr.Button(label("Undo delete"), size="sm", min_width=100, interactive=False, scale=0)
     parts["summary"] = gr.HTML("", elem_classes="scale-note", padding=False)
     parts["past"] = gr.HTML("", elem_id="history", padding=False, js_on_load=CHOOSE)
-    with gr.Row(elem_classes="tight"):
+    with gr.Row(elem_classes="tight actions"):
         parts["star"] = gr.Button(label("Favourite"), size="sm", min_width=90, interactive=False)
         parts["delete"] = gr.Button(label("Delete"), size="sm", min_width=90, interactive=False)
     parts["listed"], parts["away"] = gr.State([]), gr.State([])

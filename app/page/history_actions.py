@@ -8,7 +8,7 @@ from pathlib import Path
 import gradio as gr
 
 from app.page.compare_actions import pair_of
-from app.page.html import fault
+from app.page.html import fault, left_out
 from app.page.text import sentence
 from app.page.views import Cell, Pair, board
 from app.page.wiring import Changes
@@ -23,7 +23,8 @@ MOST = 240
 
 def search(workspace: Workspace, words: str, starred: bool) -> Changes:
     """The pairs whose settings hold every word, newest first; a sentence where there is none."""
-    groups = grouped(pictures(workspace, words or "", only_favourites=starred, limit=MOST))
+    faults: list[StudioError] = []
+    groups = grouped(pictures(workspace, words or "", only_favourites=starred, limit=MOST, on_fault=faults.append))
     pairs = [pair_of(group) for group in groups]
     if pairs:
         line = sentence("{count} found, newest first.", count=len(pairs))
@@ -31,7 +32,7 @@ def search(workspace: Workspace, words: str, starred: bool) -> Changes:
         line = sentence("Nothing found. Try fewer words, or all pictures instead of favourites.")
     else:
         line = sentence("No picture yet: what you render appears here.")
-    return {"past": board(pairs), "listed": pairs, "summary": line}
+    return {"past": board(pairs), "listed": pairs, "summary": line + left_out(faults)}
 
 
 def mark(workspace: Workspace, chosen: tuple[Pair, Cell] | None, words: str, starred: bool) -> Changes:

@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
-from app.page.text import sentence, translate
-from core.errors import StudioError
+from app.page.text import sentence, translate, word
+from core.errors import Sentence, StudioError
+from core.generation.settings import FIELDS
 from core.studio.comparing.events import Estimate
 
 
 def fault(error: StudioError) -> str:
-    """A fault as its message and its remedy."""
-    message, remedy = escape(translate(error.message)), escape(translate(error.remedy))
+    """A fault as its message and its remedy; a setting is called what the form calls it."""
+    message, remedy = escape(translate(_with_label(error.message))), escape(translate(_with_label(error.remedy)))
     return f'<div class="fault" role="alert"><b>{message}</b>{remedy}</div>'
+
+
+def _with_label(text: str) -> str:
+    """The sentence with the label of a setting in place of its name."""
+    name = text.values.get("name") if isinstance(text, Sentence) else None
+    if not isinstance(text, Sentence) or not isinstance(name, str) or name not in FIELDS:
+        return text
+    return Sentence(text.template, **{**text.values, "name": word(FIELDS[name].label)})
 
 
 def sentences(*texts: str) -> str:
     """Sentences of the engine one after another."""
     return " ".join(escape(translate(text)) for text in texts)
+
+
+def left_out(faults: Sequence[StudioError]) -> str:
+    """Damaged files that a list does not show: how many, and which on request; nothing where there are none."""
+    if not faults:
+        return ""
+    rows = "".join(f"<li>{sentences(fault.message, fault.remedy)}</li>" for fault in faults[:20])
+    head = escape(sentence("Left out because damaged: {count}", count=len(faults)))
+    return f'<details class="left-out"><summary>{head}</summary><ul>{rows}</ul></details>'
 
 
 def progress(text: str, share: float) -> str:

@@ -17,6 +17,13 @@ from core.studio.comparing.engine import Engine
 from core.studio.comparing.settings import opening_values
 
 TAGLINE = "Teach a diffusion model what to steer away from, and see the difference."
+MARK = (
+    '<svg viewBox="0 0 22 22" aria-hidden="true"><rect width="22" height="22" rx="6" fill="#0f766e"/>'
+    '<path d="M6 16.5 10.2 12" stroke="#fda29b" stroke-width="2" stroke-linecap="round" stroke-dasharray="1.6 2.6"/>'
+    '<path d="M10.2 12 15.4 6.4M11.2 6.2h4.4v4.4" stroke="#fff" stroke-width="2" stroke-linecap="round" '
+    'stroke-linejoin="round" fill="none"/></svg>'
+)
+"""Away from the negative prediction: the drawing of Compare, small."""
 IN_A_SPACE = (
     "This Space renders with the bundled models. For training, your own models and your own offsets run python launch.py "
     "on your machine, or duplicate this Space, keep it private and set SELF_NPO_PRIVATE=1."
@@ -33,7 +40,7 @@ def build(engine: Engine, opening: dict[str, Any], *, space: bool = False, afar:
     """
     with gr.Blocks(title="Self-NPO Studio", delete_cache=(3_600, 3_600), analytics_enabled=False) as page:
         with gr.Row(elem_id="brand"):
-            gr.HTML("<h1>Self-NPO <b>Studio</b></h1>", padding=False)
+            gr.HTML(f"<h1>{MARK}Self-NPO <b>Studio</b></h1>", padding=False)
             gr.HTML(label(TAGLINE), padding=False, elem_classes="tagline")
         if space:
             gr.HTML(label(IN_A_SPACE), elem_classes="scale-note", padding=False, elem_id="space")

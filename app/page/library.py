@@ -14,7 +14,7 @@ from app.page.wiring import QUEUED, QUICK, Changes, Opening, Tab
 from core.studio.comparing.engine import Engine
 from core.studio.library.choose import BUNDLED, list_bases
 
-LISTED = ("library_status", "table", "file")
+LISTED = ("library_status", "table", "file", "library_left")
 
 
 def build(engine: Engine) -> Tab:
@@ -27,10 +27,11 @@ def build(engine: Engine) -> Tab:
             parts["table"] = gr.Dataframe(
                 **actions.table(workspace), interactive=False, wrap=True, elem_id="library", buttons=["copy"]
             )
-            with gr.Row(elem_classes="tight"):
+            parts["library_left"] = gr.HTML("", padding=False, elem_classes="scale-note")
+            with gr.Row(elem_classes="tight actions"):
                 parts["again"] = gr.Button(label("Look again"), size="sm")
                 parts["hashes"] = gr.Button(label("Compute hashes"), size="sm")
-        with gr.Column(scale=4, min_width=320):
+        with gr.Column(scale=4, min_width=320, elem_classes="side"):
             parts["dropped"] = gr.File(
                 label=label(
                     "Drop a LoRA, weights, or a .ckpt here: it is checked, converted and copied to your offsets"

@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.page.html import facts, fault, progress
+from app.page.html import facts, fault, left_out, progress
 from app.page.text import sentence, translate, word
 from app.page.wiring import Changes
 from core.errors import StudioError
@@ -28,7 +28,9 @@ KINDS = {
 }
 
 
-def table(workspace: Workspace, *, hashed: bool = False) -> dict[str, Any]:
+def table(
+    workspace: Workspace, *, hashed: bool = False, on_fault: Callable[[StudioError], None] = lambda fault: None
+) -> dict[str, Any]:
     """Rows and headers of the list; hashes only where they are asked for, since they take their time."""
     rows = [
         [
@@ -39,7 +41,7 @@ def table(workspace: Workspace, *, hashed: bool = False) -> dict[str, Any]:
             translate(entry.source),
         ]
         + ([library.hash_of(workspace, entry.path)[:10]] if hashed else [])
-        for entry in library.entries(workspace)
+        for entry in library.entries(workspace, on_fault)
     ]
     return {"value": rows, "headers": [word(name) for name in (*COLUMNS, *(["sha256"] if hashed else []))]}
 
@@ -51,7 +53,12 @@ def files(workspace: Workspace) -> list[str]:
 
 def refresh(workspace: Workspace, *, hashed: bool = False) -> Changes:
     """The lists as they are now."""
-    return {"table": gr.update(**table(workspace, hashed=hashed)), "file": gr.update(choices=files(workspace))}
+    faults: list[StudioError] = []
+    return {
+        "table": gr.update(**table(workspace, hashed=hashed, on_fault=faults.append)),
+        "file": gr.update(choices=files(workspace)),
+        "library_left": left_out(faults),
+    }
 
 
 def outcome(work: Callable[[], dict[str, Any]]) -> Changes:

@@ -25,6 +25,7 @@ def _choosing(parts: dict[str, Any], engine: Engine, persistent: bool) -> None:
         label=label("Presets: your own ✎, then the built-in ones"),
         elem_id="presets-list",
     )
+    parts["presets_left"] = gr.HTML("", padding=False, elem_classes="scale-note")
     parts["dropped"] = gr.File(
         label=label("Drop a preset here: a JSON file, a picture or a video"),
         file_types=[".json", ".png", ".jpg", ".jpeg", ".webp", ".mp4"],
@@ -41,7 +42,7 @@ def _choosing(parts: dict[str, Any], engine: Engine, persistent: bool) -> None:
 
 def _shown(parts: dict[str, Any], persistent: bool) -> None:
     parts["preset_status"] = gr.HTML("", elem_classes="status", padding=False)
-    with gr.Row(elem_classes="tight"):
+    with gr.Row(elem_classes="tight actions"):
         parts["apply"] = gr.Button(label("Apply to Compare"), variant="primary", min_width=140, interactive=False)
         parts["link_button"] = gr.Button(label("Make a link"), min_width=110, interactive=False)
         parts["export"] = gr.DownloadButton(label("Download"), min_width=110, interactive=False)
@@ -62,7 +63,7 @@ def _shown(parts: dict[str, Any], persistent: bool) -> None:
         with gr.Row():
             parts["author"] = gr.Textbox("", label=label("Author"), min_width=120)
             parts["replace"] = gr.Checkbox(False, label=label("Replace one of that name"), min_width=150)
-    with gr.Row(visible=persistent, elem_classes="tight"):
+    with gr.Row(visible=persistent, elem_classes="tight actions"):
         parts["preset_undo"] = gr.Button(label("Undo delete"), interactive=False, min_width=110, size="sm")
         parts["save"] = gr.Button(label("Save what Compare is set to"), variant="primary", min_width=200, size="sm")
         parts["rename"] = gr.Button(label("Rename the chosen one"), min_width=130, size="sm", interactive=False)
@@ -77,13 +78,13 @@ def build(engine: Engine, compare: CompareTab, *, persistent: bool = True) -> Ta
     """
     parts: dict[str, Any] = {}
     with gr.Row(equal_height=False):
-        with gr.Column(scale=4, min_width=320):
+        with gr.Column(scale=4, min_width=320, elem_classes="side"):
             _choosing(parts, engine, persistent)
         with gr.Column(scale=6, min_width=320):
             _shown(parts, persistent)
     parts |= {"current": gr.State(None), "preset_away": gr.State(""), "code": gr.Textbox("", visible="hidden")}
     form = {name: compare.parts[name] for name in (*compare.fields.controls, "former", "status")}
-    tab = Tab({**form, **parts}, Opening(lambda: actions.listed(engine.workspace), (), ("presets",)))
+    tab = Tab({**form, **parts}, Opening(lambda: actions.listed(engine.workspace), (), ("presets", "presets_left")))
     _wire(tab, engine, compare, persistent)
     return tab
 

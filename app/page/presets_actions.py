@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from app.page.html import fault
+from app.page.html import fault, left_out
 from app.page.proposal_actions import accepted, describe
 from app.page.text import CHINESE, label, sentence
 from app.page.wiring import Changes
@@ -33,20 +33,21 @@ from core.studio.workspace import Workspace, slug
 OWN_MARK = " ✎"
 
 
-def names(workspace: Workspace) -> list[tuple[Any, str]]:
+def names(workspace: Workspace, on_fault: Callable[[StudioError], None] = lambda fault: None) -> list[tuple[Any, str]]:
     """The presets as a list to choose from: name in the page's language and key."""
     return [
         (
             label(preset.name) if preset.name in CHINESE else preset.name + ("" if preset.built_in else OWN_MARK),
             preset.key,
         )
-        for preset in list_presets(workspace)
+        for preset in list_presets(workspace, on_fault)
     ]
 
 
 def listed(workspace: Workspace) -> Changes:
     """The list as it is now."""
-    return {"presets": gr.update(choices=names(workspace))}
+    faults: list[StudioError] = []
+    return {"presets": gr.update(choices=names(workspace, faults.append)), "presets_left": left_out(faults)}
 
 
 def _shown(proposal: Proposal, current: Mapping[str, Any], line: str, *, own: bool) -> Changes:

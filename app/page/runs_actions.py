@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 
 from app.page.curves import loss_chart, loss_points, preview_board, status_line
-from app.page.html import fault
+from app.page.html import fault, left_out
 from app.page.text import sentence, translate, word
 from app.page.train_actions import CONTROLS
 from app.page.wiring import Changes
@@ -34,9 +34,11 @@ def line(workspace: Workspace, run: Summary) -> str:
     return f"{text}{loss} · {run.base}"
 
 
-def choices(workspace: Workspace) -> list[tuple[str, str]]:
-    """Each run as a line to read and its id, newest first."""
-    return [(line(workspace, run), run.id) for run in list_runs(workspace)]
+def choices(
+    workspace: Workspace, on_fault: Callable[[StudioError], None] = lambda fault: None
+) -> list[tuple[str, str]]:
+    """Each run as a line to read and its id, newest first; `on_fault` is told of each that is damaged."""
+    return [(line(workspace, run), run.id) for run in list_runs(workspace, on_fault)]
 
 
 def look(workspace: Workspace, run_id: str | None) -> Changes:
@@ -83,10 +85,16 @@ def follow(workspace: Workspace, run_id: str | None) -> Changes:
 
 def refresh(workspace: Workspace, run_id: str | None) -> Changes:
     """The lists as they are now, and the run that was chosen, or else the newest."""
-    lines = choices(workspace)
+    faults: list[StudioError] = []
+    lines = choices(workspace, faults.append)
     names = [name for _, name in lines]
     run = run_id if run_id in names else next(iter(names), None)
-    return {"runs": gr.update(choices=lines, value=run), "beside": gr.update(choices=lines), **look(workspace, run)}
+    return {
+        "runs": gr.update(choices=lines, value=run),
+        "beside": gr.update(choices=lines),
+        "runs_left": left_out(faults),
+        **look(workspace, run),
+    }
 
 
 def keep_notes(workspace: Workspace, run_id: str | None, title: str, text: str) -> Changes:

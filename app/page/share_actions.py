@@ -40,8 +40,8 @@ def share(folder: Path, chosen: tuple[Pair, Cell] | None) -> Changes:
         "shared": gr.update(visible=True),
         "shared_picture": f'<img src="{address(picture)}" alt="{alt}">',
         "share_png": str(picture),
-        "share_gif": str(animation),
-        "share_mp4": str(video),
+        "share_gif": gr.update(value=animation and str(animation), visible=animation is not None),
+        "share_mp4": gr.update(value=video and str(video), visible=video is not None),
         "share_code": code,
     }
 

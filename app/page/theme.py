@@ -1,12 +1,14 @@
-"""The looks of the page: colours, spacing, and how small pictures are shown large. No font is fetched."""
+"""The looks of the page: its font, colours and spacing, and the scripts of its head. No font is fetched."""
 
+import base64
 from pathlib import Path
 
 import gradio as gr
 
-from app.page import compare, diagram, examples, grid, views
+from app.page import compare, diagram, examples, grid, ranges, views
+from core.studio.workspace import ASSETS
 
-FONTS = ["Inter", "ui-sans-serif", "system-ui", "Segoe UI", "Helvetica Neue", "Noto Sans", "sans-serif"]
+FONTS = ["Studio", "ui-sans-serif", "system-ui", "Segoe UI", "Helvetica Neue", "Noto Sans", "sans-serif"]
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
 ACCENT = gr.themes.Color(
@@ -35,37 +37,39 @@ THEME = gr.themes.Base(
     spacing_size=gr.themes.sizes.spacing_sm,
     text_size=gr.themes.sizes.text_sm,
 ).set(
-    body_background_fill="#f4f4f2",
-    body_background_fill_dark="#111214",
+    body_background_fill="#f3f3f0",
+    body_background_fill_dark="#101113",
     body_text_color="#1a1b1e",
     body_text_color_dark="#ececee",
     body_text_color_subdued="#5c5f66",
     body_text_color_subdued_dark="#a3a6ad",
     background_fill_primary="#ffffff",
-    background_fill_primary_dark="#191a1d",
-    background_fill_secondary="#f4f4f2",
-    background_fill_secondary_dark="#111214",
+    background_fill_primary_dark="#18191c",
+    background_fill_secondary="#f3f3f0",
+    background_fill_secondary_dark="#101113",
     block_background_fill="#ffffff",
-    block_background_fill_dark="#191a1d",
-    block_border_color="#e3e3df",
-    block_border_color_dark="#2a2b30",
-    border_color_primary="#e3e3df",
-    border_color_primary_dark="#2a2b30",
+    block_background_fill_dark="#18191c",
+    block_border_color="#e4e4df",
+    block_border_color_dark="#292a2f",
+    border_color_primary="#e4e4df",
+    border_color_primary_dark="#292a2f",
     block_shadow="none",
     block_label_text_size="*text_sm",
-    block_title_text_size="*text_sm",
+    block_title_text_size="12.5px",
     block_title_text_weight="500",
     block_title_text_color="#33353a",
     block_title_text_color_dark="#d7d8dc",
-    block_info_text_size="*text_xs",
+    block_info_text_size="11.5px",
     block_info_text_color="#5c5f66",
     block_info_text_color_dark="#a3a6ad",
     block_padding="10px 12px",
-    input_background_fill="#f7f7f5",
-    input_background_fill_dark="#212226",
-    input_border_color="#e3e3df",
-    input_border_color_dark="#33353b",
+    input_background_fill="#f6f6f3",
+    input_background_fill_dark="#202125",
+    input_border_color="#e4e4df",
+    input_border_color_dark="#303238",
     input_border_width="1px",
+    input_radius="8px",
+    block_radius="12px",
     button_primary_background_fill="#0f766e",
     button_primary_background_fill_hover="#0c5f58",
     button_primary_background_fill_dark="#0f766e",
@@ -83,8 +87,24 @@ THEME = gr.themes.Base(
 
 CSS = Path(__file__).with_name("page.css").read_text(encoding="utf-8") + diagram.CSS + views.CSS + grid.CSS
 
-FRAME = Path(__file__).with_name("frame.css").read_text(encoding="utf-8")
+
+def _face(name: str, span: str) -> str:
+    """A part of the bundled font as a style rule that carries it: nothing is fetched, and no path is in the page."""
+    font = base64.b64encode((ASSETS / "fonts" / name).read_bytes()).decode("ascii")
+    return (
+        f"@font-face{{font-family:'Studio';font-weight:100 900;font-display:swap;unicode-range:{span};"
+        f"src:url(data:font/woff2;base64,{font}) format('woff2')}}"
+    )
+
+
+FACES = _face("page-latin.woff2", "U+0020-00FF,U+2013-2032,U+20AC,U+2122,U+2190-2193,U+2212,U+2215") + _face(
+    "page-greek.woff2", "U+0391-03C9"
+)
+FRAME = FACES + Path(__file__).with_name("frame.css").read_text(encoding="utf-8")
 """What lies outside the components: Gradio scopes CSS to its own containers, so this goes into the page's head."""
+
+LANGUAGE = Path(__file__).with_name("language.js").read_text(encoding="utf-8")
+"""Before everything else: Gradio asks the browser for its language once."""
 
 NAMED = """
 new MutationObserver(() => document.querySelectorAll('.empty[aria-label]:not([role])').forEach(
@@ -130,9 +150,6 @@ document.addEventListener('click', (e) => {
 """
 """Render answers before the server does; on a phone the page goes to the results."""
 
-RESTING = "document.addEventListener('DOMContentLoaded', () => document.body.classList.add('no-eta'));"
-"""Until the drawing knows better there is no positive offset, and α is folded."""
-
 LISTS = """
 document.addEventListener('focusout', (e) => {
   const field = e.target;
@@ -146,7 +163,7 @@ document.addEventListener('focusout', (e) => {
 """
 """Gradio leaves the list of a dropdown open when the Tab key leaves it: it is closed."""
 
-HEAD = f"<style>{FRAME}</style><script>{compare.FIRST}{diagram.SCRIPT}{views.SCRIPT}{examples.SCRIPT}{NAMED}{DROPPED}{KEYS}{LISTS}{AT_ONCE}{RESTING}</script>"
+HEAD = f"<style>{FRAME}</style><script>{LANGUAGE}{compare.FIRST}{diagram.SCRIPT}{views.SCRIPT}{examples.SCRIPT}{ranges.SCRIPT}{NAMED}{DROPPED}{KEYS}{LISTS}{AT_ONCE}</script>"
 
 FORCE_THEME = {
     "system": "",

@@ -10,6 +10,7 @@ from app.page import train_actions as actions
 from app.page.curves import Shown
 from app.page.text import label
 from app.page.train_actions import CONTROLS, FRONT, PROFILES, RECIPE_HELP, WATCHED
+from app.page.views import blank
 from app.page.wiring import QUEUED, QUICK, Changes, Opening, Tab
 from core.studio.comparing.engine import Engine
 from core.studio.library.choose import list_bases
@@ -24,13 +25,13 @@ def _control(name: str, value: Any) -> Any:
     field = FIELDS[name]
     title, info = label(name.replace("_", " ")), label(field.help)
     if field.one_of:
-        return gr.Dropdown(list(field.one_of), value=value, label=title, info=info, min_width=180)
+        return gr.Dropdown(list(field.one_of), value=value, label=title, info=info, min_width=150)
     if field.kind == "bool":
-        return gr.Checkbox(value, label=title, info=info, min_width=180)
+        return gr.Checkbox(value, label=title, info=info, min_width=150)
     if field.kind in ("int", "float"):
         whole = 0 if field.kind == "int" else None
-        return gr.Number(value, label=title, info=info, precision=whole, min_width=180)
-    return gr.Textbox(value, label=title, info=info, min_width=180)
+        return gr.Number(value, label=title, info=info, precision=whole, min_width=150)
+    return gr.Textbox(value, label=title, info=info, min_width=150)
 
 
 def _settings(parts: dict[str, Any], engine: Engine) -> None:
@@ -66,7 +67,7 @@ def _settings(parts: dict[str, Any], engine: Engine) -> None:
 def _watching(parts: dict[str, Any]) -> None:
     parts["run_status"] = gr.HTML(label("No run chosen yet."), elem_classes="status tall", padding=False)
     parts["note"] = gr.HTML("", elem_classes="status", padding=False)
-    with gr.Row(elem_classes="tight"):
+    with gr.Row(elem_classes="tight actions"):
         parts["pause"] = gr.Button(label("Pause"), size="sm", min_width=80, interactive=False)
         parts["resume"] = gr.Button(label("Resume"), size="sm", min_width=80, interactive=False)
         parts["stop_run"] = gr.Button(label("Stop and keep"), size="sm", min_width=100, interactive=False)
@@ -79,7 +80,7 @@ def _watching(parts: dict[str, Any]) -> None:
         elem_classes="scale-note",
         padding=False,
     )
-    parts["previews"] = gr.HTML("", padding=False, elem_id="train-previews")
+    parts["previews"] = gr.HTML(blank(4, 4), padding=False, elem_id="train-previews")
     parts["run_id"] = gr.Textbox("", visible="hidden")
 
 
@@ -87,7 +88,7 @@ def build(engine: Engine) -> Tab:
     """The tab."""
     parts: dict[str, Any] = {}
     with gr.Row(equal_height=False):
-        with gr.Column(scale=4, min_width=320):
+        with gr.Column(scale=4, min_width=320, elem_classes="side"):
             _settings(parts, engine)
         with gr.Column(scale=6, min_width=320):
             _watching(parts)

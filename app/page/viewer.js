@@ -78,19 +78,26 @@
     dialog().showModal();
   };
 
+  // the slider and the flicker show the chosen pair, of the board or of the history
+  const openStage = (stage) => {
+    const shown = stage.querySelector('img').getAttribute('src');
+    const card = [...document.querySelectorAll('#sides .pair, #history .pair')].find((one) => [...one.querySelectorAll('img')].some((image) => image.getAttribute('src') === shown));
+    if (card) open(card, stage.classList.contains('flicker') ? 'flicker' : 'slide');
+  };
+
   document.addEventListener('click', (event) => {
     const target = event.target;
     if (!target.closest) return;
     const button = target.closest('#viewer [data-do]');
     if (button) actions[button.dataset.do]();
+    else if (target.closest('.stage .enlarge')) openStage(target.closest('.stage'));
     else if (target.closest('.enlarge')) open(target.closest('.pair'), 'pairs');
   });
   document.addEventListener('dblclick', (event) => {
     const cell = event.target.closest && event.target.closest('.board .cell');
     if (cell) open(cell.closest('.pair'), 'pairs');
     const stage = event.target.closest && event.target.closest('.stage[data-pair]');
-    const card = stage && document.querySelector('#sides .pair[data-shown], #sides .pair');
-    if (card) open(card, stage.classList.contains('flicker') ? 'flicker' : 'slide');
+    if (stage) openStage(stage);
   });
   document.addEventListener('input', (event) => {
     const stage = event.target.closest && event.target.closest('.stage.slide');

@@ -13,6 +13,8 @@ from urllib.parse import quote
 
 from app.page.text import word
 
+SCORE = "Preference by the bundled judge, 0 to 1"
+
 
 def address(path: str | Path) -> str:
     """Where the page's own server shows a file of the outputs folder."""
@@ -61,7 +63,9 @@ class Pair:
 
 def _cell(cell: Cell, at: int, chosen: bool) -> str:
     name = escape(cell.name)
-    score = f'<span class="score">{cell.score:.2f}</span>' if cell.score is not None else ""
+    score = (
+        f'<span class="score" title="{escape(word(SCORE))}">{cell.score:.2f}</span>' if cell.score is not None else ""
+    )
     shown = f'<img src="{escape(cell.source)}" alt="{name}" draggable="false"'
     if cell.video:
         shown += f' data-video="{escape(cell.video)}"'
@@ -86,15 +90,25 @@ def board(pairs: Sequence[Pair], *, columns: int = 0, chosen: int = -1) -> str:
             cells.append(_cell(cell, at, at == chosen))
             at += 1
         star = "★ " if pair.marked else ""
-        enlarge = escape(word("Enlarge"))
         cards.append(
             f'<figure class="pair" data-pair="{index}" style="--cells:{len(pair.cells)}" title="{escape(pair.note)}">'
             f'<div class="cells">{"".join(cells)}</div><figcaption><span>{star}{escape(pair.caption)}</span>'
-            f'<button type="button" class="enlarge" aria-label="{enlarge}" title="{enlarge}">⤢</button></figcaption></figure>'
+            f"{_enlarge()}</figcaption></figure>"
         )
     style = f' style="--columns:{columns}"' if columns else ""
     kind = "board fixed" if columns else f"board {'one' if len(pairs) == 1 else 'many'}"
     return f'<div class="{kind}"{style}>{"".join(cards)}</div>' if cards else ""
+
+
+def blank(count: int, columns: int) -> str:
+    """Where pictures will be, while there are none."""
+    wells = '<div class="well"></div>' * count
+    return f'<div class="board fixed blank" style="--columns:{columns}" aria-hidden="true">{wells}</div>'
+
+
+def _enlarge() -> str:
+    name = escape(word("Enlarge"))
+    return f'<button type="button" class="enlarge" aria-label="{name}" title="{name}">⤢</button>'
 
 
 def slider(pair: Pair) -> str:
@@ -105,7 +119,7 @@ def slider(pair: Pair) -> str:
         f'<div class="layer"><img src="{escape(with_npo.source)}" alt="{escape(with_npo.name)}" draggable="false"></div>'
         f'<div class="layer over"><img src="{escape(without.source)}" alt="{escape(without.name)}" draggable="false"></div>'
         f'<span class="tag left">{escape(without.name)}</span><span class="tag right">{escape(with_npo.name)}</span>'
-        f'<input type="range" min="0" max="100" value="50" aria-label="{escape(word("Move the line"))}"></div>'
+        f'<input type="range" min="0" max="100" value="50" aria-label="{escape(word("Move the line"))}">{_enlarge()}</div>'
     )
 
 
@@ -118,7 +132,7 @@ def flicker(pair: Pair) -> str:
         f'<span class="tag {kind}">{escape(cell.name)}</span>'
         for kind, cell in (("one", pair.cells[0]), ("two", pair.cells[-1]))
     )
-    return f'<div class="stage flicker" data-pair="0">{cells}</div>'
+    return f'<div class="stage flicker" data-pair="0">{cells}{_enlarge()}</div>'
 
 
 _TOGETHER = "this.closest('.players').querySelectorAll('video').forEach(v => {{ if (v !== this) {what} }})"

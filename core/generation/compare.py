@@ -27,6 +27,8 @@ from core.generation.comparison import Comparison
 from core.generation.guided import PIPELINE_SCALE, guided_rows
 from core.generation.inputs import InputImage, arguments_with, callback_for, fitting, pipeline_with, steps_with
 from core.generation.limits import check_against_own, check_size
+from core.generation.prompt_syntax import read_prompt
+from core.generation.prompt_weights import WEIGHING, encode_weighted
 from core.method.guidance import GuidanceWeights
 from core.method.schedule import NoiseSchedule
 from core.offsets.offset import Offset
@@ -60,11 +62,12 @@ class RenderedImage:
 @dataclass(frozen=True)
 class StepPreview:
     """A step is done. `images` are rough pictures in the order column by column, seed by seed, of the batch at hand;
-    `columns` are the columns in it. `step` counts over all batches."""
+    `columns` and `seeds` are those in it. `step` counts over all batches."""
 
     step: int
     steps: int
     columns: tuple[int, ...]
+    seeds: tuple[int, ...]
     images: tuple[Image.Image, ...]
 
 
@@ -131,8 +134,8 @@ class Texts:
 def encode(pipe: Any, family: FamilySpec, prompt: str, negative_prompt: str, size: Size) -> Texts:
     """Encodes the texts of a comparison."""
     return Texts(
-        family.encode_prompt(pipe, [prompt], size),
-        family.encode_prompt(pipe, [negative_prompt], size, negative=True),
+        encode_weighted(pipe, family, prompt, size),
+        encode_weighted(pipe, family, negative_prompt, size, negative=True),
     )
 
 
@@ -385,7 +388,9 @@ def render(
                         raise Cancelled
                     if watch.step:
                         rough = tuple(rough_images(pipe, family, latents))
-                        watch.step(StepPreview(done + step + 1, steps * len(batches), batch.columns, rough))
+                        watch.step(
+                            StepPreview(done + step + 1, steps * len(batches), batch.columns, batch.seeds, rough)
+                        )
 
                 with _columns_in(gate, denoiser, columns, len(batch.seeds), schedule):
                     ended = sample_batch(
@@ -401,6 +406,13 @@ def render(
 
 def _note_what_is_not_read(pipe: Any, family: FamilySpec, comparison: Comparison, watch: Watch) -> None:
     for name, text in (("prompt", comparison.prompt), ("negative prompt", comparison.negative_prompt)):
-        if lost := family.left_out(pipe, text):
+        prompt = read_prompt(text)
+        if lost := family.left_out(pipe, prompt.text):
             note = "The model does not read the end of the {name}: “{lost}”."
             watch.note(Sentence(note, name=Sentence(name), lost=lost[:200]))
+        if prompt.weights and family.name not in WEIGHING:
+            note = "Weights such as (word:1.2) do nothing with {family}: the words were read without them."
+            watch.note(Sentence(note, family=family.title))
+        if prompt.loras:
+            note = "<lora:…> in a prompt loads nothing here; choose “{names}” as the positive offset instead."
+            watch.note(Sentence(note, names=", ".join(prompt.loras)[:200]))

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from core.errors import StudioError
 from core.files import whole_file
@@ -242,25 +242,3 @@ def read_mp4(path: Path) -> dict[str, Any]:
             "Sites that re-encode videos remove them: use the original file, or the JSON beside it.",
         )
     return _settings_of(re.sub(r"\\(.)", r"\1", match.group(1), flags=re.DOTALL), path.name)
-
-
-def grid_sheet(
-    pictures: Mapping[tuple[int, int], Image.Image], columns: Sequence[str], rows: Sequence[str], title: str = ""
-) -> Image.Image:
-    """Pictures by (column, row) as one, with what changes along both sides written beside them; missing ones stay blank."""
-    width = max(128, max(picture.width for picture in pictures.values()))
-    height = max(128, max(picture.height for picture in pictures.values()))
-    font = ImageFont.load_default(size=14)
-    left = 16 + max((int(font.getlength(row[:28])) for row in rows), default=0) if any(rows) else 8
-    top = (26 if title else 0) + 26
-    sheet = Image.new("RGB", (left + len(columns) * (width + 4), top + len(rows) * (height + 4)), "white")
-    draw = ImageDraw.Draw(sheet)
-    draw.text((left, 4), title[:80], fill="black", font=font)
-    for i, column in enumerate(columns):
-        draw.text((left + i * (width + 4) + 2, top - 20), column[: max(8, width // 8)], fill="black", font=font)
-    for j, row in enumerate(rows):
-        draw.text((8, top + j * (height + 4) + height // 2 - 8), row[:28], fill="black", font=font)
-    for (i, j), picture in pictures.items():
-        shown = picture.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
-        sheet.paste(shown, (left + i * (width + 4), top + j * (height + 4)))
-    return sheet

@@ -179,15 +179,15 @@ class Settings(Rendering):
     """A comparison as a person fills it in, flat: one setting of guidance, and a number of seeds from a first one on."""
 
     omega: float = _setting(
-        2.0, "ω · strength", "How strongly the picture follows the prompt. 0 leaves guidance out.", symbol="ω", group="guidance", explained=True, wide=True, range=OMEGA_RANGE, step=0.1,
+        2.0, "Strength ω", "How strongly the picture follows the prompt; 0 is not at all.", symbol="ω", group="guidance", explained=True, wide=True, range=OMEGA_RANGE, step=0.1,
         preset="guidance.omega", metadata="NPO omega", axis=True,
     )  # fmt: skip
     alpha: float = _setting(
-        1.0, "α · positive offset in the negative", "How much of the positive offset the negative side shares. Less pushes away from the untuned model.", symbol="α",
+        1.0, "Shared positive offset α", "How much of the positive offset the negative side shares.", symbol="α",
         group="guidance", explained=True, wide=True, range=ALPHA_RANGE, step=0.05, preset="guidance.alpha", metadata="NPO alpha", axis=True,
     )  # fmt: skip
     beta: float = _setting(
-        1.0, "β · negative offset in the negative", "How hard to steer away from what the negative offset makes worse. 0 is plain CFG.", symbol="β", group="guidance",
+        1.0, "Steer away β", "How hard to steer away from bad pictures; 0 is plain CFG.", symbol="β", group="guidance",
         explained=True, wide=True, range=BETA_RANGE, step=0.05, preset="guidance.beta", metadata="NPO beta", axis=True,
     )  # fmt: skip
     guidance: str = _setting(
@@ -199,11 +199,11 @@ class Settings(Rendering):
         group="guidance", explained=True, wide=True, range=QUALITY_RANGE, step=0.1, preset="guidance.quality", metadata="NPO quality", axis=True,
     )  # fmt: skip
     beta_split: float = _setting(
-        0.0, "β acts down to noise level", "β acts from pure noise, 1, down to this noise level; 0 is the finished picture. Composition is decided early.",
+        0.0, "Noise level down to which β acts", "β acts from pure noise, 1, down to this noise level; 0 is the finished picture. Composition is decided early.",
         group="schedule", explained=True, wide=True, range=(0.0, 1.0), step=0.05, preset="guidance.beta_split", metadata="NPO beta split", axis=True,
     )  # fmt: skip
     beta_late: float = _setting(
-        1.0, "β below that level, times", "A factor on β below that noise level; 0 is plain CFG for the rest of the way.",
+        1.0, "Factor on β below that level", "A factor on β below that noise level; 0 is plain CFG for the rest of the way.",
         group="schedule", explained=True, wide=True, range=BETA_RANGE, step=0.05, preset="guidance.beta_late", metadata="NPO beta late", axis=True,
     )  # fmt: skip
     late_guidance: str = _setting(

@@ -7,7 +7,7 @@ uninterrupted run's on a CPU.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from core.training.dose import SAMPLES, Dose, measure_dose
 from core.training.material import Material, gather
 from core.training.methods import objective_of
 from core.training.objective import Objective
-from core.training.previews import Preview, draw_previews
+from core.training.previews import Preview, draw_base, draw_previews
 from core.training.ranking import Score, round_of
 from core.training.recipes import RECIPE_FAMILY
 from core.training.resume import check_same_run
@@ -42,6 +42,39 @@ from core.training.run_offset import OFFSET, RunOffset
 from core.training.sources import Source
 from core.training.start_points import StartPoints, draw_own_samples
 from core.training.trainer import Stop, Trainer, make_accelerator
+
+
+@dataclass
+class Shows:
+    """Draws the previews of a run and says so: the base's at the beginning, with the offset later.
+
+    Args:
+        preview: draws them; None draws none. `every`: steps between them, 0 for none.
+    """
+
+    folder: Path
+    trainer: Trainer
+    preview: Preview | None
+    every: int
+    clock: Clock
+    shown_at: int = -1
+
+    def base(self) -> Iterator[TrainEvent]:
+        """Before the first step: the offset does nothing yet, both kinds are the base's."""
+        if self.preview is None or not self.every:
+            return
+        yield PreviewDue(**self.clock.at(0))
+        if pictures := draw_base(self.folder, self.trainer.student, self.preview):
+            yield PreviewSaved(**self.clock.at(0), plain=pictures, guided=pictures)
+
+    def of_step(self, step: int, kind: str = "guided") -> Iterator[TrainEvent]:
+        """After a step, where this one is not shown already."""
+        if self.preview is None or not self.every or self.shown_at == step:
+            return
+        yield PreviewDue(**self.clock.at(step))
+        if pictures := draw_previews(self.folder, step, self.trainer.student, self.preview, kind):
+            self.shown_at = step
+            yield PreviewSaved(**self.clock.at(step), plain=pictures[0], guided=pictures[1])
 
 
 def is_due(step: int, every: int, last: int) -> bool:
@@ -110,6 +143,9 @@ def train(
         row_forwards_per_sample=row_forwards_per_sample(config),
         resumed=bool(restored.checkpoint),
     )
+    shows = Shows(folder, trainer, preview if main else None, config.preview_every, clock)
+    if not trainer.steps_done:
+        yield from shows.base()
     source = Source(trainer, folder, pipe, material, clock, stop, score)
     points, objective, drawn_for = StartPoints(), None, None
     saved_at = trainer.steps_done if restored.checkpoint else -1
@@ -128,17 +164,15 @@ def train(
             points, objective = drawn, objective_of(config, material, drawn, accelerator.num_processes)
             clock.pass_over()
         if request := trainer.shared_request(stop):
-            yield from _ended_early(trainer, offset, clock, request, saved=saved)
+            yield from _ended_early(trainer, offset, clock, request, saved=saved, shows=shows)
             return
         yield from _one_step(trainer, objective, clock)
         step = trainer.steps_done
         if main and is_due(step, config.checkpoint_every, config.steps):
             yield _checkpoint(trainer, offset, clock)
             saved_at = step
-        if main and preview and is_due(step, config.preview_every, config.steps):
-            yield PreviewDue(**clock.at(step))
-            if pictures := draw_previews(folder, step, trainer.student, preview):
-                yield PreviewSaved(**clock.at(step), plain=pictures[0], guided=pictures[1])
+        if is_due(step, config.preview_every, config.steps):
+            yield from shows.of_step(step)
         clock.pass_over()
     if objective is None:  # it had finished before
         drawn, _ = yield from source.points(round_of(config, config.steps - 1))
@@ -216,9 +250,16 @@ def _checkpoint(trainer: Trainer, offset: RunOffset, clock: Clock) -> Checkpoint
 
 
 def _ended_early(
-    trainer: Trainer, offset: RunOffset, clock: Clock, request: str | None, *, saved: bool, reason: str = ""
+    trainer: Trainer,
+    offset: RunOffset,
+    clock: Clock,
+    request: str | None,
+    *,
+    saved: bool,
+    reason: str = "",
+    shows: Shows | None = None,
 ) -> Iterator[TrainEvent]:
-    """A pause or a stop: a checkpoint, the offset so far, and the last event."""
+    """A pause or a stop: a checkpoint, the offset so far, after a stop what it draws, and the last event."""
     step = trainer.steps_done
     if trainer.accelerator.is_main_process:
         if not saved:
@@ -226,6 +267,8 @@ def _ended_early(
         # a paused LoRA can be tried at once; what all weights changed is factored when the run is stopped
         if step and (request == "stop" or trainer.config.weights == "lora"):
             offset.write(step)
+        if step and request == "stop" and shows is not None:
+            yield from shows.of_step(step, "last")
     if request == "pause":
         yield RunPaused(**clock.at(step), reason=reason)
     else:

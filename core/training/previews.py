@@ -14,32 +14,40 @@ from core.training.student import Student
 
 FOLDER = "previews"
 Preview = Callable[[Offset, str], list[Image.Image] | None]
-"""(offset so far, "plain" or "guided") -> pictures at the run's preview prompts and seeds, on the pristine base; None
-when it was asked to stop on the way."""
+"""(offset so far, "plain", "guided" or "last") -> pictures at the run's preview prompts and seeds, on the pristine base; None
+when it was asked to stop on the way. "last" is guided, after a stop: only a pause cuts it short."""
+
+
+def draw_base(folder: Path, student: Student, preview: Preview) -> tuple[str, ...] | None:
+    """The base's pictures, drawn once and kept: names inside the run folder; None when asked to stop on the way.
+
+    Cost: as `preview`, the first time.
+    """
+    (folder / FOLDER).mkdir(exist_ok=True)
+    # the pictures are whole when the first, which is kept last, is there
+    files = sorted(path.name for path in (folder / FOLDER).glob("plain-*.png"))
+    if "plain-000.png" in files:
+        return tuple(f"{FOLDER}/{name}" for name in files)
+    return _drawn(folder, "plain-", student, lambda: preview(student.low_rank(), "plain"))
 
 
 def draw_previews(
-    folder: Path, step: int, student: Student, preview: Preview
+    folder: Path, step: int, student: Student, preview: Preview, kind: str = "guided"
 ) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
     """Draws and keeps the previews of a step: (plain, guided) as names inside the run folder.
 
-    None when the preview was asked to stop on the way; then nothing of the unfinished kind is kept. The base's pictures
-    do not change: they are drawn once.
+    None when the preview was asked to stop on the way; then nothing of the unfinished kind is kept.
 
-    Cost: as `preview`; twice that the first time.
+    Args:
+        kind: "guided", or "last" after a stop.
+
+    Cost: as `preview`; twice that where the base's are not there yet.
     """
-    (folder / FOLDER).mkdir(exist_ok=True)
-    low_rank = student.low_rank()
-    # the pictures are whole when the first, which is kept last, is there
-    plain_files = sorted(path.name for path in (folder / FOLDER).glob("plain-*.png"))
-    plain: tuple[str, ...] | None = (
-        tuple(f"{FOLDER}/{name}" for name in plain_files) if "plain-000.png" in plain_files else None
-    )
-    if plain is None:
-        plain = _drawn(folder, "plain-", student, lambda: preview(low_rank, "plain"))
+    plain = draw_base(folder, student, preview)
     if plain is None:
         return None
-    guided = _drawn(folder, f"guided-{step:07d}-", student, lambda: preview(low_rank, "guided"))
+    low_rank = student.low_rank()
+    guided = _drawn(folder, f"guided-{step:07d}-", student, lambda: preview(low_rank, kind))
     return None if guided is None else (plain, guided)
 
 

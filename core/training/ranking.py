@@ -18,7 +18,7 @@ from core.families.base import FamilySpec
 from core.training.config import TrainConfig
 from core.training.material import Material
 from core.training.objective import Predict
-from core.training.start_points import StartPoints, draw_own_samples
+from core.training.start_points import DrawnSamples, StartPoints, draw_own_samples
 
 Score = Callable[[Sequence[Image.Image], Sequence[str]], Tensor]
 """(pictures, their prompts) -> (pictures,) figures, higher is better."""
@@ -82,7 +82,7 @@ def draw_round(
         if isinstance(drawn, StartPoints):
             samples = drawn
         else:
-            yield drawn
+            yield drawn.done if isinstance(drawn, DrawnSamples) else drawn
     assert samples.x_0 is not None
     scores = []
     for first in range(0, wide.count, config.batch_size):

@@ -11,9 +11,19 @@ from core.errors import StudioError
 from core.events import PoolProgress
 from core.training.clock import Clock
 from core.training.material import Material
-from core.training.ranking import Score, draw_round
-from core.training.start_points import FILE, StartPoints, draw_own_samples, encoded_pairs, encoded_pictures
+from core.training.ranking import Score, draw_round, pictures_of
+from core.training.start_points import (
+    FILE,
+    DrawnSamples,
+    StartPoints,
+    draw_own_samples,
+    encoded_pairs,
+    encoded_pictures,
+)
 from core.training.trainer import Stop, Trainer
+
+FOLDER, SHOWN = "samples", 8
+"""Where some own samples are kept as pictures, and how many."""
 
 
 @dataclass(frozen=True)
@@ -42,22 +52,40 @@ class Source:
             return StartPoints(), None
         request = None
         if self.trainer.accelerator.is_main_process and not path.exists():
-            done = 0
+            done, shown = 0, tuple[str, ...]()
             for drawn in self._drawn(number):
                 if isinstance(drawn, StartPoints):
                     drawn.save(path)
-                elif drawn > done:
-                    done = drawn
-                    yield PoolProgress(**self.clock.at(self.trainer.steps_done), done=done, total=self._total(number))
+                elif (now := drawn.done if isinstance(drawn, DrawnSamples) else drawn) > done:
+                    done = now
+                    if isinstance(drawn, DrawnSamples):
+                        shown = self._shown(drawn, shown)
+                    at = self.clock.at(self.trainer.steps_done)
+                    yield PoolProgress(**at, done=done, total=self._total(number), pictures=shown)
                 if request := self.stop():
                     break
         request = self.trainer.shared_request(lambda: request)
         return (None, request) if request else (StartPoints.load(path), None)
 
+    def _shown(self, drawn: DrawnSamples, before: tuple[str, ...]) -> tuple[str, ...]:
+        """The first samples as pictures in the run's folder, a few of each batch: names of all so far.
+
+        Cost: a decoding each, of `SHOWN` at most.
+        """
+        room = min(SHOWN - len(before), SHOWN // 2, len(drawn.x_0))
+        if room <= 0:
+            return before
+        (self.folder / FOLDER).mkdir(exist_ok=True)
+        names = [f"{FOLDER}/own-{len(before) + n:03d}.png" for n in range(room)]
+        latents = drawn.x_0[:room].to(self.trainer.accelerator.device)
+        for name, picture in zip(names, pictures_of(self.pipe, self.trainer.family, latents), strict=True):
+            picture.save(self.folder / name)
+        return (*before, *names)
+
     def _total(self, number: int) -> int:
         return self.material.count * (self.trainer.config.candidates if number >= 0 else 1)
 
-    def _drawn(self, number: int) -> Iterator[int | StartPoints]:
+    def _drawn(self, number: int) -> Iterator[int | DrawnSamples | StartPoints]:
         config, device = self.trainer.config, self.trainer.accelerator.device
         if config.start == "images":
             yield encoded_pictures(self.pipe, config, self.material)

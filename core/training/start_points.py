@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils.memory import should_reduce_batch_size
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -85,6 +86,37 @@ class StartPoints:
             raise StudioError("The run's own samples are damaged.", "Start a new run.") from error
 
 
+@dataclass(frozen=True)
+class DrawnSamples:
+    """A batch of own samples is finished: how many there are so far, and the batch as latents, (rows, *latent), on the CPU."""
+
+    done: int
+    x_0: Tensor
+
+
+MOST_AT_ONCE = 64
+"""Own samples of one batch on a card."""
+
+
+class _Batches:
+    """How many samples are drawn at once. On a card four times the rows of a step, whose backward takes more memory than
+    they do, and half as many whenever there is no room; on a processor larger batches gain nothing."""
+
+    def __init__(self, config: TrainConfig, device: torch.device) -> None:
+        many = device.type == "cuda"
+        self.rows = max(config.batch_size, min(MOST_AT_ONCE, 4 * config.batch_size)) if many else config.batch_size
+
+    def halve(self, error: RuntimeError) -> None:
+        """After a batch found no room: half as many from now on.
+
+        Raises:
+            RuntimeError: the error itself, where it is another one, or one sample alone found no room.
+        """
+        if not should_reduce_batch_size(error) or self.rows == 1:
+            raise error
+        self.rows = self.rows // 2
+
+
 @torch.no_grad()
 def draw_own_samples(
     predict: Callable[[Tensor, Tensor, Conditioning], Tensor],
@@ -92,10 +124,10 @@ def draw_own_samples(
     config: TrainConfig,
     device: torch.device,
     first_seed: int = 0,
-) -> Iterator[int | StartPoints]:
+) -> Iterator[int | DrawnSamples | StartPoints]:
     """Own samples: DDIM over the whole grid, one for each text of the material, each from a generator of its own.
 
-    Yields the number drawn so far, after every DDIM step, and the start points at the end.
+    Yields the number drawn so far after every DDIM step, each finished batch, and the start points at the end.
 
     Args:
         predict: (x_t, t, conditioning) -> output of the base.
@@ -103,36 +135,58 @@ def draw_own_samples(
 
     Cost: `ddim_grid` row-forwards a sample, twice that with guidance.
     """
-    grid, schedule = material.grid, material.schedule
     conditioning = material.cond
     if config.method == "fine-tuning" and material.flawed is not None:
         conditioning = material.flawed
     keep = config.start == "trajectory"
     ends, paths, estimates = [], [], []
-    for first in range(0, material.count, config.batch_size):
-        rows = range(first, min(first + config.batch_size, material.count))
-        seeds = [config.seed * 1_000_003 + first_seed + row for row in rows]
-        x = torch.stack([torch.randn(material.shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
-        x = x.to(device)
-        cond = take(conditioning, slice(rows.start, rows.stop))
-        empty = {name: tensor.expand(len(rows), *tensor.shape[1:]) for name, tensor in material.empty.items()}
-        guided = guided_denoiser(predict, cond, empty, config.pool_omega, join)
-        path, estimate = [], []
-        for index, level in enumerate(grid.tolist()):
-            t = torch.full((len(rows),), level, device=device)
-            output = guided(x, t)
-            if keep:
-                path.append(x.float().cpu())
-                estimate.append(schedule.x0(output, x, t).float().cpu())
-            following = int(grid[index + 1]) if index + 1 < len(grid) else -1
-            x = schedule.ddim_step(output, x, t, torch.full_like(t, following))
-            yield rows.start
+    batches, first = _Batches(config, device), 0
+    while first < material.count:
+        rows = range(first, min(first + batches.rows, material.count))
+        path: list[Tensor] = []
+        estimate: list[Tensor] = []
+        try:
+            x = yield from _ddim(predict, material, config, conditioning, rows, first_seed, device, (path, estimate))
+        except RuntimeError as error:
+            batches.halve(error)
+            continue
         ends.append(x.float().cpu())
         if keep:
             paths.append(torch.stack(path, 1))
             estimates.append(torch.stack(estimate, 1))
-        yield rows.stop
+        first = rows.stop
+        yield DrawnSamples(first, ends[-1])
     yield StartPoints(torch.cat(ends), torch.cat(paths) if keep else None, torch.cat(estimates) if keep else None)
+
+
+def _ddim(
+    predict: Callable[[Tensor, Tensor, Conditioning], Tensor],
+    material: Material,
+    config: TrainConfig,
+    conditioning: Conditioning,
+    rows: range,
+    first_seed: int,
+    device: torch.device,
+    kept: tuple[list[Tensor], list[Tensor]],
+) -> Generator[int, None, Tensor]:
+    """The latents of these rows at the end of the grid; yields the number before them after each step. `kept` gets every x_t and its x̂_0 for start = trajectory."""
+    grid, schedule = material.grid, material.schedule
+    seeds = [config.seed * 1_000_003 + first_seed + row for row in rows]
+    x = torch.stack([torch.randn(material.shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+    x = x.to(device)
+    cond = take(conditioning, slice(rows.start, rows.stop))
+    empty = {name: tensor.expand(len(rows), *tensor.shape[1:]) for name, tensor in material.empty.items()}
+    guided = guided_denoiser(predict, cond, empty, config.pool_omega, join)
+    for index, level in enumerate(grid.tolist()):
+        t = torch.full((len(rows),), level, device=device)
+        output = guided(x, t)
+        if config.start == "trajectory":
+            kept[0].append(x.float().cpu())
+            kept[1].append(schedule.x0(output, x, t).float().cpu())
+        following = int(grid[index + 1]) if index + 1 < len(grid) else -1
+        x = schedule.ddim_step(output, x, t, torch.full_like(t, following))
+        yield rows.start
+    return x
 
 
 def encoded_pictures(pipe: Any, config: TrainConfig, material: Material) -> StartPoints:

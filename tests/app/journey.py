@@ -31,8 +31,15 @@ CLICK = """([pressed, until]) => new Promise((done) => {
   requestAnimationFrame(look);
 })"""
 """Seconds from a click until the page shows what it is for, taken in the page: a driver's own looking would cost more."""
-PREVIEW = "(() => { const image = document.querySelector('#sides img'); return image && image.complete && image.naturalWidth; })()"
-WAIT = 180_000
+BEFORE = "() => { window.opening = document.querySelector('#sides img')?.src; }"
+PREVIEW = (
+    "(() => { const image = document.querySelector('#sides img'); "
+    "return image && image.src !== window.opening && image.complete && image.naturalWidth; })()"
+)
+"""The page opens with rendered pairs: the first preview is the first other picture in their place."""
+SCALE = 2
+"""Pixels of a picture for each of the page's."""
+WAIT = 600_000
 LOADED = 15_000
 """Milliseconds after which torch and the bundled model are loaded, in the background of the open page."""
 CLICKS = 100
@@ -44,7 +51,7 @@ def tab(page: Page, name: str) -> None:
 
 
 def opened(browser: Any, address: str, **options: Any) -> Page:
-    page: Page = browser.new_context(viewport={"width": 1280, "height": 800}, **options).new_page()
+    page: Page = browser.new_context(viewport={"width": 1280, "height": 720}, **options).new_page()
     page.goto(address)
     page.get_by_role("button", name="Render", exact=True).wait_for()
     return page
@@ -93,7 +100,7 @@ def figures(browser: Any, rounds: int) -> dict[str, Any]:
     at_rest(page)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url) if asks_the_server(request) else None)
-    slider = page.get_by_role("spinbutton", name="number input for ω · strength")
+    slider = page.get_by_role("spinbutton", name="number input for Strength ω")
     for value in range(1, 11):
         slider.fill(str(value))
         slider.press("Tab")
@@ -128,7 +135,7 @@ def pictures(browser: Any, out: Path) -> None:
     """The journey as a stranger takes it: pair, grid, training, offset in use, preset, phone, dark, Chinese."""
     out.mkdir(parents=True, exist_ok=True)
     studio = Studio(Path(tempfile.mkdtemp()))
-    page = opened(browser, studio.address)
+    page = opened(browser, studio.address, device_scale_factor=SCALE)
 
     def shot(name: str) -> None:
         page.wait_for_timeout(900)
@@ -136,6 +143,8 @@ def pictures(browser: Any, out: Path) -> None:
         page.evaluate("scrollTo(0, 0)")  # the driver scrolls to what it clicks
         page.screenshot(path=out / f"{name}.png")
 
+    at_rest(page)
+    shot("opening")
     render(page)
     shot("compare")
     tab(page, "Slider")
@@ -146,7 +155,7 @@ def pictures(browser: Any, out: Path) -> None:
     page.get_by_text("Done: ").wait_for(timeout=WAIT)
     shot("grid")
     start_training(page, 60)
-    page.get_by_text(re.compile("running, step 5[2-9]")).wait_for(timeout=WAIT)
+    page.get_by_text(re.compile(r"running, step (5[1-9]|60)")).wait_for(timeout=WAIT)
     shot("train")
     page.get_by_text(re.compile("finished, step")).wait_for(timeout=WAIT)
     page.get_by_role("button", name="Use in Compare").first.click()
@@ -159,11 +168,13 @@ def pictures(browser: Any, out: Path) -> None:
             page.locator("#presets-list label").first.click()
         shot(name.lower())
     for name, options in (("dark", {"color_scheme": "dark"}), ("chinese", {"locale": "zh-CN"})):
-        other = browser.new_context(viewport={"width": 1280, "height": 800}, **options).new_page()
+        other = browser.new_context(
+            viewport={"width": 1280, "height": 720}, device_scale_factor=SCALE, **options
+        ).new_page()
         other.goto(studio.address)
         other.wait_for_timeout(2500)
         other.screenshot(path=out / f"{name}.png")
-    phone = browser.new_context(viewport={"width": 390, "height": 844}).new_page()
+    phone = browser.new_context(viewport={"width": 390, "height": 844}, device_scale_factor=SCALE).new_page()
     phone.goto(studio.address)
     phone.wait_for_timeout(2500)
     phone.screenshot(path=out / "phone.png")

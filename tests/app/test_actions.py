@@ -59,8 +59,8 @@ class Player:
         if cancelled():
             return
         rough = tuple(Image.new("RGB", (8, 8), "red") for _ in comparison.columns for _ in comparison.seeds)
-        yield Sampling(1, 2, tuple(range(len(comparison.columns))), rough)
-        yield Sampling(2, 2, tuple(range(len(comparison.columns))), rough, 2.0)
+        yield Sampling(1, 2, tuple(range(len(comparison.columns))), comparison.seeds, rough)
+        yield Sampling(2, 2, tuple(range(len(comparison.columns))), comparison.seeds, rough, 2.0)
         for column, weights in enumerate(comparison.columns):
             for seed in comparison.seeds:
                 path = self.workspace.outputs / f"20260101-000000-abcdef-{column}-{seed}.png"
@@ -106,10 +106,18 @@ def test_a_rendering_says_so_at_once_shows_rough_pictures_and_ends_with_pairs(en
     assert "Preparing" in steps[0]["status"] and "Step 1 of" in steps[1]["status"]
     assert any("data:image" in step.get("sides", "") for step in steps)
     assert final["status"].startswith("Done. ω 2") and "The prompt is cut." in final["status"]
-    assert [pair.caption for pair in final["records"]] == ["seed 1", "seed 2"]
+    assert [pair.caption for pair in final["records"]] == ["seed 4", "seed 5"]
     assert final["go"]["interactive"] and not final["stop"]["interactive"]
-    assert final["sides"].count('class="pair"') == 2 and final["last_seed"] == 1
+    assert final["sides"].count('class="pair"') == 2 and final["last_seed"] == 4
     assert json.loads(final["facts"])["beta"] == 1.0 and final["share"]["interactive"]
+
+
+def test_under_each_picture_stands_the_judges_score_where_it_applies(engine, values):
+    _, final = rendered(engine, {**values, "prompt": "a red circle", "images": 1})
+    scores = [cell.score for cell in final["records"][0].cells]
+    assert len(scores) == 2 and all(0 <= score <= 1 for score in scores) and final["sides"].count('class="score"') == 2
+    _, final = rendered(engine, {**values, "prompt": "an astronaut", "images": 1})
+    assert [cell.score for cell in final["records"][0].cells] == [None, None]
 
 
 def test_a_fault_while_rendering_is_said_and_the_buttons_come_back(workspace, values):
@@ -186,7 +194,7 @@ def test_the_page_opens_with_a_rendered_pair_and_after_a_reload_with_the_last_on
     assert opening and all(cell.source.startswith("data:image/webp") for pair in opening for cell in pair.cells)
     rendered(engine, values)
     last = compare_actions.last_pairs_or_opening(workspace, persistent=True)
-    assert [pair.caption for pair in last] == ["seed 1", "seed 2"]
+    assert [pair.caption for pair in last] == ["seed 4", "seed 5"]
     assert compare_actions.last_pairs_or_opening(workspace, persistent=False)[0].cells[0].source.startswith("data:")
 
 
@@ -210,8 +218,10 @@ def test_a_pair_is_shared_as_picture_animation_video_and_link_with_its_settings_
     picture = Image.open(changes["share_png"])
     assert picture.width > 2 * 512 and picture.height > 512
     assert read_png(workspace.outputs / "shared" / changes["share_png"].rpartition("/")[2])["prompt"] == "绿色的月亮 θ"
-    animation = Image.open(changes["share_gif"])
-    assert animation.n_frames == 2 and changes["share_mp4"].endswith(".mp4") and len(changes["share_code"]) > 20
+    animation = Image.open(changes["share_gif"]["value"])
+    assert (
+        animation.n_frames == 2 and changes["share_mp4"]["value"].endswith(".mp4") and len(changes["share_code"]) > 20
+    )
     assert share_actions.share(workspace.outputs, None) == {}
     bundled = compare_actions.opening_pairs()[0]
     assert "came with the studio" in share_actions.share(workspace.outputs, (bundled, bundled.cells[0]))["status"]
@@ -224,7 +234,7 @@ def test_a_pair_is_shared_as_picture_animation_video_and_link_with_its_settings_
 def test_the_history_searches_marks_deletes_and_brings_back_whole_pairs(engine, values, workspace):
     assert "No picture yet" in history_actions.search(workspace, "", False)["summary"]
     rendered(engine, values)
-    listed = history_actions.search(workspace, "moon", False)
+    listed = history_actions.search(workspace, "star", False)
     assert len(listed["listed"]) == 2 and listed["summary"].startswith("2 found")
     assert "Nothing found" in history_actions.search(workspace, "submarine", False)["summary"]
     pair = listed["listed"][0]
@@ -282,7 +292,7 @@ def test_a_picture_of_another_program_says_what_fits_what_is_missing_and_what_it
 
 def test_a_picture_of_ours_names_its_model_and_fits(engine, values, workspace):
     rendered(engine, values)
-    proposal = propose_file(workspace, workspace.outputs / "20260101-000000-abcdef-1-1.png")
+    proposal = propose_file(workspace, workspace.outputs / "20260101-000000-abcdef-1-4.png")
     assert proposal.values["base"] == "miniature-sd15" and not proposal.missing and not proposal.held
 
 
@@ -384,9 +394,22 @@ def test_a_grid_renders_cells_in_place_and_a_cell_can_be_chosen(engine, values):
         1,
         3,
     )
+    pair, cell = chosen["chosen"]
+    assert [one.name for one in pair.cells] == ["without NPO", "with NPO"], "plain CFG of the same row stands beside it"
+    assert pair.cells[0].settings["beta"] == 0 and pair.cells[0].settings["omega"] == cell.settings["omega"] == 3
+    assert len(grid_actions.choose(final["grid_records"], 0)["chosen"][0].cells) == 1
     assert grid_actions.choose(final["grid_records"], 9) == {}
     fault = list(grid_actions.render(engine, [("beta", "x"), ("none", ""), ("none", "")], values, lambda: False))
     assert 'role="alert"' in fault[-1]["grid_status"] and fault[-1]["render_grid"]["interactive"]
+
+
+def test_a_grid_of_several_seeds_shows_them_in_each_cell_with_their_mean_in_the_heat_map(engine, values):
+    axes = [("beta", "0, 1"), ("none", ""), ("none", "")]
+    *_, last = (step for step in grid_actions.render(engine, axes, values, lambda: False, 2) if "cells" in step)
+    assert [[cell.name for cell in pair.cells] for pair in last["grid_records"]] == [["seed 4", "seed 5"]] * 2
+    assert "Done: 2 of 2 cells" in last["grid_status"] and last["heat"].count("<td style") == 2
+    refused = list(grid_actions.render(engine, axes, values, lambda: False, 99))
+    assert "Pairs is 99, outside 1 to 16" in refused[-1]["grid_status"]
 
 
 # --- Train and Runs ---
@@ -597,6 +620,22 @@ def test_what_came_from_outside_is_escaped_in_every_view():
 def test_examples_are_short_and_words_are_each_once():
     assert words_of(["a Red moon", "a red, half-moon 3"]) == ["a", "half-moon", "moon", "red"]
     assert chosen_prompts(["x" * 99, *(f"p{n}" for n in range(8))], 4) == ["p0", "p2", "p4", "p6"]
+
+
+def test_damaged_files_that_a_list_leaves_out_are_named_in_it(workspace):
+    for file in (workspace.outputs / "a.png", workspace.presets / "b.json", workspace.runs / "c" / "config.json"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("{")
+    (workspace.models / "d").mkdir(parents=True)
+    (workspace.models / "d" / "model_index.json").write_text("{")
+    for shown, name in (
+        (history_actions.search(workspace, "", False)["summary"], "a.png"),
+        (presets_actions.listed(workspace)["presets_left"], "b.json"),
+        (runs_actions.refresh(workspace, None)["runs_left"], "c"),
+        (library_actions.refresh(workspace)["library_left"], "d"),
+    ):
+        assert "Left out because damaged: 1" in shown and f"“{name}”" in shown and str(workspace.root) not in shown
+    assert library_actions.left_out([]) == ""
 
 
 def test_actions_are_joined_to_components_by_name():

@@ -20,7 +20,19 @@ def space(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["train"], ["resume"], ["compare"], ["runs"], ["offset"], ["offset", "info"], ["bench", "guidance"]]
+    "command",
+    [
+        [],
+        ["train"],
+        ["resume"],
+        ["compare"],
+        ["runs"],
+        ["grid"],
+        ["score"],
+        ["offset"],
+        ["offset", "info"],
+        ["bench", "guidance"],
+    ],
 )
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit) as ended:
@@ -179,3 +191,37 @@ def test_fault_26_bytes_that_are_not_text_are_refused_in_a_sentence(capsys):
     for command in (["train", "--dry-run", "--name", "a\udcff"], ["compare", "--dry-run", "a\udcff"]):
         assert main(command) == 1
         assert capsys.readouterr().err == "Error: “a?” is not valid Unicode text. Write it in UTF-8.\n"
+
+
+def test_a_grid_and_the_scores_of_its_pictures_as_the_page_has_them(space, capsys):
+    given = ["a red circle", *space, "--cpu", "--json", "--x", "beta=0,1", "--y", "omega=1:3:2", "--seeds", "2"]
+    assert main(["grid", *given, "--dry-run"]) == 0
+    assert json.loads(capsys.readouterr().out)["pictures"] == 8
+    assert main(["grid", *given, "--set", "steps=1", "seed=3"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [(c["place"], c["beta"], c["omega"], c["seed"]) for c in told["cells"]][:3] == [
+        ([0, 0, 0], 0.0, 1.0, 3), ([0, 0, 0], 0.0, 1.0, 4), ([1, 0, 0], 1.0, 1.0, 3)
+    ]  # fmt: skip
+    assert len(told["cells"]) == 8 and len(told["sheets"]) == 1
+    files = [cell["file"] for cell in told["cells"][:2]]
+    assert main(["score", *files, *space, "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert [round(row["judge-preference"], 3) for row in scores] == [cell["score"] for cell in told["cells"][:2]]
+    assert scores[0]["prompt"] == "a red circle"
+    assert main(["score", *files, *space]) == 0
+    assert "mean of 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["grid", "a"], "The grid has no axis."),
+        (["grid", "a", "--x", "beta"], "--x needs a setting and its values."),
+        (["grid", "a", "--x", "beta=0,1", "--seeds", "99"], "images is 99, outside 1 to 16."),
+        (["score", "assets/page/icon.png"], "icon.png"),
+        (["score", "assets/page/icon.png", "--scorer", "best"], "There is no scorer “best”."),
+    ],
+)
+def test_grid_and_score_say_what_is_wrong(space, capsys, arguments, sentence):
+    assert main([*arguments, *space]) == 1
+    assert sentence in capsys.readouterr().err

@@ -1,16 +1,20 @@
 """The form of Compare, without a browser: its controls are the declared settings, and fill and read are each other's inverse."""
 
 import json
+import re
 
 import gradio as gr
 import pytest
 
-from app.page.fields import _IN_0_2, nothing
+from app.page.fields import _IN_0_2, nothing, options
 from app.page.form import make_controls
 from core.generation.settings import DEFAULTS, FIELDS
 from core.studio.comparing.engine import Engine
 from core.studio.comparing.settings import comparison_of, opening_values
+from core.studio.runs.notes import Notes, write_notes
+from core.studio.runs.run import create_run
 from core.studio.workspace import Workspace
+from core.training.config import TrainConfig
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +84,11 @@ def test_a_kept_value_outside_its_range_is_left_out(engine, fields):
     kept = {"base": "miniature-sd15", "omega": 99, "beta": "x", "steps": True, "strange": 1, "seed": 4}
     updates = shown(fields.restore(engine, json.dumps(kept)), fields)
     assert updates["seed"] == 4 and updates["omega"] is None and updates["beta"] is None and updates["steps"] is None
+
+
+def test_an_offset_of_a_run_is_told_by_its_title_when_it_began_and_its_base(engine):
+    run = create_run(engine.workspace, TrainConfig.from_dict({"base": "miniature-sd15"}), "first")
+    write_notes(run, Notes("without stripes", ""))
+    (text, name), (other, _) = options([f"run {run.id}", "sd15-mini-negative"], engine.workspace)
+    assert name == f"run {run.id}" and other == "sd15-mini-negative"
+    assert re.fullmatch(rf"run {run.id} · without stripes · \d{{4}}-\d\d-\d\d \d\d:\d\d · miniature-sd15", text)

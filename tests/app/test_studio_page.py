@@ -46,14 +46,14 @@ def test_a_grid_is_rendered_scored_and_a_cell_goes_to_compare_or_to_a_preset(pag
     expect(page.get_by_role("button", name="Save what Compare is set to")).to_be_visible(timeout=20_000)
     tab(page, "Grid")
     page.get_by_role("button", name="Use the cell in Compare").click()
-    expect(page.get_by_role("spinbutton", name="number input for ω · strength")).to_have_value("3", timeout=20_000)
+    expect(page.get_by_role("spinbutton", name="number input for Strength ω")).to_have_value("3", timeout=20_000)
     assert not page.faults
 
 
 def test_a_preset_is_saved_linked_and_opened_in_a_fresh_browser(page, studio, browser):
     at_rest(page)
     page.get_by_label("Prompt", exact=True).fill("a large yellow star, black background")
-    set_slider(page, "β · negative offset in the negative", 1.5)
+    set_slider(page, "Steer away β", 1.5)
     settle(page)
     tab(page, "Presets")
     page.get_by_label("Name", exact=True).fill("Stern <b>&")
@@ -75,7 +75,7 @@ def test_a_preset_is_saved_linked_and_opened_in_a_fresh_browser(page, studio, br
     dialog.get_by_role("button", name="Apply", exact=True).click()
     expect(other.get_by_label("Prompt", exact=True)).to_have_value(re.compile("yellow star"), timeout=30_000)
     expect(other.get_by_text("Press Render to see it")).to_be_visible()
-    beta = other.get_by_role("spinbutton", name="number input for β · negative offset in the negative")
+    beta = other.get_by_role("spinbutton", name="number input for Steer away β")
     expect(beta).to_have_value("1.5")
     expect(dialog).to_be_hidden()
     context.close()
@@ -84,9 +84,9 @@ def test_a_preset_is_saved_linked_and_opened_in_a_fresh_browser(page, studio, br
 
 def test_a_preset_of_a_missing_model_leaves_the_form_alone_unless_asked(page):
     prompt = page.get_by_label("Prompt", exact=True)
-    omega = page.get_by_role("spinbutton", name="number input for ω · strength")
+    omega = page.get_by_role("spinbutton", name="number input for Strength ω")
     prompt.fill("a ring")
-    set_slider(page, "ω · strength", 4)
+    set_slider(page, "Strength ω", 4)
     tab(page, "Presets")
     page.get_by_role("radio", name="SD1.5 · training-free").click()
     expect(page.locator("#preset")).to_contain_text("is not on this machine", timeout=20_000)
@@ -110,7 +110,7 @@ def test_a_damaged_link_is_said_and_nothing_is_filled(browser, studio):
 
 def test_what_compare_was_set_to_is_remembered_by_the_browser(page):
     page.get_by_label("Prompt", exact=True).fill("a purple moon")
-    set_slider(page, "ω · strength", 4.5)
+    set_slider(page, "Strength ω", 4.5)
     kept = "localStorage.getItem('self-npo-compare') || ''"
     page.wait_for_function(f"() => ({kept}).includes('a purple moon') && ({kept}).includes('4.5')", timeout=20_000)
     tab(page, "Library")
@@ -118,7 +118,7 @@ def test_what_compare_was_set_to_is_remembered_by_the_browser(page):
     expect(page.get_by_label("Prompt", exact=True)).to_have_value("a purple moon")
     page.reload()
     expect(page.get_by_label("Prompt", exact=True)).to_have_value("a purple moon", timeout=30_000)
-    expect(page.get_by_role("spinbutton", name="number input for ω · strength")).to_have_value("4.5")
+    expect(page.get_by_role("spinbutton", name="number input for Strength ω")).to_have_value("4.5")
 
 
 def test_a_pair_of_the_history_is_searched_marked_deleted_and_brought_back(page, studio):
@@ -252,7 +252,7 @@ def test_the_diagram_follows_the_sliders_without_the_server(page):
     asked = []
     page.on("request", lambda request: asked.append(request.url) if asks_the_server(request) else None)
     before = drawn.inner_html()
-    set_slider(page, "ω · strength", 9)
+    set_slider(page, "Strength ω", 9)
     page.wait_for_function("before => document.querySelector('#diagram svg').innerHTML !== before", arg=before)
     settle(page)
     assert not asked
@@ -286,7 +286,7 @@ def test_a_chinese_browser_reads_chinese(browser, studio):
     page.get_by_role("button", name="生成", exact=True).click()
     page.get_by_text(re.compile(r"^第 \d+ 步，共 25 步")).wait_for(timeout=LONG)
     page.get_by_text(re.compile("^完成。")).wait_for(timeout=LONG)
-    expect(page.locator("#sides .pair").first).to_contain_text("种子 1")
+    expect(page.locator("#sides .pair").first).to_contain_text("种子 4")
     expect(page.locator("#sides .tag").nth(1)).to_have_text("使用 NPO")
     page.get_by_label("提示词", exact=True).fill("x" * 4001)
     page.get_by_role("button", name="生成", exact=True).click()
@@ -334,6 +334,42 @@ def test_render_answers_at_once_and_by_the_keyboard(page):
     page.get_by_role("button", name="Stop", exact=True).click()
     expect(page.get_by_text(re.compile("^Stopped"))).to_be_visible(timeout=LONG)
     expect(page.get_by_role("button", name="Stop", exact=True)).to_be_disabled()
+
+
+def test_a_number_outside_its_range_is_named_at_its_field_while_it_is_typed(page):
+    page.get_by_label("First seed", exact=True).fill("-5")
+    line = page.locator("#set-seed .out-of-range")
+    expect(line).to_contain_text("First seed goes from -1")
+    expect(page.get_by_label("First seed", exact=True)).to_have_attribute("aria-invalid", "")
+    page.get_by_label("First seed", exact=True).fill("-1")
+    expect(line).to_have_count(0)
+
+
+def test_the_language_is_chosen_in_settings_and_kept(page):
+    tab(page, "Settings")
+    page.get_by_role("radio", name="中文").click()
+    expect(page.get_by_role("button", name="生成", exact=True)).to_be_visible(timeout=30_000)
+    page.get_by_label("提示词", exact=True).fill("x" * 4001)
+    page.get_by_role("button", name="生成", exact=True).click()
+    expect(page.locator("#status")).to_contain_text("最多读取 4000 个。", timeout=20_000)
+
+
+def test_what_is_queued_while_something_renders_comes_next(page):
+    expect(page.get_by_role("button", name="Queue", exact=True)).to_be_disabled()
+    page.get_by_role("button", name="Render", exact=True).click()
+    page.get_by_role("button", name="Queue", exact=True).click()
+    row = page.locator("#waiting li")
+    expect(row).to_have_count(1, timeout=20_000)
+    page.get_by_label("Prompt", exact=True).fill("a blue ring")
+    page.get_by_role("button", name="Queue", exact=True).click()
+    expect(row).to_have_count(2, timeout=20_000)
+    row.nth(1).get_by_role("button", name="Move up").click()
+    expect(row.first).to_contain_text("a blue ring")
+    row.nth(1).get_by_role("button", name="Remove").click()
+    expect(row).to_have_count(1)
+    page.get_by_text(re.compile("^Done. ω")).wait_for(timeout=LONG)
+    expect(page.locator("#sides .pair").first).to_have_attribute("title", re.compile("a blue ring"), timeout=LONG)
+    expect(page.get_by_role("button", name="Render", exact=True)).to_be_enabled(timeout=LONG)
 
 
 def test_the_lists_of_dropdowns_close_behind_the_tab_key(page):

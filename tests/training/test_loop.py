@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from core.errors import StudioError
 from core.events import (
@@ -154,10 +155,27 @@ def test_a_wish_is_followed_within_one_step_with_a_checkpoint(tmp_path, asked_fo
         assert read_offset(tmp_path / events[-1].offset).provenance["steps"] == "5"
 
 
-def test_own_samples_are_drawn_once(tmp_path):
+def test_a_stopped_run_shows_what_it_reached(tmp_path):
+    drawn = []
+
+    def preview(low_rank, kind):
+        drawn.append(kind)
+        return [Image.new("RGB", (8, 8))]
+
+    wishes = iter([None] * 5 + ["stop"] * 9)
+    settings = config(start="noise", steps=50, preview_every=40)
+    events = run(tmp_path, settings, stop=lambda: next(wishes), preview=preview)
+    assert isinstance(events[-1], RunStopped) and isinstance(events[-2], PreviewSaved)
+    assert events[-2].step == events[-1].step > 0 and drawn == ["plain", "last"]
+    assert (tmp_path / events[-2].guided[0]).is_file()
+
+
+def test_own_samples_are_drawn_once_and_shown_as_they_come(tmp_path):
     settings = config()
     first = run(tmp_path, settings, stop=lambda: None)
-    assert [e.done for e in first if isinstance(e, PoolProgress)] == [3, 4]
+    progress = [e for e in first if isinstance(e, PoolProgress)]
+    assert [(e.done, len(e.pictures)) for e in progress] == [(3, 3), (4, 4)]
+    assert all((tmp_path / name).is_file() for name in progress[-1].pictures)
     again = run(tmp_path, settings)
     assert not [e for e in again if isinstance(e, PoolProgress | StepDone)]
 
@@ -233,7 +251,9 @@ def test_previews_show_the_same_seeds_with_and_without_the_offset(tmp_path):
         settings = config(preview_every=3, weights=weights, learning_rate=1e-2)
         events = list(train(settings, tmp_path / weights, pipe, FAMILY, PROMPTS, preview=preview, cpu=True))
         saved = [e for e in events if isinstance(e, PreviewSaved)]
-        assert [e.step for e in saved] == [3, 6]
+        assert [e.step for e in saved] == [0, 3, 6] and saved[0].guided == saved[0].plain, (
+            "the base before the first step"
+        )
         assert all((tmp_path / weights / name).is_file() for e in saved for name in e.plain + e.guided)
         plain = [pixels for kind, pixels in seen if kind == "plain"]
         guided = [pixels for kind, pixels in seen if kind == "guided"]

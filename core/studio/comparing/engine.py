@@ -210,7 +210,7 @@ class Engine:
 
         def on_step(step: StepPreview) -> None:
             rate = step.step / max(1e-6, time.monotonic() - sampling)
-            emit(Sampling(step.step, step.steps, step.columns, step.images, rate))
+            emit(Sampling(step.step, step.steps, step.columns, step.seeds, step.images, rate))
 
         def on_image(image: RenderedImage) -> None:
             emit(pictures.save(image, pictures.facts_of(image, comparison, family, standard), stem))

@@ -38,11 +38,12 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Sampling:
-    """A step is done; `images` are rough pictures of the columns in `columns`, seed by seed."""
+    """A step is done; `images` are rough pictures of the columns in `columns`, seed by seed of `seeds`."""
 
     step: int
     steps: int
     columns: tuple[int, ...]
+    seeds: tuple[int, ...]
     images: tuple[Image.Image, ...]
     rate: float = 0.0
     """Steps a second, of the steps so far."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import math
@@ -16,10 +15,15 @@ from core.errors import StudioError
 from core.generation import limits
 from core.generation.comparison import Comparison
 from core.generation.settings import COLUMN, FIELDS, Settings
+from core.method.guidance import GuidanceWeights
 from core.studio.comparing.engine import Engine
 from core.studio.comparing.events import Event, Saved
+from core.studio.comparing.scores import scorer_of
+from core.studio.comparing.sheet import Placed, grid_picture
 
 CELLS_LIMIT = 256
+"""Pictures of a grid."""
+SIGNS = {name: about.symbol for name, about in FIELDS.items() if about.symbol}
 
 
 def axes() -> tuple[str, ...]:
@@ -39,11 +43,13 @@ class Axis:
 
 @dataclass(frozen=True)
 class Cell:
-    """A finished cell: its place (x, y, page), its picture, and the judge's preference score where the judge applies."""
+    """A finished picture of a cell: the cell's place (x, y, page), the picture, the judge's preference score where the judge
+    applies, and which of the cell's seeds it is."""
 
     place: tuple[int, int, int]
     saved: Saved
     score: float | None
+    nth: int = 0
 
 
 @dataclass(frozen=True)
@@ -90,8 +96,10 @@ def parse_axis(name: str, text: str) -> Axis:
     return Axis(name, tuple(values))
 
 
-def cells(values: Mapping[str, Any], x: Axis, y: Axis, pages: Axis) -> list[tuple[tuple[int, int, int], Settings]]:
-    """Each cell's place and its settings.
+def cells(
+    values: Mapping[str, Any], x: Axis, y: Axis, pages: Axis, seeds: int = 1
+) -> list[tuple[tuple[int, int, int], Settings]]:
+    """Each cell's place and its settings; `seeds` are those of each cell, from its first one on.
 
     Raises:
         StudioError: two axes of one setting, too many cells, or a value out of range: before anything is rendered.
@@ -105,42 +113,29 @@ def cells(values: Mapping[str, Any], x: Axis, y: Axis, pages: Axis) -> list[tupl
         raise StudioError("Two axes change the same setting.", "Choose another for one of them.")
     count = len(x.values) * len(y.values) * len(pages.values)
     if count > CELLS_LIMIT:
-        raise StudioError(f"That is {count} cells; at most {CELLS_LIMIT} are rendered.", "Choose fewer values.")
+        raise StudioError(
+            "That is {count} cells; at most {most} are rendered.",
+            "Choose fewer values.",
+            count=count,
+            most=CELLS_LIMIT,
+        )
+    if count * seeds > CELLS_LIMIT:
+        raise StudioError(
+            "That is {count} cells of {seeds} pictures; at most {most} pictures are rendered.",
+            "Choose fewer values.",
+            count=count,
+            seeds=seeds,
+            most=CELLS_LIMIT,
+        )
     planned = []
     for (k, page), (j, row), (i, column) in itertools.product(*(enumerate(axis.values) for axis in (pages, y, x))):
         changed = {axis.name: value for axis, value in ((x, column), (y, row), (pages, page)) if axis.name}
         if (step := changed.pop("checkpoint", None)) is not None:
             changed["negative"] = f"{values.get('negative') or 'none'} step {step}"
-        settings = Settings.from_values({**values, **changed, "images": 1})
+        settings = Settings.from_values({**values, **changed, "images": seeds})
         Comparison.of(settings)
         planned.append(((i, j, k), settings))
     return planned
-
-
-def _scorer(base: str) -> Callable[[Saved], float | None]:
-    """The bundled judge's preference for pictures of its world; None for all others."""
-    if not base.startswith("miniature-sd"):
-        return lambda saved: None
-    import numpy as np
-    import torch
-    from PIL import Image
-
-    from core.miniature.judge import Judge
-    from core.miniature.world.scene import parse
-    from core.studio.workspace import ASSETS
-
-    judge = Judge.load(ASSETS / "judge")
-
-    def score(saved: Saved) -> float | None:
-        try:
-            asked = parse(saved.settings["prompt"])
-        except StudioError:
-            return None
-        with Image.open(saved.picture) as picture:
-            pixels = torch.from_numpy(np.array(picture.convert("RGB"))).movedim(-1, 0)[None].float() / 127.5 - 1
-        return round(float(judge.score(pixels, [asked]).preference), 3)
-
-    return score
 
 
 def render_grid(
@@ -150,72 +145,97 @@ def render_grid(
     y: Axis,
     pages: Axis,
     *,
+    seeds: int = 1,
+    called: Callable[[str], str] = lambda name: SIGNS.get(name, name),
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Iterator[Event | Cell | Sheet]:
     """Renders the grid; cells come as they are finished, in the order of fewest forwards. What is finished is kept.
 
     Cells that differ in guidance and seed alone share forwards, as columns of a comparison do.
 
+    Args:
+        seeds: pictures of each cell, 1 to 16.
+        called: what a setting is called in the picture of the whole grid.
+
     Raises:
         StudioError: as `cells`, or while rendering.
     """
-    planned = cells(values, x, y, pages)
+    planned = cells(values, x, y, pages, seeds)
     groups: dict[str, list[tuple[tuple[int, int, int], Settings]]] = {}
     for place, settings in planned:
         shared = {key: value for key, value in settings.values().items() if key not in (*COLUMN, "seed")}
         groups.setdefault(json.dumps(shared, sort_keys=True), []).append((place, settings))
-    score = _scorer(str(values.get("base", "")))
+    score = scorer_of(str(values.get("base", "")))
     done: list[Cell] = []
     for members in groups.values():
         if cancelled():
             break  # no other model is loaded for what will not be rendered
-        seeds = tuple(dict.fromkeys(settings.seed for _, settings in members))
-        columns = tuple(dict.fromkeys(settings.weights for _, settings in members))
-        places = {(settings.weights, settings.seed): place for place, settings in members}
-        fit = max(1, limits.IMAGES // len(seeds))
+        wanted: dict[tuple[GuidanceWeights, int], list[tuple[tuple[int, int, int], int]]] = {}
+        for place, settings in members:
+            for nth in range(seeds):
+                wanted.setdefault((settings.weights, settings.seed + nth), []).append((place, nth))
+        numbers = tuple(dict.fromkeys(seed for _, seed in wanted))
+        columns = tuple(dict.fromkeys(weights for weights, _ in wanted))
+        fit = max(1, limits.IMAGES // len(numbers))
         for start in range(0, len(columns), fit):
             part = columns[start : start + fit]
-            for some in (seeds[i : i + limits.IMAGES] for i in range(0, len(seeds), limits.IMAGES)):
+            for some in (numbers[i : i + limits.IMAGES] for i in range(0, len(numbers), limits.IMAGES)):
                 comparison = Comparison.of(members[0][1], columns=part, seeds=some)
                 for event in engine.compare(comparison, cancelled=cancelled):
                     if isinstance(event, Saved):
-                        if (key := (part[event.column], event.seed)) in places:
-                            done.append(Cell(places[key], event, score(event)))
+                        places = wanted.get((part[event.column], event.seed), [])
+                        preference = score(event.picture, event.settings.get("prompt", "")) if places else None
+                        for place, nth in places:
+                            done.append(Cell(place, event, preference, nth))
                             yield done[-1]
                     else:
                         yield event
                 if cancelled():
                     break
     if done:
-        yield Sheet(tuple(_sheets(engine, x, y, pages, done)))
+        yield Sheet(tuple(_sheets(engine, x, y, pages, done, called)))
 
 
-def _margin(axis: Axis, value: Any) -> str:
-    """An axis's value in the margin of a sheet, whose font has no Greek."""
-    return f"{axis.name} {value:g}" if isinstance(value, float) else f"{axis.name} {value}" if axis.name else ""
+def _margin(axis: Axis, value: Any, called: Callable[[str], str]) -> str:
+    """An axis's value beside the cells that have it."""
+    if not axis.name:
+        return ""
+    shown = f"{value:g}" if isinstance(value, float) else str(value) if value not in (None, "") else "–"
+    return shown if axis.name == "prompt" else f"{called(axis.name)} {shown}"
 
 
-def _sheets(engine: Engine, x: Axis, y: Axis, pages: Axis, done: Sequence[Cell]) -> Iterator[Path]:
-    from PIL import Image
+def _placed(cells: Sequence[Cell]) -> Placed:
+    """The pictures of one cell in the order of their seeds, and their mean score."""
+    ordered = sorted(cells, key=lambda cell: cell.nth)
+    scores = [cell.score for cell in ordered if cell.score is not None]
+    return Placed(tuple(cell.saved.picture for cell in ordered), sum(scores) / len(scores) if scores else None)
 
-    from core.generation.media import grid_sheet, save_png
+
+def _sheets(
+    engine: Engine, x: Axis, y: Axis, pages: Axis, done: Sequence[Cell], called: Callable[[str], str]
+) -> Iterator[Path]:
+    from core.generation.media import save_png
 
     stamp = time.strftime("%Y%m%d-%H%M%S")
     for page, page_value in enumerate(pages.values):
-        mine = {(c.place[0], c.place[1]): c for c in done if c.place[2] == page}
+        mine: dict[tuple[int, int], list[Cell]] = {}
+        for cell in done:
+            if cell.place[2] == page:
+                mine.setdefault((cell.place[0], cell.place[1]), []).append(cell)
         if not mine:
             continue
-        with contextlib.ExitStack() as opened:
-            pictures = {place: opened.enter_context(Image.open(cell.saved.picture)) for place, cell in mine.items()}
-            sheet = grid_sheet(
-                pictures,
-                [_margin(x, value) for value in x.values],
-                [_margin(y, value) for value in y.values],
-                _margin(pages, page_value),
-            )
+        placed = {place: _placed(some) for place, some in mine.items()}
+        first = next(iter(mine.values()))[0].saved.settings
+        changing = {"negative" if axis.name == "checkpoint" else axis.name for axis in (x, y, pages)}
+        sheet = grid_picture(
+            placed,
+            [_margin(x, value, called) for value in x.values],
+            [_margin(y, value, called) for value in y.values],
+            {name: value for name, value in first.items() if name not in changing},
+            title=_margin(pages, page_value, called),
+        )
         axes = {axis.name: list(axis.values) for axis in (x, y, pages) if axis.name}
-        scores = {f"{i},{j}": cell.score for (i, j), cell in mine.items() if cell.score is not None}
+        scores = {f"{i},{j}": round(one.score, 3) for (i, j), one in placed.items() if one.score is not None}
         path = engine.outputs() / f"grid-{stamp}-{page}.png"
-        first = next(iter(mine.values())).saved.settings
         save_png(sheet, path, {**first, "size": f"{sheet.width}x{sheet.height}", "grid": axes, "scores": scores})
         yield path

@@ -3,7 +3,7 @@ settings inside. No torch."""
 
 from __future__ import annotations
 
-import textwrap
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +22,8 @@ MARGIN, GAP = 24, 8
 PAPER, INK, SOFT, ACCENT = "#ffffff", "#14161c", "#5b6172", "#0b7a70"
 SECONDS = 0.8
 """For which each picture of a flicker is shown."""
+_WORDS = re.compile(r"[\u2e80-\u9fff\uff00-\uffef]|[^\s\u2e80-\u9fff\uff00-\uffef]+\s*|\s+")
+"""Where a line may end: after a word, and after any Chinese character."""
 EACH = 4
 """Frames of the video for each of them."""
 
@@ -43,15 +45,24 @@ def _enlarged(path: Path) -> Image.Image:
     return image.resize((image.width * times, image.height * times), Image.Resampling.BICUBIC)
 
 
-def _lines(text: str, width: int, size: int, most: int) -> list[str]:
+def lines_of(text: str, width: int, size: int, most: int) -> list[str]:
     """A text in lines of at most `width` pixels; the last one is cut where there are more than `most`."""
-    letters = max(8, int(width / (font(size).getlength(text) / len(text)))) if text else 8
-    lines = textwrap.wrap(text, letters) or []
-    return (
-        [*lines[: most - 1], textwrap.shorten(" ".join(lines[most - 1 :]), letters, placeholder="…")]
-        if len(lines) > most
-        else lines
-    )
+    face, lines = font(size), [""]
+    for word in _WORDS.findall(" ".join(text.split())):
+        if face.getlength((lines[-1] + word).rstrip()) > width and lines[-1]:
+            lines.append("")
+        while face.getlength(word.rstrip()) > width and len(word) > 1:  # one long word
+            fit = next(n for n in range(len(word), 0, -1) if n == 1 or face.getlength(word[:n]) <= width)
+            lines[-1:] = [word[:fit], ""]
+            word = word[fit:]
+        lines[-1] += word if lines[-1] or word.strip() else ""
+    lines = [line.rstrip() for line in lines if line.strip()]
+    if len(lines) <= most:
+        return lines
+    last = lines[most - 1]
+    while last and face.getlength(last + "…") > width:
+        last = last[:-1]
+    return [*lines[: most - 1], last.rstrip() + "…"]
 
 
 def figures(settings: Mapping[str, Any]) -> str:
@@ -68,18 +79,18 @@ def figures(settings: Mapping[str, Any]) -> str:
 def _caption(canvas: Image.Image, top: int, settings: Mapping[str, Any]) -> None:
     draw = ImageDraw.Draw(canvas)
     width = canvas.width - 2 * MARGIN
-    for line in _lines(str(settings.get("prompt", "")), width, 22, 3):
+    for line in lines_of(str(settings.get("prompt", "")), width, 22, 3):
         draw.text((MARGIN, top), line, fill=INK, font=font(22))
         top += 30
-    for line in _lines(figures(settings), width, 16, 2):
+    for line in lines_of(figures(settings), width, 16, 2):
         draw.text((MARGIN, top + 4), line, fill=SOFT, font=font(16))
         top += 24
     draw.text((MARGIN, top + 8), "Self-NPO Studio", fill=ACCENT, font=font(16))
 
 
 def _caption_height(settings: Mapping[str, Any], width: int) -> int:
-    prompt = _lines(str(settings.get("prompt", "")), width, 22, 3)
-    return 30 * len(prompt) + 24 * len(_lines(figures(settings), width, 16, 2)) + 8 + 24 + MARGIN
+    prompt = lines_of(str(settings.get("prompt", "")), width, 22, 3)
+    return 30 * len(prompt) + 24 * len(lines_of(figures(settings), width, 16, 2)) + 8 + 24 + MARGIN
 
 
 def _labelled(image: Image.Image, name: str) -> Image.Image:
@@ -130,8 +141,9 @@ def flicker_frames(files: Sequence[Path], names: Sequence[str], settings: Mappin
 
 def save_pair(
     folder: Path, files: Sequence[str], names: Sequence[str], settings: Mapping[str, Any]
-) -> tuple[Path, Path, Path]:
-    """A pair of a folder of pictures as a labelled picture, a GIF and an MP4 that flicker, in its folder `shared`.
+) -> tuple[Path, Path | None, Path | None]:
+    """A pair of a folder of pictures as a labelled picture, a GIF and an MP4 that flicker, in its folder `shared`; of one
+    picture alone the labelled picture, None and None.
 
     Args:
         files: names of PNG files in the folder, plain CFG first.
@@ -145,6 +157,8 @@ def save_pair(
     stem = f"pair-{paths[-1].stem}"
     picture, animation, video = (folder / "shared" / f"{stem}{suffix}" for suffix in (".png", ".gif", ".mp4"))
     save_png(poster(paths, names, settings), picture, {**settings, "pair": list(names)})
+    if len(paths) == 1:
+        return picture, None, None
     frames = flicker_frames(paths, names, settings)
     with whole_file(animation) as staged:
         later = {"save_all": True, "append_images": frames[1:], "duration": int(1000 * SECONDS), "loop": 0}

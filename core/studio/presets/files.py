@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,14 +39,21 @@ def _place(path: Path) -> tuple[int, Path]:
     return (_ORDER.index(family) if family in _ORDER else len(_ORDER), path)
 
 
-def list_presets(workspace: Workspace) -> list[StoredPreset]:
-    """The person's own, then the built-in ones; files that are no presets are passed over."""
+def list_presets(
+    workspace: Workspace, on_fault: Callable[[StudioError], None] = lambda fault: None
+) -> list[StoredPreset]:
+    """The person's own, then the built-in ones.
+
+    Args:
+        on_fault: told of each file that is left out because it is not a preset that can be read.
+    """
     presets = []
     for folder, built_in in ((workspace.presets, False), (BUILT_IN, True)):
         for path in sorted(folder.glob("*.json" if not built_in else "*/*.json"), key=_place):
             try:
                 preset = read_preset(path)
-            except StudioError:
+            except StudioError as error:
+                on_fault(error)
                 continue
             presets.append(StoredPreset(preset.name or path.stem, path, built_in))
     return presets

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, create_model
 
 from core.errors import Sentence, StudioError
 from core.families import CARDS
@@ -118,6 +118,8 @@ class Preset(_Part):
         None, max_length=limits.IMAGES, description="The first one and their number fill the form."
     )
     evidence: list[Evidence] | None = Field(None, max_length=20)
+    _limited: tuple[Sentence, ...] = PrivateAttr(())
+    """What was written outside today's range and is read as its end, in sentences."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True, populate_by_name=True)
 
@@ -131,6 +133,39 @@ def schema_json() -> str:
     """JSON Schema of a preset, as kept in `presets/schema.json`."""
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Preset.model_json_schema(by_alias=True)}
     return json.dumps(schema, indent=2) + "\n"
+
+
+WIDER_IN_0_2 = {"beta": 10.0, "beta_late": 10.0}
+"""Strengths that version 0.2 kept up to ± this, though it never rendered them."""
+
+
+def _within_range(keys: dict[str, Any]) -> list[Sentence]:
+    """Brings strengths that version 0.2 allowed into today's range, in place: a sentence for each."""
+    told: list[Sentence] = []
+    guidance = keys.get("guidance")
+    if not isinstance(guidance, dict):
+        return told
+    for name, most in WIDER_IN_0_2.items():
+        value, (low, high) = guidance.get(name), FIELDS[name].range
+        if isinstance(value, bool) or not isinstance(value, int | float) or low <= value <= high or abs(value) > most:
+            continue
+        guidance[name] = high if value > high else low
+        if value > high:
+            message = Sentence(
+                "{name} is {value:g} in the preset; at most {limit:g} can be rendered, which is used instead.",
+                name=name,
+                value=value,
+                limit=high,
+            )
+        else:
+            message = Sentence(
+                "{name} is {value:g} in the preset; at least {limit:g} can be rendered, which is used instead.",
+                name=name,
+                value=value,
+                limit=low,
+            )
+        told.append(message)
+    return told
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -162,8 +197,11 @@ def parse_preset(text: str, name: str = "preset") -> Preset:
         raise StudioError(
             f"“{name}” is of preset version {version}; this studio reads version {VERSION}.", "Update the studio."
         )
+    limited = _within_range(keys)
     try:
-        return Preset.model_validate(keys)
+        preset = Preset.model_validate(keys)
+        preset._limited = tuple(limited)
+        return preset
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "preset"
@@ -271,7 +309,7 @@ def resolve(workspace: Workspace, preset: Preset) -> Resolved:
     Reads hashes of files whose size may match only when a hash is given and the name is not known.
     """
     values: dict[str, Any] = {}
-    missing: list[str] = []
+    missing: list[str] = list(preset._limited)
     for setting, (part, key) in places().items():
         holder = getattr(preset, part)
         if holder is not None and (value := getattr(holder, key)) is not None:

@@ -82,22 +82,30 @@ def seconds_like(config: TrainConfig, before: TrainConfig, events: Sequence[Trai
     drawn, drawing = 0, 0.0
     steps: list[float] = []
     previews: list[float] = []
+    base_previews: float | None = None  # of a run of version 0.2 the first previews draw the base's, too
     for last, event in pairwise(events):
         if isinstance(last, PoolProgress) and isinstance(event, PoolProgress) and event.done > last.done:
             drawn, drawing = drawn + event.done - last.done, drawing + event.elapsed - last.elapsed
         if isinstance(last, PreviewDue) and isinstance(event, PreviewSaved):
-            previews.append(event.elapsed - last.elapsed)
+            if event.step == 0:
+                base_previews = event.elapsed - last.elapsed
+            else:
+                previews.append(event.elapsed - last.elapsed)
         if isinstance(last, StepDone) and isinstance(event, StepDone):
             steps.append(event.elapsed - last.elapsed)
     of_step = (statistics.mean(steps) if steps else 1 / rate) / (before.batch_size * row_forwards_of_step(before))
     each = row_forwards_of_own_samples(before) / max(1, own_samples(before))
     of_own = drawing / (drawn * each) if drawn and each else of_step
     shown = -(-config.steps // config.preview_every) if config.preview_every else 0
-    # the first preview draws the base's pictures too, which do not change
-    later = statistics.median(previews[1:]) if previews[1:] else sum(previews) / 2
+    if base_previews is not None:
+        later = statistics.median(previews) if previews else base_previews
+        showing = base_previews + shown * later if shown else 0.0
+    else:
+        later = statistics.median(previews[1:]) if previews[1:] else sum(previews) / 2
+        showing = previews[0] + (shown - 1) * later if shown and previews else 0.0
     return (
         loading
         + row_forwards_of_own_samples(config) * of_own
         + row_forwards_of_step(config) * config.batch_size * config.steps * of_step
-        + (previews[0] + (shown - 1) * later if shown and previews else 0.0)
+        + showing
     )

@@ -85,11 +85,13 @@ def preview_of(
     size = Size(config.height or standard.height, config.width or standard.width, config.frames or standard.frames)
     # encoded now: a large text encoder is freed when training begins
     texts = {prompt: encode(pipe, family, prompt, "", size) for prompt in prompts}
-    watch = Watch(cancelled=lambda: stop() is not None)
+    asked = Watch(cancelled=lambda: stop() is not None)
+    after_stop = Watch(cancelled=lambda: stop() == "pause")
 
     def preview(low_rank: Offset, kind: str) -> list[Image.Image] | None:
         device = next(family.denoiser(pipe).parameters()).device
-        beta = config.preview_beta if kind == "guided" else 0.0
+        beta = 0.0 if kind == "plain" else config.preview_beta
+        watch = after_stop if kind == "last" else asked
         pictures = []
         for index, prompt in enumerate(prompts):
             comparison = Comparison(

@@ -89,6 +89,17 @@ def test_cells_stand_where_they_belong_and_know_their_settings(engine):
         assert picture.width >= 3 * 128 and picture.height >= 2 * 128
 
 
+def test_cells_of_several_seeds_share_what_they_have_in_common(engine):
+    events = list(render_grid(engine, VALUES, Axis("seed", (4, 5)), NONE, NONE, seeds=2))
+    cells_found = [event for event in events if isinstance(event, Cell)]
+    assert sorted((cell.place[0], cell.nth, cell.saved.seed) for cell in cells_found) == [
+        (0, 0, 4), (0, 1, 5), (1, 0, 5), (1, 1, 6)
+    ]  # fmt: skip
+    assert len({cell.saved.path for cell in cells_found}) == 3, "seed 5 is rendered once"
+    with pytest.raises(StudioError, match="200 cells of 2 pictures; at most 256"):
+        cells(VALUES, Axis("seed", tuple(range(200))), NONE, NONE, 2)
+
+
 def test_a_grid_over_other_settings_and_a_stop_that_keeps_what_is_done(engine):
     steps = Axis("steps", (1, 2, 3))
     seen = []

@@ -67,6 +67,15 @@ def test_applying_touches_only_the_keys_it_has(workspace):
     assert differences(VALUES, {"beta": 2.0, "negative_prompt": ""}) == []
 
 
+def test_a_preset_of_0_2_with_a_strength_that_was_never_rendered_opens_at_the_end_of_the_range(workspace):
+    resolved = resolve(workspace, parse_preset(text(guidance={"beta": 8, "beta_late": -9.5, "omega": 2.0})))
+    assert resolved.values == {"beta": 4.0, "beta_late": -4.0, "omega": 2.0}
+    assert "beta is 8 in the preset; at most 4 can be rendered" in resolved.missing[0] and len(resolved.missing) == 2
+    for beta in (11, True, "8"):
+        with pytest.raises(StudioError):
+            parse_preset(text(guidance={"beta": beta}))
+
+
 def test_an_offset_is_found_by_its_hash_under_another_name(workspace):
     save_offset(workspace.offsets / "here.safetensors", DELTA, family="sd15", provenance={})
     sha = presets.hash_of(workspace, workspace.offsets / "here.safetensors")

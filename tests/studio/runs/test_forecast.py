@@ -62,6 +62,14 @@ def test_each_part_has_the_pace_it_had_before(changes, seconds):
     assert seconds_like(config, BEFORE, journal()) == pytest.approx(seconds)
 
 
+def test_the_bases_previews_before_the_first_step_count_once():
+    base = [PreviewDue(step=0, elapsed=5.0), PreviewSaved(step=0, elapsed=9.0, plain=(), guided=())]
+    events = [journal()[0], *base, *journal()[1:]]
+    config = TrainConfig.from_dict({**BEFORE.to_dict(), "steps": 3})
+    # loading, own samples, three steps; the base's 4 s, then 5 s, the median of 7 and 3, for each of three
+    assert seconds_like(config, BEFORE, events) == pytest.approx(5 + 8 + 18 + 4 + 3 * 5)
+
+
 def test_what_was_not_seen_before():
     assert seconds_like(BEFORE, BEFORE, []) is None
     assert seconds_like(BEFORE, BEFORE, journal()[:3]) is None, "no step yet: no pace"
