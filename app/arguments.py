@@ -17,7 +17,7 @@ def parse_pairs(pairs: list[str]) -> dict[str, Any]:
     for pair in pairs:
         key, mark, raw = pair.partition("=")
         if not mark:
-            raise StudioError("“{pair}” is no KEY=VALUE.", "Write for example steps=200.", pair=pair[:60])
+            raise StudioError("“{pair}” is not of the form KEY=VALUE.", "For example: steps=200.", pair=pair[:60])
         try:
             values[key] = json.loads(raw)
         except ValueError:

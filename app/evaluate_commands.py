@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from app.attention import add_attention
 from core.errors import StudioError
 
 EXAMPLE = "launch.py evaluate run --negative sd15-mini-negative --prompts 200"
@@ -61,7 +60,6 @@ def add_evaluate(commands: Any, common: Callable[..., None]) -> None:
         common(command, dry_run=command is run)
     for command in (run, resume, dose):
         command.add_argument("--cpu", action="store_true", help="do not use a graphics card")
-        add_attention(command)
 
 
 def add_gallery(commands: Any, common: Callable[..., None]) -> None:
@@ -78,7 +76,6 @@ def add_gallery(commands: Any, common: Callable[..., None]) -> None:
     gallery.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="omega, alpha, beta, count, seed, …")
     gallery.add_argument("--shard", default=None, metavar="3/16", help="do this share of the prompts alone")
     gallery.add_argument("--cpu", action="store_true", help="do not use a graphics card")
-    add_attention(gallery)
     gallery.set_defaults(scorers=None, cfg=None)
     common(gallery, dry_run=False)
 

@@ -29,7 +29,7 @@ def free_port(first: int, address: str) -> int:
         StudioError: a hundred in a row are taken, or the number is no port.
     """
     if not 1 <= first <= 65_535:
-        raise StudioError(f"{first} is no port.", "Choose one from 1 to 65535.")
+        raise StudioError("{first} is not a valid port.", "Choose one from 1 to 65535.", first=first)
     for port in range(first, min(first + 100, 65_536)):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -38,7 +38,7 @@ def free_port(first: int, address: str) -> int:
             except OSError:
                 continue
             return port
-    raise StudioError(f"No port from {first} on is free.", "Choose another with --port.")
+    raise StudioError("No free port was found from {first} upwards.", "Choose another with --port.", first=first)
 
 
 def check_reach(options: argparse.Namespace) -> tuple[str, str] | None:
@@ -153,7 +153,9 @@ def open_page(
         )
     except OSError as error:
         raise StudioError(
-            f"The page could not be served at port {port}.", "Start again, or choose another port with --port."
+            "The page could not be served at port {port}.",
+            "Start again, or choose another port with --port.",
+            port=port,
         ) from error
     return page, shared or local
 

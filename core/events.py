@@ -153,21 +153,21 @@ def from_json(data: Any) -> TrainEvent:
     """
     kind = EVENT_KINDS.get(str(data.get("event"))) if isinstance(data, dict) else None
     if kind is None:
-        raise StudioError("The journal has an event of an unknown kind.", "Update the studio.")
+        raise StudioError("The journal contains an event of an unknown kind.", "Update the studio.")
     values: dict[str, Any] = {}
     for field in dataclasses.fields(kind):
         if field.name in data:
             value = data[field.name]
             values[field.name] = value = tuple(value) if isinstance(value, list) else value
             if not _fits(value, str(field.type)):
-                raise StudioError("The journal has a damaged {kind} event.", kind=kind.__name__)
+                raise StudioError("The journal contains a damaged {kind} event.", kind=kind.__name__)
     for name, parts in _dict(data.get("templates")).items():
         if isinstance(values.get(name), str):
             values[name] = _sentence(values[name], parts)
     try:
         return kind(**values)
     except TypeError as error:
-        raise StudioError("The journal has an incomplete {kind} event.", kind=kind.__name__) from error
+        raise StudioError("The journal contains an incomplete {kind} event.", kind=kind.__name__) from error
 
 
 def _fits(value: Any, kind: str) -> bool:

@@ -43,7 +43,7 @@ def cannot_read(name: str, error: OSError) -> StudioError:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return StudioError("“{name}” does not exist.", "Choose another.", name=name)
     if isinstance(error, PermissionError):
-        return StudioError("“{name}” may not be read.", "Allow reading it.", name=name)
+        return StudioError("“{name}” cannot be read: permission is denied.", "Allow reading it.", name=name)
     return StudioError("“{name}” cannot be read: the disk reports a fault.", "Check the disk.", name=name)
 
 

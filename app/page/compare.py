@@ -81,7 +81,7 @@ def _more(parts: dict[str, Any]) -> None:
         _place(parts, "video")
     with gr.Accordion(label("Input image"), open=False):
         gr.HTML(
-            label("Begin from a picture. Paint over a part, and only that part is drawn anew."),
+            label("Start from a picture. Paint over a part to redraw only that part."),
             elem_classes="scale-note",
             padding=False,
         )

@@ -59,7 +59,7 @@ def input_line(picture: dict[str, Any] | None) -> Changes:
     if image is None:
         return {"arrived": ""}
     line = sentence("Rendering begins from this picture, {width} x {height}.", width=image.width, height=image.height)
-    return {"arrived": line if mask is None else sentence("Only what is painted over is drawn anew.")}
+    return {"arrived": line if mask is None else sentence("Only the painted area is redrawn.")}
 
 
 def with_seed(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -281,7 +281,7 @@ def base_changed(
     line = sentence("What you typed is kept; size, scheduler and offset follow “{name}”.", name=name)
     left = [str(values[key]) for key in ("negative", "positive") if values[key] and values[key] != own[key]]
     if left:
-        line += " " + sentence("Left behind with “{former}”: {names}.", former=former, names=", ".join(left))
+        line += " " + sentence("Not carried over from “{former}”: {names}.", former=former, names=", ".join(left))
     return changes, remembered, line
 
 

@@ -53,7 +53,7 @@ def line(engine: Engine, base: str) -> str:
         return ""
     chips = "".join(f'<button type="button" class="example">{escape(prompt)}</button>' for prompt in prompts)
     listed = "".join(f'<button type="button" class="vocabulary">{escape(each)}</button>' for each in words)
-    unknown = escape(sentence("This model has never met these words and ignores them:"))
+    unknown = escape(sentence("This model was not trained on these words and ignores them:"))
     return (
         f'<div class="chips">{chips}</div><div class="unknown" role="status" data-sentence="{unknown}"></div>'
         f"<details><summary>{escape(word('All words of this model'))}</summary>"

@@ -19,7 +19,7 @@ from core.studio.comparing.grid import axes
 
 HELP = (
     "All other settings come from Compare. Values: 0, 1, 2 or a range 0:2:0.5; offsets by name; "
-    "prompts one a line; checkpoint: steps of the run that is Compare's negative offset."
+    "prompts one per line; checkpoint: steps of the run that is Compare's negative offset."
 )
 BOXES = tuple(f"{part}_{place}" for place in ("x", "y", "pages") for part in ("axis", "values"))
 

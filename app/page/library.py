@@ -29,7 +29,7 @@ def build(engine: Engine) -> Tab:
             )
             parts["library_left"] = gr.HTML("", padding=False, elem_classes="scale-note")
             with gr.Row(elem_classes="tight actions"):
-                parts["again"] = gr.Button(label("Look again"), size="sm")
+                parts["again"] = gr.Button(label("Scan again"), size="sm")
                 parts["hashes"] = gr.Button(label("Compute hashes"), size="sm")
         with gr.Column(scale=4, min_width=320, elem_classes="side"):
             parts["dropped"] = gr.File(
@@ -41,9 +41,9 @@ def build(engine: Engine) -> Tab:
                 height=90,
                 elem_classes="drop-file",
             )
-            with gr.Accordion(label("Folders to look in"), open=False):
+            with gr.Accordion(label("Folders to scan"), open=False):
                 gr.HTML(
-                    label("Nothing outside the workspace and these folders is ever looked at."),
+                    label("Nothing outside the workspace and these folders is ever scanned."),
                     elem_classes="scale-note",
                     padding=False,
                 )
@@ -54,11 +54,11 @@ def build(engine: Engine) -> Tab:
             with gr.Accordion(label("From the Hugging Face Hub"), open=False):
                 parts["repository"] = gr.Textbox("", label=label("Repository"), placeholder="owner/name")
                 parts["revision"] = gr.Textbox("", label=label("Revision (empty: the newest; it is pinned by commit)"))
-                parts["fetch"] = gr.Button(label("Fetch, safetensors alone"), size="sm")
+                parts["fetch"] = gr.Button(label("Download (safetensors only)"), size="sm")
             with gr.Accordion(label("A weights file"), open=True):
                 parts["file"] = gr.Dropdown(actions.files(workspace), label=label("File"), value=None)
                 parts["library_base"] = gr.Dropdown(
-                    [c.name for c in list_bases(workspace)], value=BUNDLED, label=label("Base it belongs to")
+                    [c.name for c in list_bases(workspace)], value=BUNDLED, label=label("Its base model")
                 )
                 with gr.Row(elem_classes="tight"):
                     parts["info"] = gr.Button(label("What is it?"), size="sm", min_width=100)

@@ -69,7 +69,8 @@ def outcome(work: Callable[[], dict[str, Any]]) -> Changes:
         return {"library_status": fault(error)}
     short = {key: value for key, value in result.items() if key not in ("captured_by_layer", "settings")}
     short = {key: (Path(value).name if key in FILES else value) for key, value in short.items()}
-    pairs = [(translate(str(key).replace("_", " ")), translate(str(value))[:160]) for key, value in short.items()]
+    texts = {key: value if isinstance(value, str) else str(value) for key, value in short.items()}
+    pairs = [(translate(key.replace("_", " ")), translate(text)[:160]) for key, text in texts.items()]
     return {"library_status": facts(pairs)}
 
 

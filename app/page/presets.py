@@ -37,7 +37,7 @@ def _choosing(parts: dict[str, Any], engine: Engine, persistent: bool) -> None:
         parts["repository"] = gr.Textbox("", label=label("Repository"), placeholder="owner/name")
         with gr.Row(elem_classes="tight"):
             parts["pull"] = gr.Button(label("Pull"), size="sm")
-            parts["push"] = gr.Button(label("Push the chosen one"), size="sm", interactive=False)
+            parts["push"] = gr.Button(label("Push the selected preset"), size="sm", interactive=False)
 
 
 def _shown(parts: dict[str, Any], persistent: bool) -> None:
@@ -55,19 +55,19 @@ def _shown(parts: dict[str, Any], persistent: bool) -> None:
         elem_id="preset-link",
     )
     parts["preset"] = gr.HTML(
-        label("Choose a preset, or save what Compare is set to."), elem_id="preset", elem_classes="preset"
+        label("Choose a preset, or save the settings of Compare."), elem_id="preset", elem_classes="preset"
     )
     with gr.Group(visible=persistent):
         parts["name"] = gr.Textbox("", label=label("Name"))
         parts["about"] = gr.Textbox("", label=label("What it is good for"), lines=2)
         with gr.Row():
             parts["author"] = gr.Textbox("", label=label("Author"), min_width=120)
-            parts["replace"] = gr.Checkbox(False, label=label("Replace one of that name"), min_width=150)
+            parts["replace"] = gr.Checkbox(False, label=label("Replace a preset of the same name"), min_width=150)
     with gr.Row(visible=persistent, elem_classes="tight actions"):
         parts["preset_undo"] = gr.Button(label("Undo delete"), interactive=False, min_width=110, size="sm")
-        parts["save"] = gr.Button(label("Save what Compare is set to"), variant="primary", min_width=200, size="sm")
-        parts["rename"] = gr.Button(label("Rename the chosen one"), min_width=130, size="sm", interactive=False)
-        parts["delete"] = gr.Button(label("Delete the chosen one"), min_width=130, size="sm", interactive=False)
+        parts["save"] = gr.Button(label("Save the settings of Compare"), variant="primary", min_width=200, size="sm")
+        parts["rename"] = gr.Button(label("Rename the selected preset"), min_width=130, size="sm", interactive=False)
+        parts["delete"] = gr.Button(label("Delete the selected preset"), min_width=130, size="sm", interactive=False)
 
 
 def build(engine: Engine, compare: CompareTab, *, persistent: bool = True) -> Tab:

@@ -16,6 +16,7 @@ from app.page.proposal_actions import accepted, describe
 from app.page.text import CHINESE, label, sentence
 from app.page.wiring import Changes
 from core.errors import StudioError
+from core.files import write_text
 from core.studio.library import hub
 from core.studio.presets.files import (
     delete_preset,
@@ -139,7 +140,7 @@ def undo(workspace: Workspace, gone: str) -> Changes:
     except StudioError as error:
         return {"preset_status": fault(error)}
     return {
-        "preset_status": sentence("It is back."),
+        "preset_status": sentence("Restored."),
         "presets": gr.update(choices=names(workspace)),
         "preset_undo": gr.update(interactive=False),
     }
@@ -186,8 +187,7 @@ def _downloads() -> tempfile.TemporaryDirectory[str]:
 def file_of(preset: Preset) -> Path:
     """The preset as a file to download; the same preset is the same file, and all are gone when the studio ends."""
     folder = Path(_downloads().name) / hashlib.sha256(preset.to_json().encode()).hexdigest()[:16]
-    folder.mkdir(exist_ok=True)
     path = folder / f"{slug(preset.name or 'preset')}.json"
     if not path.exists():
-        path.write_text(preset.to_json(), encoding="utf-8")
+        write_text(path, preset.to_json())
     return path

@@ -35,9 +35,9 @@ def describe(proposal: Proposal, current: Mapping[str, Any]) -> str:
     if changes:
         parts.append(_table(changes, sentence("would change")))
     elif not proposal.held:
-        parts.append(f"<p>{sentence('Compare is set like this already.')}</p>")
+        parts.append(f"<p>{sentence('Compare already has these settings.')}</p>")
     if proposal.held:
-        parts.append(f"<p>{sentence('Chosen for the missing model, and left alone unless you ask for it:')}</p>")
+        parts.append(f"<p>{sentence('Chosen for the missing model, and not applied unless you ask for it:')}</p>")
         parts.append(_table(differences(current, proposal.held), sentence("would change")))
     parts += [_evidence(preset)]
     return "".join(parts)
@@ -106,5 +106,5 @@ def accepted(proposal: Proposal | None, with_held: bool) -> tuple[dict[str, Any]
         return {}, ""
     values = proposal.wanted(with_held=with_held)
     if not values:
-        return {}, sentence("Nothing was changed: all of it was chosen for the missing model.")
+        return {}, sentence("Nothing was changed: these settings were all chosen for the missing model.")
     return values, sentence("Applied. Press Render to see it.") + " " + sentences(*proposal.missing)

@@ -45,7 +45,11 @@ def look(workspace: Workspace, run_id: str | None) -> Changes:
     """A run: where it stands, its curve, its newest previews, its settings and notes."""
     if not run_id:
         empty = {name: gr.update(interactive=False) for name in (*BUTTONS, "save_notes")}
-        return {"runs_status": sentence("No run yet: Train starts one."), "runs_timer": gr.Timer(active=False), **empty}
+        return {
+            "runs_status": sentence("No runs yet: start one in Train."),
+            "runs_timer": gr.Timer(active=False),
+            **empty,
+        }
     try:
         run = get_run(workspace, run_id)
         notes = read_notes(run)

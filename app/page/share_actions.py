@@ -28,7 +28,9 @@ def share(folder: Path, chosen: tuple[Pair, Cell] | None) -> Changes:
     settings = pair.cells[-1].settings or cell.settings
     try:
         if not all(each.file for each in pair.cells):
-            raise StudioError("This pair came with the studio: it has no files of yours.", "Render one, then share it.")
+            raise StudioError(
+                "This pair is bundled with the studio; it has no files to share.", "Render your own, then share it."
+            )
         picture, animation, video = save_pair(
             folder, [each.file for each in pair.cells], [each.name for each in pair.cells], settings
         )

@@ -1,15 +1,12 @@
-"""The page's language: English as it stands in the code, Chinese in `chinese.json`. The browser's language decides.
+"""The page's language: English in the code, Chinese in `chinese.json`. The browser's language decides.
 
-`chinese.json` has four parts, each from English to Chinese: `texts` of the page; `said`, sentences that the page's server
-fills in; `told`, sentences of `core`, each under its template; `parts`, phrases that are filled into those.
+`chinese.json` has four parts, each from English to Chinese: `labels` of the page; `sentences` that the page's server fills
+in; `messages` of `core`, each under its template; `phrases` that are filled into those.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
-from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,7 @@ from gradio.context import LocalContext
 from core.errors import Sentence
 
 _READ: dict[str, dict[str, str]] = json.loads(Path(__file__).with_name("chinese.json").read_text(encoding="utf-8"))
-CHINESE, SENTENCES, MESSAGES, PHRASES = (_READ[part] for part in ("texts", "said", "told", "parts"))
+CHINESE, SENTENCES, MESSAGES, PHRASES = (_READ[part] for part in ("labels", "sentences", "messages", "phrases"))
 
 TRANSLATIONS = gr.I18n(en={text: text for text in CHINESE}, zh=CHINESE)
 
@@ -68,10 +65,10 @@ def _chinese_wanted() -> bool:
 def _in_chinese(text: str) -> str:
     """A sentence by its template, with its values, those that are sentences or known phrases translated too."""
     if not isinstance(text, Sentence):
-        return MESSAGES.get(text) or CHINESE.get(text) or _by_pattern(text)
+        return MESSAGES.get(text) or CHINESE.get(text) or text
     chinese = next((part[text.template] for part in (MESSAGES, PHRASES, CHINESE) if text.template in part), None)
     if chinese is None or text.template == text:
-        return chinese or _by_pattern(str(text))
+        return chinese or str(text)
     try:
         return chinese.format(**{name: _value_in_chinese(value) for name, value in text.values.items()})
     except (KeyError, ValueError):  # a journal that another program wrote may name a template and bring other values
@@ -82,30 +79,3 @@ def _value_in_chinese(value: object) -> object:
     if isinstance(value, Sentence):
         return _in_chinese(value)
     return PHRASES.get(value, value) if isinstance(value, str) else value
-
-
-@lru_cache(maxsize=512)
-def _by_pattern(text: str) -> str:
-    """Sentences whose room does not keep templates yet, found by their words."""
-    for end in re.finditer(r"(?<=\.) ", text):  # a message and its remedy
-        first, second = _found(text[: end.start()], "told"), _found(text[end.end() :], "told")
-        if first and second:
-            return first + second
-    return _found(text, "told") or text
-
-
-def _found(text: str, part: str) -> str | None:
-    for pattern, chinese in _patterns(part):
-        if match := pattern.fullmatch(text):
-            return chinese.format(*(_found(value, "parts") or value for value in match.groups()))
-    return None
-
-
-@cache
-def _patterns(part: str) -> list[tuple[re.Pattern[str], str]]:
-    """Those with the most words of their own first: they say most surely what a sentence is."""
-    table: Mapping[str, str] = {**_READ[part], **(CHINESE if part == "told" else {})}
-    return [
-        (re.compile("(.*?)".join(re.escape(piece) for piece in english.split("{}")), re.DOTALL), table[english])
-        for english in sorted(table, key=len, reverse=True)
-    ]

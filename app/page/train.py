@@ -76,7 +76,7 @@ def _watching(parts: dict[str, Any]) -> None:
         )
     parts["curve"] = gr.HTML("", padding=False, elem_classes="chart-box")
     gr.HTML(
-        label("Same seeds, without and with the growing offset"),
+        label("Same seeds, without and with the offset so far"),
         elem_classes="scale-note",
         padding=False,
     )

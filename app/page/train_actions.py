@@ -55,7 +55,7 @@ def config_of(base: str | None, recipe: str, values: Mapping[str, Any]) -> Train
     """
     for name, value in values.items():
         if value is None:
-            raise StudioError(f"{name} is empty.", FIELDS[name].help)
+            raise StudioError("{name} is empty.", FIELDS[name].help, name=name)
     return TrainConfig.from_dict({**values, "base": base or "", "recipe": recipe})
 
 
@@ -86,7 +86,7 @@ def _cost(engine: Engine, config: TrainConfig, cost: Plan) -> list[tuple[str, st
         seconds = pace * cost.row_forwards  # a backward is counted in them
         pairs.append((sentence("about"), sentence("{time}, from the speed of rendering", time=duration(seconds))))
     if cost.memory is not None:
-        memory = sentence("{memory:.1f} GiB and the card's own, computed", memory=cost.memory / 2**30)
+        memory = sentence("{memory:.1f} GiB plus the GPU's own, computed", memory=cost.memory / 2**30)
         pairs.append((sentence("memory"), memory))
     return pairs
 
@@ -116,7 +116,7 @@ def choose_profile(workspace: Workspace, base: str | None, name: str) -> Changes
     except StudioError as error:
         return {"meaning": fault(error)}
     if not changes:
-        return {"meaning": label("This base is small: the recipe's own settings fit every card.")}
+        return {"meaning": label("This base is small: the recipe's own settings fit every GPU.")}
     return {key: value for key, value in changes.items() if key in CONTROLS}
 
 
@@ -133,7 +133,7 @@ def start(engine: Engine, base: str | None, recipe: str, values: Mapping[str, An
         find_base(engine.workspace, config.base)
         running = _running(engine.workspace)
         if running:
-            note = sentence("{run} is training already and is shown here. Stop it to start another.", run=running)
+            note = sentence("{run} is already training and is shown here. Stop it to start another.", run=running)
             return {"run_id": running, "timer": gr.Timer(active=True), "note": note}
         run = begin_run(engine.workspace, config, cpu=engine.cpu)
     except StudioError as error:
@@ -202,7 +202,7 @@ def ask(workspace: Workspace, run_id: str, request: str) -> Changes:
     try:
         run = get_run(workspace, run_id)
         if run.process() is None:
-            raise StudioError(f"The run {run_id} is not running.", "Resume it, or start a new one.")
+            raise StudioError("The run {run_id} is not running.", "Resume it, or start a new one.", run_id=run_id)
         run.request(request)
     except StudioError as error:
         return {"run_status": fault(error)}

@@ -85,8 +85,8 @@ def load_into(network: nn.Module, state: Mapping[str, Tensor], title: str) -> nn
     wrong = [name for name in wrong if not _UNUSED.search(name)]
     if wrong:
         raise StudioError(
-            "The weights of {title} do not fit its network: {count} tensors differ, {first} for one.",
-            "Fetch them again at the revision that the scorer names.",
+            "The weights of {title} do not fit its network: {count} tensors differ, for example {first}.",
+            "Download them again at the revision that the scorer requires.",
             title=title,
             count=len(wrong),
             first=wrong[0],

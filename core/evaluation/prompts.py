@@ -47,7 +47,7 @@ def read_prompts(path: Path, count: int | None = None) -> Iterator[Prompt]:
     first = next(prompts, None)
     if first is None:
         raise StudioError(
-            "“{name}” holds no prompt.", "Write one prompt a line, or choose another file.", name=path.name
+            "“{name}” contains no prompt.", "Write one prompt per line, or choose another file.", name=path.name
         )
     yield first
     yield from prompts
@@ -62,7 +62,7 @@ def _of_file(path: Path) -> Iterator[Prompt]:
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise StudioError(
-            "“{name}” is not in a format of prompts that is known here.",
+            "“{name}” is not in a known prompt format.",
             "Use {formats}.",
             name=path.name,
             formats=", ".join(sorted(_READERS)),
@@ -135,8 +135,8 @@ def _table(path: Path, delimiter: str, columns: tuple[str, ...]) -> Iterator[Pro
         at = next((heading.index(name) for name in columns if name in heading), None)
         if at is None:
             raise StudioError(
-                "The first line of “{name}” names no column of prompts.",
-                "Call the column {column}.",
+                "The first line of “{name}” has no column of prompts.",
+                "Name the column {column}.",
                 name=path.name,
                 column=columns[0].capitalize(),
             )

@@ -48,7 +48,10 @@ def get(name: str) -> FamilySpec:
     """
     if name not in CARDS:
         raise StudioError(
-            "There is no model family “{name}”.", "This studio knows {NAMES}.", name=name[:40], NAMES=", ".join(NAMES)
+            "There is no model family “{name}”.",
+            "This studio supports {NAMES}.",
+            name=name[:40],
+            NAMES=", ".join(NAMES),
         )
     load_libraries()
     return import_module(f"core.families.{name}").SPEC
@@ -72,8 +75,8 @@ def detect(folder: Path) -> str:
         if card.pipeline == kind:
             return card.name
     raise StudioError(
-        "“{name}” is a {kind}, which this studio does not know.",
-        "Choose a folder of {values}.",
+        "“{name}” is a {kind}, which this studio does not support.",
+        "Choose a folder of one of these: {values}.",
         name=folder.name,
         kind=str(kind)[:60],
         values=", ".join(card.pipeline for card in CARDS.values()),

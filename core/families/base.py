@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.errors import StudioError
+from core.errors import Sentence, StudioError
 
 Conditioning = dict[str, Tensor]
 """What the denoiser is told beside x_t and t. Every tensor has the batch as its first axis."""
@@ -37,6 +37,10 @@ class Size:
     height: int
     width: int
     frames: int = 1
+
+    def with_chosen(self, height: int, width: int, frames: int) -> Size:
+        """This size with what is chosen in its place; 0 chooses nothing."""
+        return Size(height or self.height, width or self.width, frames or self.frames)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +122,11 @@ class FamilySpec:
         """
         if name not in self.samplers:
             raise StudioError(
-                f"{self.title} has no scheduler “{name[:40]}”.", f"Choose one of {', '.join(self.samplers)}."
+                "{family} has no scheduler “{name}”.",
+                "Choose one of {choices}.",
+                family=self.title,
+                name=name[:40],
+                choices=", ".join(self.samplers),
             )
         # latents are not pixels: DDIM would clip them to [-1, 1] where the model's own configuration does not say otherwise
         return self.samplers[name][0].from_config(config, clip_sample=False)
@@ -158,10 +166,15 @@ class FamilySpec:
         except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
             missing = str(error) if "shard" in str(error).lower() else ""
             name = next((word for word in missing.replace("'", " ").split() if word.endswith(".safetensors")), "")
-            lost = f": {Path(name).name} is missing" if name else f": {type(error).__name__}"
+            reason: Sentence | str = (
+                Sentence("{file} is missing", file=Path(name).name) if name else type(error).__name__
+            )
             raise StudioError(
-                f"The model “{source.name}” could not be loaded as {self.title}{lost}.",
+                "The model “{name}” could not be loaded as {family}: {reason}.",
                 "It is incomplete, damaged or of another kind: copy or download it again.",
+                name=source.name,
+                family=self.title,
+                reason=reason,
             ) from error
         pipe.set_progress_bar_config(disable=True)
         return pipe.to(device)

@@ -193,7 +193,13 @@ def latent_shape(pipe: Any, size: Size) -> tuple[int, ...]:
     check_size(size, space * config.patch_size)
     unit = 2 * time
     if size.frames < 1 or (size.frames - 1) % unit:
-        raise StudioError(f"{size.frames} frames are no multiple of {unit} and one more.", f"Choose {unit * 6 + 1}.")
+        raise StudioError(
+            "{frames} frames is not a multiple of {unit} plus one.",
+            "Choose {example}.",
+            frames=size.frames,
+            unit=unit,
+            example=unit * 6 + 1,
+        )
     frames = (size.frames - 1) // time + 1 + (config.patch_size_t is not None)
     return (frames, config.in_channels, size.height // space, size.width // space)
 

@@ -57,8 +57,10 @@ def load_single_file(
     """
     if family_name not in ("sd15", "sdxl"):
         raise StudioError(
-            f"“{file.name}” cannot be loaded as a whole model: {get(family_name).title} comes as a folder.",
+            "“{name}” cannot be loaded as a whole model: {family} comes as a folder.",
             "Choose a folder in the diffusers layout.",
+            name=file.name,
+            family=get(family_name).title,
         )
     tokenizers = {"tokenizer": clip_tokenizer(configs)}
     if family_name == "sdxl":
@@ -77,7 +79,12 @@ def build_denoiser(name: str, configs: Path, *, dtype: torch.dtype, device: str 
         StudioError: there is none of that name.
     """
     if name not in NAMES:
-        raise StudioError(f"There is no full-size model “{name[:40]}”.", f"Choose one of {', '.join(NAMES)}.")
+        raise StudioError(
+            "There is no full-size model “{name}”.",
+            "Choose one of {choices}.",
+            name=name[:40],
+            choices=", ".join(NAMES),
+        )
     import diffusers
 
     family = get(detect(configs / name))

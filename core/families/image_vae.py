@@ -60,7 +60,13 @@ def check_size(size: Size, unit: int) -> None:
     """
     for name, value in (("height", size.height), ("width", size.width)):
         if value < unit or value % unit:
-            raise StudioError(f"The {name} of {value} px is no multiple of {unit}.", f"Choose a multiple of {unit}.")
+            raise StudioError(
+                "The {name} of {value} px is not a multiple of {unit}.",
+                "Choose a multiple of {unit}.",
+                name=name,
+                value=value,
+                unit=unit,
+            )
 
 
 def unet_latent_shape(pipe: Any, size: Size) -> tuple[int, ...]:
@@ -70,7 +76,9 @@ def unet_latent_shape(pipe: Any, size: Size) -> tuple[int, ...]:
         StudioError: a size that the VAE's factor or the UNet's levels do not divide, or more than one frame.
     """
     if size.frames != 1:
-        raise StudioError(f"This model draws pictures, not {size.frames} frames.", "Choose a video model.")
+        raise StudioError(
+            "This model draws pictures, not {frames} frames.", "Choose a video model.", frames=size.frames
+        )
     config = pipe.unet.config
     check_size(size, pipe.vae_scale_factor * 2 ** (len(config.block_out_channels) - 1))
     return (pipe.vae.config.latent_channels, size.height // pipe.vae_scale_factor, size.width // pipe.vae_scale_factor)

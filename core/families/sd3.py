@@ -112,7 +112,9 @@ def latent_shape(pipe: Any, size: Size) -> tuple[int, ...]:
         StudioError: a size that the patches do not divide, or more than one frame.
     """
     if size.frames != 1:
-        raise StudioError(f"This model draws pictures, not {size.frames} frames.", "Choose a video model.")
+        raise StudioError(
+            "This model draws pictures, not {frames} frames.", "Choose a video model.", frames=size.frames
+        )
     check_size(size, pipe.vae_scale_factor * pipe.patch_size)
     config = pipe.transformer.config
     return (config.in_channels, size.height // pipe.vae_scale_factor, size.width // pipe.vae_scale_factor)

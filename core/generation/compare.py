@@ -141,8 +141,7 @@ def encode(pipe: Any, family: FamilySpec, prompt: str, negative_prompt: str, siz
 
 def size_of(pipe: Any, family: FamilySpec, comparison: Comparison) -> Size:
     """The size a comparison is rendered at: what it asks for, the model's own where it asks for none."""
-    own = family.defaults(pipe).size
-    return Size(comparison.height or own.height, comparison.width or own.width, comparison.frames or own.frames)
+    return family.defaults(pipe).size.with_chosen(comparison.height, comparison.width, comparison.frames)
 
 
 def start_latents(seeds: Sequence[int], shape: tuple[int, ...]) -> Tensor:
@@ -203,10 +202,12 @@ def decode(
         spoilt = not bool(torch.isfinite(pixels).all()) or bool((pixels.flatten(1).amax(1) <= -0.99).any())
         if spoilt and pipe.vae.dtype != torch.float32:
             pipe.vae.to(torch.float32)
-            on_note("The VAE gave a black image in half precision; it was decoded again in float32.")
+            on_note("The VAE produced a black image in half precision; it was decoded again in float32.")
             pixels = family.decode_latents(pipe, part)
         if not bool(torch.isfinite(pixels).all()):
-            raise StudioError("The VAE gave NaN or infinite values.", "The model's VAE is damaged: fetch it again.")
+            raise StudioError(
+                "The VAE produced NaN or infinite values.", "The model's VAE is damaged: download it again."
+            )
         results += [tuple(to_images(one if one.ndim == 4 else one[None])) for one in pixels]
     return results
 
@@ -360,7 +361,7 @@ def render(
     if max_rows:  # it was meant for the model's own size
         max_rows = max(2, min(max_rows, max_rows * own_pixels // pixels))
     if comparison.dynamic_guidance and not family.dynamic_guidance:
-        raise StudioError("{family} has no dynamic guidance.", "Turn it off.", family=family.title)
+        raise StudioError("{family} does not support dynamic guidance.", "Turn it off.", family=family.title)
     if comparison.dynamic_guidance and not in_two_rows(comparison.columns):
         raise StudioError(
             "Guidance that grows along the way goes with two plain rows a step alone.",
@@ -408,7 +409,7 @@ def _note_what_is_not_read(pipe: Any, family: FamilySpec, comparison: Comparison
     for name, text in (("prompt", comparison.prompt), ("negative prompt", comparison.negative_prompt)):
         prompt = read_prompt(text)
         if lost := family.left_out(pipe, prompt.text):
-            note = "The model does not read the end of the {name}: “{lost}”."
+            note = "The model ignores the end of the {name}: “{lost}”."
             watch.note(Sentence(note, name=Sentence(name), lost=lost[:200]))
         if prompt.weights and family.name not in WEIGHING:
             note = "Weights such as (word:1.2) do nothing with {family}: the words were read without them."

@@ -38,10 +38,10 @@ class Comparison(Rendering):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.seeds or not self.columns:
-            raise StudioError("There is nothing to render.", "Give at least one seed and one column.")
+            raise StudioError("There is nothing to render.", "Choose at least one seed and one column.")
         if self.count > limits.IMAGES:
             raise StudioError(
-                "That is {count} images; at most {most} are rendered at once.",
+                "This renders {count} images; at most {most} can be rendered at once.",
                 "Choose fewer seeds or columns.",
                 count=self.count,
                 most=limits.IMAGES,

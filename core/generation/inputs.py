@@ -44,7 +44,7 @@ class InputImage:
         limits.check_number("strength", self.strength, *limits.STRENGTH, whole=False)
         limits.check_number("control_scale", self.control_scale, *limits.CONTROL_SCALE, whole=False)
         if self.control is not None and self.mask is not None:
-            raise StudioError("A control network and a painted mask do not go together.", "Remove one of them.")
+            raise StudioError("A control network cannot be combined with a painted mask.", "Remove one of them.")
 
     @property
     def use(self) -> str:
@@ -61,12 +61,12 @@ def pipeline_with(pipe: Any, family: FamilySpec, input_image: InputImage) -> Any
         StudioError: the family has none, or none for this network.
     """
     if input_image.use not in family.input_pipelines:
-        raise StudioError("{family} takes no input image here.", "Remove the input image.", family=family.title)
+        raise StudioError("{family} does not support an input image.", "Remove the input image.", family=family.title)
     channels = cast(Any, family.denoiser(pipe)).config.in_channels
     if input_image.use == "inpaint" and channels not in (4, 9):
         raise StudioError(
-            "Inpainting needs a network of 4 or 9 input channels; this model has {channels}.",
-            "Clear the paint to draw the whole picture anew, or choose another base model.",
+            "Inpainting needs a network with 4 or 9 input channels; this model has {channels}.",
+            "Clear the mask to redraw the whole picture, or choose another base model.",
             channels=channels,
         )
     kind = family.input_pipelines[input_image.use]
@@ -108,8 +108,8 @@ def steps_with(input_image: InputImage | None, steps: int) -> int:
     made = min(int(steps * input_image.strength), steps)
     if made < 1:
         raise StudioError(
-            "{steps} steps at strength {strength:g} leave none.",
-            "Choose more steps or a greater strength.",
+            "{steps} steps at strength {strength:g} leave no step to run.",
+            "Choose more steps or a higher strength.",
             steps=steps,
             strength=input_image.strength,
         )

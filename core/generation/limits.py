@@ -83,7 +83,9 @@ def check_text(name: str, value: object, longest: int) -> str:
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise StudioError("{name} holds a character that is not valid Unicode.", "Type it again.", name=name) from error
+        raise StudioError(
+            "{name} contains a character that is not valid Unicode.", "Type it again.", name=name
+        ) from error
     return value
 
 
@@ -133,8 +135,7 @@ def check_size(height: int, width: int, frames: int, images: int) -> None:
         )
     if (total := height * width * max(1, frames) * images) > ALL_PIXELS:
         raise StudioError(
-            "{images} images of {width} x {height} pixels and {frames} frames are {total:,} pixels; at most {most:,} are "
-            "rendered at once.",
+            "{images} images of {width} x {height} pixels and {frames} frames are {total:,} pixels; at most {most:,} can be rendered at once.",
             "Choose fewer images or frames, or a smaller size.",
             images=images,
             width=width,
@@ -156,13 +157,15 @@ def check_against_own(pixels: int, own: int) -> None:
     """
     if pixels > TIMES_OWN * own:
         raise StudioError(
-            "height x width x frames is {times:.0f} times the model's own size; at most {most} times are rendered.",
+            "height x width x frames is {times:.0f} times the model's own size; at most {most} times can be rendered.",
             "Choose a smaller height or width, or fewer frames.",
             times=pixels / own,
             most=TIMES_OWN,
         )
 
 
-def _excerpt(value: object) -> Sentence:
+def _excerpt(value: object) -> str:
     """A value in a sentence, in ASCII and short, whatever it is."""
-    return Sentence("an enormous number" if isinstance(value, int) and abs(value) >= 2**1000 else f"{value!a:.40}")
+    if isinstance(value, int) and abs(value) >= 2**1000:
+        return Sentence("an enormous number")
+    return f"{value!a:.40}"

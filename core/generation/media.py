@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ from typing import Any
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from core.errors import StudioError
-from core.files import whole_file
+from core.files import whole_file, write_text
 from core.generation.foreign_metadata import ForeignPicture, read_foreign, texts_of_exif
 from core.generation.settings import METADATA
 
@@ -57,7 +56,7 @@ def _as_json(settings: Mapping[str, Any]) -> str:
         text.encode("utf-8")
     except (TypeError, ValueError) as error:
         raise StudioError(
-            "The settings hold something that cannot be written.", "Remove unusual characters."
+            "The settings contain something that cannot be written.", "Remove unusual characters."
         ) from error
     return text
 
@@ -86,7 +85,7 @@ def _picture_texts(path: Path, formats: tuple[str, ...] = ("PNG", "JPEG", "WEBP"
         if path.stat().st_size > FILE_LIMIT:
             raise StudioError("“{name}” is larger than {limit} MiB.", again, name=path.name, limit=FILE_LIMIT // 2**20)
         if path.read_bytes().count(CHUNK.encode() + b"\0") > 1:
-            raise StudioError("“{name}” carries its settings twice.", again, name=path.name)
+            raise StudioError("“{name}” contains its settings twice.", again, name=path.name)
         with Image.open(path, formats=formats) as image:
             if image.width * image.height > PIXEL_LIMIT:
                 raise StudioError("“{name}” has too many pixels.", again, name=path.name)
@@ -104,10 +103,15 @@ def open_picture(path: Path) -> Image.Image:
     """
     try:
         if path.stat().st_size > FILE_LIMIT:
-            raise StudioError(f"“{path.name}” is larger than {FILE_LIMIT // 2**20} MiB.", "Choose a smaller picture.")
+            raise StudioError(
+                "“{name}” is larger than {limit} MiB.",
+                "Choose a smaller picture.",
+                name=path.name,
+                limit=FILE_LIMIT // 2**20,
+            )
         with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as image:
             if image.width * image.height > PIXEL_LIMIT:
-                raise StudioError(f"“{path.name}” has too many pixels.", "Scale it down.")
+                raise StudioError("“{name}” has too many pixels.", "Scale it down.", name=path.name)
             image.load()
             return ImageOps.exif_transpose(image)
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
@@ -125,8 +129,9 @@ def read_png(path: Path) -> dict[str, Any]:
     text = _picture_texts(path, formats=("PNG",)).get(CHUNK)
     if text is None:
         raise StudioError(
-            f"“{path.name}” carries no settings of this studio.",
+            "“{name}” contains no settings of this studio.",
             "Sites that re-encode pictures remove them: use the original file.",
+            name=path.name,
         )
     return _settings_of(text, path.name)
 
@@ -145,8 +150,9 @@ def read_settings(path: Path) -> dict[str, Any]:
     if values := read_foreign(texts, longest=TEXT_LIMIT).values:
         return dict(values)
     raise StudioError(
-        f"“{path.name}” carries no settings that can be read.",
+        "“{name}” contains no settings that can be read.",
         "Sites that re-encode pictures remove them: use the original file, or a preset's JSON.",
+        name=path.name,
     )
 
 
@@ -163,13 +169,13 @@ def foreign_picture(path: Path) -> ForeignPicture:
 def _settings_of(text: str, name: str) -> dict[str, Any]:
     again = "Drop a file as the studio saved it."
     if len(text) > TEXT_LIMIT:
-        raise StudioError(f"The settings in “{name}” are too long.", again)
+        raise StudioError("The settings in “{name}” are too long.", again, name=name)
     try:
         settings = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise StudioError(f"The settings in “{name}” are damaged.", again) from error
+        raise StudioError("The settings in “{name}” are damaged.", again, name=name) from error
     if not isinstance(settings, dict):
-        raise StudioError(f"The settings in “{name}” are damaged.", again)
+        raise StudioError("The settings in “{name}” are damaged.", again, name=name)
     return settings
 
 
@@ -197,28 +203,21 @@ def save_mp4(frames: Sequence[Image.Image], path: Path, settings: Mapping[str, A
     import imageio_ffmpeg
 
     chunk = _as_json(settings)
-    staged = path.with_suffix(".part.mp4")
     tags = ["-metadata", f"{CHUNK}={chunk}", "-metadata", f"comment={parameters_text(settings)}"]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as staged:
         writer = imageio_ffmpeg.write_frames(
             str(staged),
             frames[0].size,
             fps=fps,
             quality=9,
             macro_block_size=2,
-            output_params=["-movflags", "+faststart+use_metadata_tags", *tags],
+            output_params=["-f", "mp4", "-movflags", "+faststart+use_metadata_tags", *tags],
         )
         writer.send(None)
         for frame in frames:
             writer.send(frame.convert("RGB").tobytes())
         writer.close()
-        path.with_suffix(".json").write_text(chunk + "\n", encoding="utf-8")
-        os.replace(staged, path)
-    except OSError as error:
-        raise StudioError(f"“{path.name}” could not be written.", "Free disk space.") from error
-    finally:
-        staged.unlink(missing_ok=True)
+        write_text(path.with_suffix(".json"), chunk + "\n")
 
 
 def read_mp4(path: Path) -> dict[str, Any]:
@@ -233,12 +232,15 @@ def read_mp4(path: Path) -> dict[str, Any]:
     try:
         answer = subprocess.run(command, capture_output=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError) as error:
-        raise StudioError(f"“{path.name}” is not a readable video.", "Drop an MP4 as the studio saved it.") from error
+        raise StudioError(
+            "“{name}” is not a readable video.", "Drop an MP4 as the studio saved it.", name=path.name
+        ) from error
     text = answer.stdout.decode("utf-8", errors="replace")
     match = re.search(rf"^{CHUNK}=((?:\\.|[^\\\n])*)$", text, re.MULTILINE | re.DOTALL)
     if match is None:
         raise StudioError(
-            f"“{path.name}” carries no settings of this studio.",
+            "“{name}” contains no settings of this studio.",
             "Sites that re-encode videos remove them: use the original file, or the JSON beside it.",
+            name=path.name,
         )
     return _settings_of(re.sub(r"\\(.)", r"\1", match.group(1), flags=re.DOTALL), path.name)

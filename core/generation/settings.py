@@ -148,19 +148,19 @@ class Rendering:
         range=limits.FRAMES, preset="sampler.frames", metadata="Frames", only="video",
     )  # fmt: skip
     fps: int = _setting(
-        0, "Frames a second", "Frames a second of a video; 0 is the model's own.", group="video",
+        0, "Frames per second", "Frames per second of a video; 0 is the model's own.", group="video",
         range=limits.FPS, preset="sampler.fps", metadata="FPS", only="video",
     )  # fmt: skip
     dynamic_guidance: bool = _setting(
-        False, "Guidance grows along the way (CogVideoX)", "CogVideoX: guidance grows along the way.",
+        False, "Dynamic guidance (CogVideoX)", "CogVideoX: guidance increases during sampling.",
         group="video", wide=True, preset="guidance.dynamic", only="video",
     )  # fmt: skip
     strength: float = _setting(
-        0.6, "Strength", "How far the picture is taken back to noise; 1 keeps nothing of it.", group="input", explained=True, wide=True,
+        0.6, "Strength", "How much noise is added to the picture; 1 keeps nothing of it.", group="input", explained=True, wide=True,
         range=limits.STRENGTH, step=0.01, only="picture",
     )  # fmt: skip
     control: str = _setting(
-        "", "Control network", "A ControlNet or T2I-Adapter: the picture is then followed, not redrawn.",
+        "", "Control network", "A ControlNet or T2I-Adapter: the picture then guides the result instead of being redrawn.",
         group="input", explained=True, lists="control", only="control",
     )  # fmt: skip
     control_scale: float = _setting(
@@ -263,8 +263,10 @@ class Settings(Rendering):
             if name not in FIELDS:
                 near = difflib.get_close_matches(str(name), FIELDS, n=1)
                 raise StudioError(
-                    f"There is no setting “{str(name).encode('ascii', 'replace').decode():.60}”.",
-                    f"Did you mean {near[0]}?" if near else "Remove it.",
+                    "There is no setting “{name}”.",
+                    "Did you mean {nearest}?" if near else "Remove it.",
+                    name=f"{str(name).encode('ascii', 'replace').decode():.60}",
+                    nearest=near[0] if near else "",
                 )
         return cls(**values)
 

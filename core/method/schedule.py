@@ -55,7 +55,7 @@ class NoiseSchedule:
         kind = scheduler.config.get("prediction_type", "epsilon")
         if not hasattr(scheduler, "alphas_cumprod") or kind not in (Prediction.EPSILON, Prediction.V):
             raise StudioError(
-                "The scheduler {scheduler} with prediction type {kind} has no noise schedule known here.",
+                "The noise schedule of the scheduler {scheduler} with prediction type {kind} is not supported.",
                 "Use a model that predicts epsilon or v.",
                 scheduler=type(scheduler).__name__,
                 kind=repr(kind),
@@ -157,7 +157,7 @@ def ddim_grid(timesteps: int, steps: int, *, spacing: str = "leading") -> Tensor
     """
     if not 1 <= steps <= timesteps:
         raise StudioError(
-            "A grid of {steps} steps does not fit {timesteps} timesteps.",
+            "A grid of {steps} steps does not fit into {timesteps} timesteps.",
             "Choose 1 to {timesteps}.",
             steps=steps,
             timesteps=timesteps,

@@ -111,7 +111,7 @@ class Judge:
             reader = SceneReader()
             reader.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
         except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
-            raise StudioError("The bundled judge is missing or damaged.", "Install the studio again.") from error
+            raise StudioError("The bundled judge is missing or damaged.", "Reinstall the studio.") from error
         return cls(reader, clean, facts)
 
     @torch.no_grad()

@@ -69,7 +69,7 @@ class VideoJudge:
             reader.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
             facts = json.loads((folder / "video_judge.json").read_text(encoding="utf-8"))
         except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
-            raise StudioError("The bundled video judge is missing or damaged.", "Install the studio again.") from error
+            raise StudioError("The bundled video judge is missing or damaged.", "Reinstall the studio.") from error
         return cls(reader, facts)
 
     @torch.no_grad()

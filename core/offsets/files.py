@@ -94,7 +94,7 @@ def _described(path: Path) -> tuple[OffsetFile, Contents, list[Path]]:
     if any("oft_R" in parts for parts in contents.layers.values()):
         check_rotation(config, path.name)
     if contents.format == "peft" and not config and not scaled:
-        note = "there is no adapter_config.json beside it: its strength, alpha / rank, is taken to be 1"
+        note = Sentence("there is no adapter_config.json beside it: its strength, alpha / rank, is taken to be 1")
         file = replace(file, notes=(*file.notes, note))
     return file, contents, files
 
@@ -131,7 +131,7 @@ def read_parameters(path: Path, *, family: str | None = None) -> dict[str, Tenso
     for name, key in contents.scales.items():
         if name not in parameters or tensors[key].numel() != 1:
             raise StudioError(
-                "“{name}” has a scale that is not read here: “{key}”.",
+                "“{name}” has a scale that cannot be read: “{key}”.",
                 "Convert it to float16 with the program that made it.",
                 name=path.name,
                 key=key[:80],
@@ -143,7 +143,7 @@ def read_parameters(path: Path, *, family: str | None = None) -> dict[str, Tenso
 def _check_family(file: OffsetFile, family: str | None) -> None:
     if family and file.family and file.family != family:
         raise StudioError(
-            "“{name}” is an offset for {own}, the model is {family}.",
+            "“{name}” is an offset for {own}, but the model is {family}.",
             "Choose one made for this base.",
             name=file.path.name,
             own=file.family,
@@ -166,14 +166,14 @@ def load_lora(path: Path, *, family: str | None = None, denoiser: nn.Module | No
     if file.kind == "full":
         raise StudioError(
             "“{name}” holds the whole weights of a network.",
-            "Extract an offset from it against its base: `offset extract`, or the Library tab.",
+            "Extract an offset from it relative to its base with `offset extract` or in the Library tab.",
             name=path.name,
         )
     _check_family(file, family)
     if file.needs_base and denoiser is None:
         raise StudioError(
             "“{name}” is of the kind {kind}: what it changes depends on the base's own weights.",
-            "Name the base model that it is for: --base.",
+            "Give the base model it belongs to with --base.",
             name=path.name,
             kind=", ".join(file.adapters),
         )

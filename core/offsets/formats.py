@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from core.errors import StudioError
+from core.errors import Sentence, StudioError
 from core.offsets import keys
 from core.offsets.keys import Format
 from core.offsets.kinds import kind_of_layer, needs_base
@@ -70,21 +70,34 @@ class _Notes:
         self.base: list[str] = []
         self.others: list[str] = []
 
-    def sentences(self) -> list[str]:
-        remarks = [f"“{wrapper.rstrip('.')}” in front of names was left out" for wrapper in self.wrappers]
+    def sentences(self) -> list[Sentence]:
+        remarks = [
+            Sentence("“{prefix}” in front of names was left out", prefix=wrapper.rstrip("."))
+            for wrapper in self.wrappers
+        ]
         if self.text:
             remarks.append(
-                f"{len(self.text)} tensors of text encoders were left out: the negative branch changes the denoiser alone"
+                Sentence(
+                    "{count} tensors of text encoders were left out: the negative branch changes the denoiser alone",
+                    count=len(self.text),
+                )
             )
         if self.embeddings:
-            remarks.append(f"{len(self.embeddings)} tensors of embeddings of words were left out")
+            remarks.append(Sentence("{count} tensors of embeddings of words were left out", count=len(self.embeddings)))
         if self.base:
             remarks.append(
-                f"{len(self.base)} tensors of the base beside the adapter were left out: they were not trained"
+                Sentence(
+                    "{count} tensors of the base next to the adapter were left out: they were not trained",
+                    count=len(self.base),
+                )
             )
         if self.others:
             remarks.append(
-                f"{len(self.others)} tensors beside the denoiser were left out, “{self.others[0][:80]}” for one"
+                Sentence(
+                    "{count} tensors beside the denoiser were left out, “{first}” for one",
+                    count=len(self.others),
+                    first=self.others[0][:80],
+                )
             )
         return remarks
 
@@ -136,17 +149,19 @@ def classify(shapes: Mapping[str, tuple[int, ...]], name: str) -> Contents:
         _refuse(name, shapes, notes, strangers)
     if len(formats) > 1:
         raise StudioError(
-            "“{name}” mixes the dialects {dialects}.", "Choose a file of one program.", name=name,
+            "“{name}” mixes the dialects {dialects}.", "Choose a file written by one program.", name=name,
             dialects=", ".join(sorted(formats)),
         )  # fmt: skip
     values = sum(part.startswith("value_") for parts in layers.values() for part in parts)
     remarks = notes.sentences()
     if sat:
         remarks.append(
-            "its strength, alpha / rank, is not in the file: alpha is taken to be 1, as SAT's own settings have it"
+            Sentence("its strength, alpha / rank, is not in the file: alpha is taken to be 1, as in SAT's own settings")
         )
     if values:
-        remarks.append(f"{values} parameters are whole values: their difference from the base is used")
+        remarks.append(
+            Sentence("{count} parameters are whole values: their difference from the base is used", count=values)
+        )
     return Contents(
         format=next(iter(formats)),
         layers=layers,
@@ -158,14 +173,13 @@ def classify(shapes: Mapping[str, tuple[int, ...]], name: str) -> Contents:
 def _refuse(name: str, shapes: Mapping[str, tuple[int, ...]], notes: _Notes, strangers: list[str]) -> None:
     if not strangers:
         raise StudioError(
-            "“{name}” changes text encoders alone; an offset changes the denoiser.",
+            "“{name}” changes only text encoders; an offset changes the denoiser.",
             "Choose a LoRA of the denoiser.",
             name=name,
         )
     left_out = len(notes.text) + len(notes.embeddings)
     raise StudioError(
-        "“{name}” is not read, because it would be read in part: {count} of its {total} tensors are understood, “{key}” "
-        "is not.",
+        "“{name}” cannot be read completely: {count} of its {total} tensors are recognized, but “{key}” is not.",
         "Choose an adapter of the denoiser in a form that docs/families.md lists, or merge it into its model with the "
         "program that made it and use `offset extract` on the result.",
         name=name,

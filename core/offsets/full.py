@@ -37,10 +37,10 @@ def difference(denoiser: nn.Module, path: Path, *, family: str) -> dict[str, Ten
     missing = [name for name in own if name not in tuned]
     if missing:
         raise StudioError(
-            "{count} of the base's {total} parameters are in “{file}”; {name} is not.",
+            "“{file}” has {count} of the base's {total} parameters; {name} is missing.",
             "The weights belong to another architecture: choose those of a model tuned from this base."
             if len(missing) > len(own) // 2
-            else "The weights are incomplete, or of a variant of this base: choose those of a model tuned from it.",
+            else "The weights are incomplete or belong to a variant of this base: choose those of a model tuned from it.",
             count=len(own) - len(missing),
             total=len(own),
             file=path.name,
@@ -49,8 +49,8 @@ def difference(denoiser: nn.Module, path: Path, *, family: str) -> dict[str, Ten
     known = {*own, *(name for name, _ in denoiser.named_buffers())}
     if strangers := [name for name in tuned if name not in known]:
         raise StudioError(
-            "“{file}” has {count} parameters that the base lacks, {name} for one.",
-            "The weights are of a variant of this base: choose those of a model tuned from it.",
+            "“{file}” has {count} parameters that the base does not have, for example {name}.",
+            "The weights belong to a variant of this base: choose those of a model tuned from it.",
             file=path.name,
             count=len(strangers),
             name=strangers[0],
@@ -134,7 +134,7 @@ def extract_offset(
         or (rank is not None and rank < 1)
         or (error is not None and not 0 < error < 1)
     ):
-        raise StudioError("Give a rank of 1 or more, or an error between 0 and 1.", "For example --rank 64.")
+        raise StudioError("Choose a rank of 1 or more, or an error between 0 and 1.", "For example --rank 64.")
     low_rank, dense, captured = {}, {}, {}
     lost = whole = 0.0
     modules = _by_module(changes)

@@ -73,15 +73,19 @@ def first_bytes(path: Path, count: int = 512) -> bytes:
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise StudioError(f"“{path.name}” is not a file.", "Choose another file.")
+            raise StudioError("“{name}” is not a file.", "Choose another file.", name=path.name)
         with path.open("rb") as file:
             start = file.read(count)
     except OSError as error:  # a loop of links is one of these
-        raise StudioError(f"There is no file “{path.name}”, or it cannot be read.", "Choose another file.") from error
+        raise StudioError(
+            "There is no file “{name}”, or it cannot be read.", "Choose another file.", name=path.name
+        ) from error
     if start[:15].lstrip().lower().startswith((b"<!doctype", b"<html")):
-        raise StudioError(f"“{path.name}” is not weights: it is a web page.", AGAIN)
+        raise StudioError("“{name}” does not contain weights: it is a web page.", AGAIN, name=path.name)
     if start.startswith(b"version https://git-lfs"):
-        raise StudioError(f"“{path.name}” is not weights: it is a Git LFS pointer.", "Fetch it with git lfs.")
+        raise StudioError(
+            "“{name}” does not contain weights: it is a Git LFS pointer.", "Fetch it with git lfs.", name=path.name
+        )
     return start
 
 
@@ -117,8 +121,9 @@ def read_header(path: Path) -> Header:
     """
     if is_pickle(path):
         raise StudioError(
-            f"“{path.name}” is a PyTorch pickle, which may run code when it is opened.",
+            "“{name}” is a PyTorch pickle, which may run code when it is opened.",
             "Convert it first: python launch.py offset convert FILE (the Library does the same when it is dropped there).",
+            name=path.name,
         )
     if is_gguf(path):
         return _of_gguf(path)
@@ -127,30 +132,46 @@ def read_header(path: Path) -> Header:
         with path.open("rb") as file:
             start = file.read(8)
             if len(start) < 8:
-                raise StudioError(f"“{path.name}” is not a safetensors file: it is too short.", AGAIN)
+                raise StudioError("“{name}” is not a safetensors file: it is too short.", AGAIN, name=path.name)
             (length,) = struct.unpack("<Q", start)
             if length > HEADER_LIMIT or length + 8 > size:
-                raise StudioError(f"“{path.name}” is not a safetensors file, or its header is cut off.", AGAIN)
+                raise StudioError(
+                    "“{name}” is not a safetensors file, or its header is cut off.", AGAIN, name=path.name
+                )
             raw = file.read(length)
         entries = json.loads(raw, object_pairs_hook=_no_duplicates)
         metadata = {str(key): str(value) for key, value in (entries.pop("__metadata__", None) or {}).items()}
         if len(entries) > TENSOR_LIMIT:
-            raise StudioError(f"“{path.name}” names {len(entries)} tensors; at most {TENSOR_LIMIT} are read.", AGAIN)
+            raise StudioError(
+                "“{name}” lists {count} tensors; at most {limit} are read.",
+                AGAIN,
+                name=path.name,
+                count=len(entries),
+                limit=TENSOR_LIMIT,
+            )
         for name, entry in entries.items():
             begin, end = entry["data_offsets"]
             if entry["dtype"] not in DATA_TYPES:
-                raise StudioError(f"“{path.name}” holds {entry['dtype']} in {name[:80]}.", "Convert it to float16.")
+                raise StudioError(
+                    "“{name}” stores {tensor} as {dtype}, which is not supported.",
+                    "Convert it to float16.",
+                    name=path.name,
+                    dtype=entry["dtype"],
+                    tensor=name[:80],
+                )
             if "\0" in name or ".." in name or "/" in name:
-                raise StudioError(f"“{path.name}” has a tensor with a forbidden name.", AGAIN)
+                raise StudioError("“{name}” contains a tensor with a forbidden name.", AGAIN, name=path.name)
             if (
                 math.prod(entry["shape"]) * DATA_TYPES[entry["dtype"]].size != end - begin
                 or min(entry["shape"], default=1) < 0
                 or begin < 0
                 or end + 8 + length > size
             ):
-                raise StudioError(f"“{path.name}” is cut off or damaged at tensor {name[:80]}.", AGAIN)
+                raise StudioError(
+                    "“{name}” is cut off or damaged at tensor {tensor}.", AGAIN, name=path.name, tensor=name[:80]
+                )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise StudioError(f"“{path.name}” is not a readable safetensors file.", AGAIN) from error
+        raise StudioError("“{name}” is not a readable safetensors file.", AGAIN, name=path.name) from error
     shapes = {name: tuple(entry["shape"]) for name, entry in entries.items()}
     dtypes = {name: entry["dtype"] for name, entry in entries.items()}
     spans = {
@@ -204,17 +225,17 @@ def shards_of(folder: Path) -> list[Path]:
         return [folder / name for name in named]
     files = sorted(folder.glob("*.safetensors"), key=lambda path: (".fp16." in path.name, path.name))
     if not files:
-        raise StudioError("“{name}” holds no safetensors file.", "Choose another folder.", name=folder.name)
+        raise StudioError("“{name}” contains no safetensors file.", "Choose another folder.", name=folder.name)
     if parts := [file for file in files if _PART.search(file.name)]:
         raise StudioError(
-            "“{shard}” is one part of several, and “{name}” has no index of them.", AGAIN, shard=parts[0].name, name=folder.name
+            "“{shard}” is one of several parts, but “{name}” has no index of them.", AGAIN, shard=parts[0].name, name=folder.name
         )  # fmt: skip
     preferred = [file for file in files if file.name.startswith(_PREFERRED)]
     plain = {file.name.replace(".fp16.", ".") for file in preferred or files}
     if len(plain) > 1:
         raise StudioError(
-            "“{name}” holds several weights files: {files}.",
-            "Name the one that is meant.",
+            "“{name}” contains several weights files: {files}.",
+            "Specify which one to use.",
             name=folder.name,
             files=", ".join(sorted(plain)[:4]),
         )
@@ -258,7 +279,7 @@ def copy_files(files: list[Path], target: Path, metadata: Mapping[str, str]) -> 
     for file, header in zip(files, headers, strict=True):
         for name in sorted(header.spans, key=lambda name: header.spans[name]):
             if name in tensors:
-                raise StudioError("“{name}” holds {key} a second time.", AGAIN, name=file.name, key=name[:80])
+                raise StudioError("“{name}” contains {key} twice.", AGAIN, name=file.name, key=name[:80])
             tensors[name] = header.dtypes[name], header.shapes[name]
     raw = encoded_header(tensors, {**headers[0].metadata, **metadata})
     with whole_file(target) as staged, staged.open("wb") as written:

@@ -109,10 +109,10 @@ class Offset:
         if missing:
             foreign = len(missing) == len(self.modules)
             raise StudioError(
-                "{count} of the offset's {total} layers are not in this model, {name} for one.",
+                "{count} of the offset's {total} layers are not in this model, for example {name}.",
                 "The offset belongs to another model: choose one made for this base."
                 if foreign
-                else "Choose the base that the offset was made for; this one lacks a part that it changes.",
+                else "Choose the base that the offset was made for; this one does not have a part that the offset changes.",
                 count=len(missing),
                 total=len(self.modules),
                 name=missing[0],
@@ -125,7 +125,7 @@ class Offset:
             if own is None or tuple(own.shape) != shape:
                 has = "no weight" if own is None else tuple(own.shape)
                 raise StudioError(
-                    "The offset's layer {name} has shape {shape}, the model's {has}.",
+                    "The offset's layer {name} has shape {shape}, but the model's has {has}.",
                     remedy,
                     name=name,
                     shape=shape,

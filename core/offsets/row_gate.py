@@ -54,8 +54,9 @@ def _with_parameters(module: nn.Module, x: Tensor, weight: Tensor | None, bias: 
     if "RMSNorm" in type(module).__name__:
         return F.rms_norm(x, weight.shape, weight, module.eps)  # type: ignore[arg-type]
     raise StudioError(
-        f"The offset changes a layer of the kind {type(module).__name__}, which the studio cannot gate.",
-        "Extract a low-rank offset from it: `offset extract`.",
+        "The offset changes a layer of type {kind}, which the row gate does not support.",
+        "Extract a low-rank offset from it with `offset extract`.",
+        kind=type(module).__name__,
     )
 
 
@@ -102,8 +103,10 @@ class RowGate:
             table = table[len(sample) :]  # guidance is off: the pipeline sends its positive rows alone
         if len(sample) != len(table):
             raise StudioError(
-                f"The row gate has {len(table)} rows for a batch of {len(sample)}.",
+                "The row gate has {rows} rows for a batch of {batch}.",
                 "Set the columns and images of this batch before sampling.",
+                rows=len(table),
+                batch=len(sample),
             )
         used = table.ne(0).any(1).nonzero().flatten().tolist()
         self._rows = slice(used[0], used[-1] + 1) if used else slice(0, 0)

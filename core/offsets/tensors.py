@@ -46,11 +46,14 @@ def read_tensors(files: list[Path], names: Iterable[str]) -> dict[str, Tensor]:
                         tensor = tensor.bfloat16()
                     if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                         raise StudioError(
-                            f"“{file.name}” has a NaN or infinite value in {name}.", "Train or fetch it again."
+                            "“{name}” contains a NaN or infinite value in {tensor}.",
+                            "Train or fetch it again.",
+                            name=file.name,
+                            tensor=name,
                         )
                     tensors[name] = tensor
         except (OSError, ValueError, RuntimeError) as error:
-            raise StudioError(f"“{file.name}” is damaged.", AGAIN) from error
+            raise StudioError("“{name}” is damaged.", AGAIN, name=file.name) from error
     return tensors
 
 

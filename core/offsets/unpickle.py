@@ -51,7 +51,7 @@ def convert_pickle(path: Path, out: Path, *, seconds: int = SECONDS, memory: int
         except subprocess.TimeoutExpired as error:
             raise StudioError(
                 "“{name}” took longer than {seconds} s to read.",
-                "It is damaged, or does not hold weights.",
+                "It is damaged or does not contain weights.",
                 name=path.name,
                 seconds=seconds,
             ) from error
@@ -60,7 +60,7 @@ def convert_pickle(path: Path, out: Path, *, seconds: int = SECONDS, memory: int
             reason = lines[-1][:160] if lines else "it needs more memory than its size allows, or is damaged"
             raise StudioError(
                 "“{name}” could not be converted: {reason}.",
-                "Nothing of it was run. Fetch it as safetensors.",
+                "None of its code was run. Download it as safetensors.",
                 name=path.name,
                 reason=reason,
             )

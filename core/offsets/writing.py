@@ -74,7 +74,7 @@ def readers_of(offset: Offset, dialect: Dialect) -> Sentence:
     """Which programs read such a file, and how much of it; held against their own code in tests/offsets/foreign."""
     if _is_transformer(offset):
         if dialect == "kohya" and any(".add_k_proj" in module or ".ff_context" in module for module in offset.modules):
-            return Sentence("No program that is known here reads this file.")
+            return Sentence("No program known to this studio reads this file.")
         if dialect == "kohya":
             return Sentence(
                 "CogVideoX-Fun and kijai's ComfyUI nodes read this file; diffusers leaves it out and says so in its log alone."
@@ -84,7 +84,7 @@ def readers_of(offset: Offset, dialect: Dialect) -> Sentence:
         return Sentence(
             "This studio and ComfyUI read this file whole; diffusers refuses its changes of norms and biases."
             if dialect == "kohya"
-            else "This studio alone reads this file whole."
+            else "Only this studio reads this file whole."
         )
     if dialect == "kohya":
         return Sentence("diffusers, ComfyUI, Forge, A1111 and sd-scripts read this file whole.")

@@ -58,7 +58,7 @@ def measure_full_size(name: str, *, precision: str, rows: int, rounds: int, cpu:
     from core.families.full_size import build_denoiser
     from core.generation.bench import bench_rows
 
-    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]
+    dtype = getattr(torch, precision)
     device = "cuda" if torch.cuda.is_available() and not cpu else "cpu"
     began = time.monotonic()
     denoiser = build_denoiser(name, ASSETS / "configs", dtype=dtype, device=device)

@@ -45,7 +45,7 @@ class Workspace:
                 reason=Sentence(
                     "the disk is full"
                     if error.errno in (errno.ENOSPC, errno.EDQUOT)
-                    else "something else has the name of one of its folders"
+                    else "a file has the name of one of its folders"
                     if isinstance(error, FileExistsError | NotADirectoryError)
                     else "its folder is read-only or the disk reports a fault"
                 ),

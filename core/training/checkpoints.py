@@ -71,13 +71,13 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], fact
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space" in str(error):
             raise DiskFull(
                 "The checkpoint of step {step} could not be written: the disk is full.",
-                "Free {room:.1f} GB and resume; the checkpoint before it is kept.",
+                "Free {room:.1f} GB and resume; the previous checkpoint is kept.",
                 step=step,
                 room=max(0.1, 2 * size / 1e9),
             ) from error
         raise StudioError(
             "The checkpoint of step {step} could not be written: {kind}.",
-            "Check that the folder can be written and resume; the checkpoint before it is kept.",
+            "Check that the folder can be written and resume; the previous checkpoint is kept.",
             step=step,
             kind=type(error).__name__,
         ) from error

@@ -6,6 +6,11 @@ import time
 from typing import Any
 
 
+def is_due(step: int, every: int, last: int) -> bool:
+    """Whether something that happens each `every` steps and after the last one happens now; 0 is never."""
+    return bool(every) and (step % every == 0 or step == last)
+
+
 class Clock:
     """Seconds since the training began, and steps per second."""
 

@@ -154,7 +154,7 @@ class TrainConfig(
                 "s_min {s_min:g} is not below s_max {s_max:g}.", "Lower s_min.", s_min=self.s_min, s_max=self.s_max
             )
         if self.start == "images" and not self.images_folder:
-            raise StudioError("start = images needs images_folder.", "Name a folder of captioned images.")
+            raise StudioError("start = images needs images_folder.", "Choose a folder of captioned images.")
         if self.pool_size == 0 and self.start not in ("images", "pairs"):
             raise StudioError("pool_size 0 needs start = images or pairs.", "Choose how many prompts to use.")
         self._check_method()
@@ -184,14 +184,15 @@ class TrainConfig(
                 allowed=" or ".join(allowed),
             )
         if self.method == "pairs" and not self.pairs:
-            raise StudioError("method = pairs needs pairs.", "Name a folder, a JSONL or a Parquet file.")
+            raise StudioError("method = pairs needs pairs.", "Choose a folder, a JSONL file or a Parquet file.")
         if self.method == "ranking" and not self.scorer:
             raise StudioError("method = ranking needs a scorer.", "Choose one, judge-preference for instance.")
         if self.method == "distillation" and not self.flaw_list:
             raise StudioError("method = distillation needs flaws.", "Write the words of a negative prompt.")
         if self.flaw_list and self.method not in ("fine-tuning", "distillation"):
             raise StudioError(
-                "flaws are of use to fine-tuning and distillation alone.", "Choose such a method, or clear flaws."
+                "flaws only applies to the methods fine-tuning and distillation.",
+                "Choose one of these methods, or clear flaws.",
             )
 
     @property
@@ -222,7 +223,7 @@ def unknown_setting(name: str) -> StudioError:
     near = difflib.get_close_matches(name, FIELDS, n=1)
     return StudioError(
         "There is no training setting “{name}”.",
-        "Did you mean {near}?" if near else "See the list in docs or `train --settings`.",
+        "Did you mean {near}?" if near else "See docs/recipes.md or `train --settings`.",
         name=name[:60],
         near=near[0] if near else "",
     )

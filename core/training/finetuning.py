@@ -20,7 +20,7 @@ from core.training.start_points import StartPoints
 
 @dataclass(frozen=True)
 class Noised:
-    """Rows to learn: noised to x_s at level s, told `cond`, towards x_0."""
+    """Rows to learn: noised to x_s at level s, conditioned on `cond`, towards x_0."""
 
     x_s: Tensor
     s: Tensor
@@ -29,28 +29,35 @@ class Noised:
 
 
 @dataclass(frozen=True)
-class FineTuning:
-    """Fine-tuning of one run, in `processes` processes."""
+class Drawn:
+    """What a batch is drawn from: the chosen rows, their start points noised to x_s at level s, and further uniform draws."""
+
+    chosen: Tensor
+    x_0: Tensor
+    x_s: Tensor
+    s: Tensor
+    uniform: Tensor
+
+
+@dataclass(frozen=True)
+class OnNoisedPoints:
+    """An objective of one run on its noised start points, in `processes` processes."""
 
     config: TrainConfig
     material: Material
     points: StartPoints
     processes: int = 1
 
-    @torch.no_grad()
-    def batch(self, reference: Predict, step: int, rank: int, device: torch.device) -> Noised:
-        """The batch of a step. Cost: no row-forwards; the reference is not asked."""
+    def _draw(self, step: int, rank: int, device: torch.device, uniforms: int) -> Drawn:
         config, random = self.config, generator_of(self.config.seed, step, rank)
         rows, schedule = config.batch_size, self.material.schedule
         chosen = chosen_rows(config, step * self.processes + rank, self.material.count, random)
         noise = torch.randn((rows, *self.material.shape), generator=random)
-        uniform, dropout = torch.rand((2, rows), generator=random)
+        levels, *others = torch.rand((1 + uniforms, rows), generator=random)
         x_0 = self.points.drawn(chosen, random).to(device)
-        s = levels_between(torch.zeros(rows, dtype=torch.long), config, schedule.timesteps, uniform).clamp(min=0)
-        cond = {name: tensor.to(device) for name, tensor in take(self.material.cond, chosen).items()}
-        dropped = (dropout < config.caption_dropout).to(device)
-        conditioning = drop_captions(cond, self.material.without_prompt(cond), dropped)
-        return Noised(schedule.noise(x_0, noise.to(device), s.to(device)), s.to(device), x_0, conditioning)
+        s = levels_between(torch.zeros(rows, dtype=torch.long), config, schedule.timesteps, levels).clamp(min=0)
+        x_s = schedule.noise(x_0, noise.to(device), s.to(device))
+        return Drawn(chosen, x_0, x_s, s.to(device), torch.stack(others) if others else levels.new_empty(0, rows))
 
     def loss(self, student: Predict, batch: Noised) -> Tensor:
         """The student's loss on a batch, a scalar with its gradient."""
@@ -58,8 +65,20 @@ class FineTuning:
         return loss_of(self.config)(output, batch.x_0, batch.x_s, batch.s, self.material.schedule)
 
 
-@dataclass(frozen=True)
-class Distillation:
+class FineTuning(OnNoisedPoints):
+    """The student learns to predict the start points themselves."""
+
+    @torch.no_grad()
+    def batch(self, reference: Predict, step: int, rank: int, device: torch.device) -> Noised:
+        """The batch of a step. Cost: no row-forwards; the reference is not asked."""
+        drawn = self._draw(step, rank, device, uniforms=1)
+        cond = {name: tensor.to(device) for name, tensor in take(self.material.cond, drawn.chosen).items()}
+        dropped = (drawn.uniform[0] < self.config.caption_dropout).to(device)
+        conditioning = drop_captions(cond, self.material.without_prompt(cond), dropped)
+        return Noised(drawn.x_s, drawn.s, drawn.x_0, conditioning)
+
+
+class Distillation(OnNoisedPoints):
     """A negative prompt n becomes an offset: the student with the empty prompt learns the base's prediction with n, so that
 
         eps[theta + delta](x_s, s, empty) = eps[theta](x_s, s, n)
@@ -67,27 +86,11 @@ class Distillation:
     on noised own samples. Guidance with the offset then steers away from n without its words.
     """
 
-    config: TrainConfig
-    material: Material
-    points: StartPoints
-    processes: int = 1
-
     @torch.no_grad()
     def batch(self, reference: Predict, step: int, rank: int, device: torch.device) -> Noised:
         """The batch of a step. Cost: one row-forward a sample, the base's with the negative prompt."""
-        config, random = self.config, generator_of(self.config.seed, step, rank)
-        rows, schedule = config.batch_size, self.material.schedule
-        chosen = chosen_rows(config, step * self.processes + rank, self.material.count, random)
-        noise = torch.randn((rows, *self.material.shape), generator=random)
-        (uniform,) = torch.rand((1, rows), generator=random)
-        s = levels_between(torch.zeros(rows, dtype=torch.long), config, schedule.timesteps, uniform).clamp(min=0)
-        x_s = schedule.noise(self.points.drawn(chosen, random).to(device), noise.to(device), s.to(device))
+        drawn = self._draw(step, rank, device, uniforms=0)
         assert self.material.flawed is not None
-        flaw = {name: tensor.to(device) for name, tensor in take(self.material.flawed, chosen).items()}
-        x0_hat = schedule.x0(reference(x_s, s.to(device), flaw), x_s, s.to(device))
-        return Noised(x_s, s.to(device), x0_hat, self.material.without_prompt(flaw))
-
-    def loss(self, student: Predict, batch: Noised) -> Tensor:
-        """The student's loss on a batch, a scalar with its gradient."""
-        output = student(batch.x_s, batch.s, batch.cond)
-        return loss_of(self.config)(output, batch.x_0, batch.x_s, batch.s, self.material.schedule)
+        flaw = {name: tensor.to(device) for name, tensor in take(self.material.flawed, drawn.chosen).items()}
+        x0_hat = self.material.schedule.x0(reference(drawn.x_s, drawn.s, flaw), drawn.x_s, drawn.s)
+        return Noised(drawn.x_s, drawn.s, x0_hat, self.material.without_prompt(flaw))

@@ -118,7 +118,7 @@ def gather(
 
 def size_of(config: TrainConfig, standard: Size) -> Size:
     """The size trained at: the settings', and the model's own where they are 0."""
-    return Size(config.height or standard.height, config.width or standard.width, config.frames or standard.frames)
+    return standard.with_chosen(config.height, config.width, config.frames)
 
 
 def choose_texts(config: TrainConfig, prompts: Sequence[str]) -> list[str]:
@@ -138,7 +138,7 @@ def choose_texts(config: TrainConfig, prompts: Sequence[str]) -> list[str]:
         return [""] * config.pool_size
     raise StudioError(
         "There are no prompts to train with.",
-        "Name a text file with one prompt a line, or set caption_dropout to 1 to train without prompts.",
+        "Choose a text file with one prompt per line, or set caption_dropout to 1 to train without prompts.",
     )
 
 

@@ -57,7 +57,11 @@ def read_pairs(source: Path, batch_size: int) -> list[Pair]:
         named = source / "pairs.jsonl"
         pairs = list(_of_jsonl(named) if named.is_file() else _of_folder(source))
     elif not source.is_file():
-        raise StudioError("There are no pairs “{name}”.", "Name a folder, a JSONL or a Parquet file.", name=source.name)
+        raise StudioError(
+            "There is no folder or file of pairs named “{name}”.",
+            "Choose a folder, a JSONL file or a Parquet file.",
+            name=source.name,
+        )
     elif source.suffix.lower() == ".parquet":
         pairs = list(_of_parquet(source))
     else:
@@ -66,7 +70,7 @@ def read_pairs(source: Path, batch_size: int) -> list[Pair]:
         _check(pair)
     if len(pairs) < batch_size:
         raise StudioError(
-            "“{name}” holds {count} pairs, fewer than a batch of {batch}.",
+            "“{name}” contains {count} pairs, fewer than one batch of {batch}.",
             "Add pairs, or lower batch_size.",
             name=source.name,
             count=len(pairs),
@@ -99,7 +103,9 @@ def _content(path: Path, name: str) -> bytes:
     try:
         return path.read_bytes()
     except (OSError, ValueError) as error:
-        raise StudioError("The pair {name} lacks its picture “{file}”.", REMEDY, name=name, file=path.name) from error
+        raise StudioError(
+            "The pair {name} is missing its picture “{file}”.", REMEDY, name=name, file=path.name
+        ) from error
 
 
 def _of_folder(folder: Path) -> Iterator[Pair]:
@@ -107,7 +113,7 @@ def _of_folder(folder: Path) -> Iterator[Pair]:
     if not preferred.is_dir() or not rejected.is_dir():
         raise StudioError(
             "“{name}” is not a folder of pairs.",
-            "It needs the folders preferred and rejected with files of the same names, or a pairs.jsonl.",
+            "It needs the folders preferred and rejected with matching file names, or a pairs.jsonl.",
             name=folder.name,
         )
     for path in sorted(path for path in preferred.iterdir() if path.suffix.lower() in ENDINGS):
@@ -145,8 +151,8 @@ def _of_jsonl(path: Path) -> Iterator[Pair]:
 def _check_columns(path: Path, columns: list[str], right: bool) -> None:
     if not right:
         raise StudioError(
-            "“{name}” lacks the columns of pairs; it has {columns}.",
-            "Call them prompt, preferred and rejected.",
+            "“{name}” does not have the columns of pairs; it has {columns}.",
+            "Name them prompt, preferred and rejected.",
             name=path.name,
             columns=", ".join(str(column)[:40] for column in columns[:12]) or "none",
         )
@@ -185,5 +191,5 @@ def _of_row(path: Path, number: int, row: Mapping[str, Any]) -> Iterator[Pair]:
 def _bytes_of(value: Any, number: int) -> bytes:
     content = value.get("bytes") if isinstance(value, dict) else value
     if not isinstance(content, bytes):
-        raise StudioError("The pair {name} lacks its picture “{file}”.", REMEDY, name=str(number), file="bytes")
+        raise StudioError("The pair {name} is missing its picture “{file}”.", REMEDY, name=str(number), file="bytes")
     return content

@@ -57,7 +57,7 @@ def read_captioned_images(folder: Path, limit: int, captions_needed: bool = True
         StudioError: no such folder, or no captioned picture in it.
     """
     if not folder.is_dir():
-        raise StudioError("There is no folder “{name}”.", "Name a folder of captioned images.", name=folder.name)
+        raise StudioError("There is no folder “{name}”.", "Choose a folder of captioned images.", name=folder.name)
     captions = captions_of(folder)
     pictures = []
     for path in sorted(folder.iterdir()):
@@ -72,7 +72,7 @@ def read_captioned_images(folder: Path, limit: int, captions_needed: bool = True
             pictures.append((path, ""))
     if not pictures:
         raise StudioError(
-            "“{name}” holds no captioned image.",
+            "“{name}” contains no captioned image.",
             "Put name.txt beside each name.png, or a metadata.jsonl with file_name and text.",
             name=folder.name,
         )
@@ -144,7 +144,7 @@ def encode(pipe: Any, images: Iterable[Image.Image], size: Size, seed: int | Non
         StudioError: a picture cannot be read, or the model draws videos.
     """
     if size.frames != 1:
-        raise StudioError("A folder of images cannot start the training of a video model.", "Choose start own.")
+        raise StudioError("A video model cannot be trained from a folder of images.", "Choose start = own.")
     modes, spreads, crops = [], [], []
     for number, image in enumerate(images):
         random = None if seed is None else generator_of(seed, number, CROPS)

@@ -2,20 +2,63 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from PIL import Image
 
+from core.events import PreviewDue, PreviewSaved, TrainEvent
+from core.files import whole_file
 from core.offsets.offset import Offset
+from core.training.clock import Clock, is_due
 from core.training.student import Student
+from core.training.trainer import Trainer
 
 FOLDER = "previews"
 Preview = Callable[[Offset, str], list[Image.Image] | None]
 """(offset so far, "plain", "guided" or "last") -> pictures at the run's preview prompts and seeds, on the pristine base; None
 when it was asked to stop on the way. "last" is guided, after a stop: only a pause cuts it short."""
+
+
+@dataclass
+class Shows:
+    """Draws the previews of a run and reports them: the base's at the beginning, with the offset later.
+
+    Args:
+        preview: draws them; None draws none.
+    """
+
+    folder: Path
+    trainer: Trainer
+    preview: Preview | None
+    clock: Clock
+    shown_at: int = -1
+
+    def base(self) -> Iterator[TrainEvent]:
+        """Before the first step: the offset does nothing yet, both kinds are the base's."""
+        if self.preview is None or not self.trainer.config.preview_every or self.trainer.steps_done:
+            return
+        yield PreviewDue(**self.clock.at(0))
+        if pictures := draw_base(self.folder, self.trainer.student, self.preview):
+            yield PreviewSaved(**self.clock.at(0), plain=pictures, guided=pictures)
+
+    def when_due(self) -> Iterator[TrainEvent]:
+        """Each `preview_every` steps, and after the last."""
+        config = self.trainer.config
+        if is_due(self.trainer.steps_done, config.preview_every, config.steps):
+            yield from self.now()
+
+    def now(self, kind: str = "guided") -> Iterator[TrainEvent]:
+        """After this step, where it is not shown already."""
+        step = self.trainer.steps_done
+        if self.preview is None or not self.trainer.config.preview_every or self.shown_at == step:
+            return
+        yield PreviewDue(**self.clock.at(step))
+        if pictures := draw_previews(self.folder, step, self.trainer.student, self.preview, kind):
+            self.shown_at = step
+            yield PreviewSaved(**self.clock.at(step), plain=pictures[0], guided=pictures[1])
 
 
 def draw_base(folder: Path, student: Student, preview: Preview) -> tuple[str, ...] | None:
@@ -60,6 +103,6 @@ def _drawn(
         return None
     names = tuple(f"{FOLDER}/{prefix}{index:03d}.png" for index in range(len(pictures)))
     for name, picture in reversed(list(zip(names, pictures, strict=True))):
-        picture.save(folder / f"{name}.tmp", format="PNG")
-        os.replace(folder / f"{name}.tmp", folder / name)
+        with whole_file(folder / name) as staged:
+            picture.save(staged, format="PNG")
     return names

@@ -41,13 +41,13 @@ def ranked(samples: Tensor, scores: Tensor, candidates: int) -> StartPoints:
     """
     if not bool(torch.isfinite(scores).all()):
         raise StudioError(
-            "The scorer gave NaN or infinity; the checkpoints before it are kept.", "Choose another scorer."
+            "The scorer returned NaN or infinity; earlier checkpoints are kept.", "Choose another scorer."
         )
     by_prompt = scores.reshape(-1, candidates)
     distinct = by_prompt.amax(1) > by_prompt.amin(1)
     if not bool(distinct.any()):
         raise StudioError(
-            "The scorer gave all samples of each prompt the same figure; there is nothing to learn from.",
+            "The scorer gave all samples of each prompt the same score; there is nothing to learn from.",
             "Choose another scorer, or more candidates.",
         )
     by_sample = samples.reshape(len(by_prompt), candidates, *samples.shape[1:])

@@ -114,8 +114,8 @@ RECIPES: dict[str, dict[str, Any]] = {
 """Settings in which each recipe differs from the defaults."""
 
 RECIPE_HELP = {
-    "studio": "The best we measured on the bundled miniature. Data-free.",
-    "paper": "The paper's text: rollouts from pure noise by the frozen model. Data-free. As a LoRA, at a rate of ours.",
+    "studio": "The best result measured on the bundled miniature. Data-free.",
+    "paper": "The paper's text: rollouts from pure noise by the frozen model. Data-free. As a LoRA, with our learning rate.",
     "official": "The published SD1.5 script, to the letter: all weights in fp16, a folder of captioned images, EMA reference.",
     "from-pictures": "Plain fine-tuning on a folder of pictures that you do not want; captions beside them, or none.",
     "from-words": "Own samples drawn with a flaw in the prompt, learned without its words. Neither data nor reward.",

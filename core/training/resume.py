@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import StudioError
+from core.files import write_json
 from core.training.config import TrainConfig
 
 START = "start.json"
@@ -35,8 +35,7 @@ def check_same_run(folder: Path, config: TrainConfig) -> None:
     """
     path = folder / "config.json"
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        _keep(path, config.to_dict(), indent=2)
+        write_json(path, config.to_dict())
         return
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
@@ -47,8 +46,8 @@ def check_same_run(folder: Path, config: TrainConfig) -> None:
     changed = [f"{name} {begun[name]!r} → {value!r}" for name, value in now.items() if begun[name] != value]
     if changed:
         raise StudioError(
-            "The run was begun with other settings: {changes}.",
-            "Resume with the settings it has, or start a new run.",
+            "The run was started with other settings: {changes}.",
+            "Resume with its own settings, or start a new run.",
             changes="; ".join(changed[:6]),
         )
 
@@ -71,26 +70,12 @@ def fixed_texts(folder: Path, base: str, choose: Callable[[], list[str]]) -> lis
             raise StudioError("The run's list of prompts is damaged.", "Start a new run.") from error
         if began_with != base:
             raise StudioError(
-                "The base model has changed since the run began.", "Put the former model back, or start a new run."
+                "The base model has changed since the run began.", "Restore the earlier model, or start a new run."
             )
         return texts
     texts = choose()
-    _keep(path, {"base": base, "texts": texts})
+    write_json(path, {"base": base, "texts": texts}, indent=None)
     return texts
-
-
-def _keep(path: Path, data: Any, indent: int | None = None) -> None:
-    staged = path.with_suffix(".tmp")
-    try:
-        staged.write_text(json.dumps(data, indent=indent) + "\n", encoding="utf-8")
-        os.replace(staged, path)
-    except OSError as error:
-        staged.unlink(missing_ok=True)
-        raise StudioError(
-            "{name} of the run could not be written.",
-            "Check that the disk has room and can be written.",
-            name=path.name,
-        ) from error
 
 
 def optimizer_state(optimizer: Any, parameters: Sequence[nn.Parameter]) -> dict[str, Tensor]:

@@ -70,7 +70,7 @@ class RunOffset:
 def not_finite(what: str, step: int) -> StudioError:
     """What to say when a number of training is none."""
     return StudioError(
-        "The {what} became NaN or infinite at step {step}; what was kept before stays as it is.",
+        "The {what} became NaN or infinite at step {step}; earlier checkpoints are unchanged.",
         "Lower the learning rate or choose precision no, and start a new run.",
         what=what,
         step=step,

@@ -37,7 +37,7 @@ class RunSettings:
     recipe: str = setting("studio", "The recipe these settings began with.")
     seed: Whole = setting(0, "Seed of everything random in the run.", 0, 2**31 - 1)
     steps: Whole = setting(150, "Optimiser steps.", 1, 1_000_000)
-    batch_size: Whole = setting(16, "Samples of one step, in each process.", 1, 4096)
+    batch_size: Whole = setting(16, "Samples per step, in each process.", 1, 4096)
 
 
 @dataclass(frozen=True, kw_only=True, config=VALIDATION)
@@ -50,7 +50,7 @@ class MethodSettings:
     )
     direction: Literal["negative", "positive"] = setting(
         "negative",
-        "What kind of offset it is: of pairs, a negative one learns what was rejected, a positive one what was preferred.",
+        "Kind of offset: from pairs, a negative one learns what was rejected, a positive one what was preferred.",
     )
     flaws: str = setting(
         "", "Words for what you do not want, several separated by |: drawn with them and learned without; or distilled."
@@ -58,8 +58,8 @@ class MethodSettings:
     pairs: str = setting("", "Pairs of pictures: a folder, a JSONL or a Parquet file.")
     scorer: str = setting("", "What ranks own samples, for method = ranking: judge-preference, for instance.")
     candidates: Whole = setting(4, "Own samples of each prompt that are ranked.", 2, 64)
-    round_steps: Whole = setting(50, "Steps until new samples are drawn and ranked.", 1, 1_000_000)
-    beta_dpo: float = setting(2000.0, "How strongly learning from pairs is held to the base.", 1e-3, 1e6)
+    round_steps: Whole = setting(50, "Steps between two rounds of drawing and ranking samples.", 1, 1_000_000)
+    beta_dpo: float = setting(2000.0, "How strongly training on pairs is kept close to the base.", 1e-3, 1e6)
 
 
 @dataclass(frozen=True, kw_only=True, config=VALIDATION)
@@ -69,8 +69,8 @@ class StudentSettings:
     weights: Literal["lora", "full"] = setting("lora", "What is trained: a LoRA, or all weights.")
     rank: Whole = setting(8, "Rank of the LoRA; of its extraction when all weights are trained.", 1, 512)
     lora_alpha: float = setting(8.0, "LoRA scaling: its strength is lora_alpha / rank.", 0.01, 4096)
-    freeze_down: bool = setting(False, "Train the LoRA's up matrices alone.")
-    gradient_checkpointing: bool = setting(False, "Less memory for one more forward a step.")
+    freeze_down: bool = setting(False, "Train only the LoRA's up matrices.")
+    gradient_checkpointing: bool = setting(False, "Less memory for one more forward pass per step.")
 
 
 @dataclass(frozen=True, kw_only=True, config=VALIDATION)
@@ -93,18 +93,22 @@ class MaterialSettings:
         "Where training starts: pure noise; noised own samples; own whole trajectories; a folder of images; pairs.",
     )
     images_folder: str = setting("", "Folder of captioned images, for start = images.")
-    prompts_file: str = setting("", "Text file of prompts, one a line; empty: the prompts that come with the base.")
+    prompts_file: str = setting("", "Text file of prompts, one per line; empty: the prompts bundled with the base.")
     pool_size: Whole = setting(
-        256, "Prompts used, and own samples drawn once before training; 0: every picture of a folder.", 0, 10_000_000
+        256,
+        "Number of prompts used, and of own samples drawn once before training; 0: every picture of a folder.",
+        0,
+        10_000_000,
     )
     sampling: Literal["replacement", "epochs"] = setting(
         "replacement", "How start points are taken: any at any step; or each once before any comes again, shuffled."
     )
     crop: Literal["center", "random"] = setting(
-        "center", "Which part of a picture of another shape is used. SDXL is told where a random one lies."
+        "center",
+        "Which part of a picture of another shape is used. SDXL is conditioned on the position of a random crop.",
     )
     latents: Literal["mode", "sample"] = setting(
-        "mode", "Latents of a picture: the encoder's best, or drawn anew each step from its distribution."
+        "mode", "Latents of a picture: the mode of the encoder's distribution, or a new sample from it each step."
     )
     pool_omega: float = setting(0.0, "Guidance of the own samples: 0 is none, -1 is unconditional.", -1, 30)
     height: Whole = setting(0, "Height in pixels; 0 is the model's own.", 0, 8192)
@@ -119,7 +123,7 @@ class RolloutSettings:
     ddim_grid: Whole = setting(25, "Steps of the whole DDIM grid.", 2, 1000)
     grid_spacing: Literal["model", "leading", "trailing"] = setting(
         "model",
-        "Where the grid lies: as the model's scheduler has it; from 1 upwards; or from the noisiest level down.",
+        "Placement of the grid: as in the model's scheduler; from 1 upwards; or from the noisiest level down.",
     )
     rollout_end: Literal["grid", "zero"] = setting(
         "grid", "Where rollouts end at the latest: at the last level of the grid, or at t = 0."
@@ -128,7 +132,9 @@ class RolloutSettings:
     rollout_guidance: float = setting(
         -1.0, "w of the rollout: cond + w (cond - uncond). -1 is unconditional, 0 conditional.", -20, 20
     )
-    reference: Literal["frozen", "ema"] = setting("frozen", "Who rolls out: the frozen base, or the student's EMA.")
+    reference: Literal["frozen", "ema"] = setting(
+        "frozen", "Which network rolls out: the frozen base, or the student's EMA."
+    )
     ema_decay: float = setting(0.999, "Decay of the EMA, for reference = ema.", 0.0, 0.999999)
 
 
@@ -137,7 +143,7 @@ class LossSettings:
     """What is learned, and at which noise levels."""
 
     loss: Literal["mse", "pseudo_huber"] = setting("mse", "Distance to the estimate.")
-    loss_on: Literal["x0", "epsilon", "v"] = setting("epsilon", "What the distance is taken on.")
+    loss_on: Literal["x0", "epsilon", "v"] = setting("epsilon", "What the distance is computed on.")
     huber_c: float = setting(0.001, "c of pseudo-Huber.", 1e-8, 10.0)
     min_snr_gamma: float = setting(0.0, "Min-SNR weighting, usually 5; 0 is off.", 0.0, 1000.0)
     s_min: float = setting(0.0, "Least noise level s trained at, as a share of all timesteps.", 0.0, 1.0)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from core.errors import StudioError
 from core.events import PoolProgress
+from core.files import whole_file
 from core.training.clock import Clock
 from core.training.material import Material
-from core.training.ranking import Score, draw_round, pictures_of
+from core.training.methods import objective_of
+from core.training.objective import Objective
+from core.training.ranking import Score, draw_round, pictures_of, round_of
 from core.training.start_points import (
     FILE,
     DrawnSamples,
@@ -26,25 +28,55 @@ FOLDER, SHOWN = "samples", 8
 """Where some own samples are kept as pictures, and how many."""
 
 
-@dataclass(frozen=True)
 class Source:
-    """Gives the start points of a run, drawn once and kept in its folder.
+    """Gives the objective of each step of a run, over start points that are drawn once and kept in its folder.
 
     Args:
         score: the scorer of method = ranking, else None.
     """
 
-    trainer: Trainer
-    folder: Path
-    pipe: Any
-    material: Material
-    clock: Clock
-    stop: Stop
-    score: Score | None
+    def __init__(
+        self,
+        trainer: Trainer,
+        folder: Path,
+        pipe: Any,
+        material: Material,
+        clock: Clock,
+        stop: Stop,
+        score: Score | None,
+    ) -> None:
+        self.trainer, self.folder, self.pipe, self.material = trainer, folder, pipe, material
+        self.clock, self.stop, self.score = clock, stop, score
+        self._round: int | None = None
+        self._points = StartPoints()
+        self._objective: Objective | None = None
 
-    def points(self, number: int) -> Generator[PoolProgress, None, tuple[StartPoints | None, str | None]]:
-        """The start points of round `number`, -1 where a method has no rounds: (points, None), or (None, the request that was
-        followed while they were drawn)."""
+    def objective(self) -> Generator[PoolProgress, None, tuple[Objective | None, str | None]]:
+        """The objective of the next step, made anew in each round of a ranking: (objective, None), or (None, the request
+        to end that came while its start points were drawn)."""
+        trainer = self.trainer
+        number = round_of(trainer.config, trainer.steps_done)
+        if self._objective is None or number != self._round:
+            points, request = yield from self._points_of(number)
+            if points is None:
+                return None, request
+            processes = trainer.accelerator.num_processes
+            self._round, self._points = number, points
+            self._objective = objective_of(trainer.config, self.material, points, processes)
+            self.clock.pass_over()
+        return self._objective, None
+
+    def last_points(self) -> Generator[PoolProgress, None, StartPoints]:
+        """The start points of the last step, which a run that had finished before has not read yet."""
+        if self._objective is None:
+            config = self.trainer.config
+            points, _ = yield from self._points_of(round_of(config, config.steps - 1))
+            self._points = points or self._points
+        return self._points
+
+    def _points_of(self, number: int) -> Generator[PoolProgress, None, tuple[StartPoints | None, str | None]]:
+        """The start points of round `number`, -1 where a method has no rounds: (points, None), or (None, the request to end
+        that came while they were drawn)."""
         config, path = self.trainer.config, self.folder / FILE
         if number >= 0:
             path = path.with_name(f"pool-{number:04d}.safetensors")
@@ -75,11 +107,11 @@ class Source:
         room = min(SHOWN - len(before), SHOWN // 2, len(drawn.x_0))
         if room <= 0:
             return before
-        (self.folder / FOLDER).mkdir(exist_ok=True)
         names = [f"{FOLDER}/own-{len(before) + n:03d}.png" for n in range(room)]
         latents = drawn.x_0[:room].to(self.trainer.accelerator.device)
         for name, picture in zip(names, pictures_of(self.pipe, self.trainer.family, latents), strict=True):
-            picture.save(self.folder / name)
+            with whole_file(self.folder / name) as staged:
+                picture.save(staged, format="PNG")
         return (*before, *names)
 
     def _total(self, number: int) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +11,13 @@ from typing import Any
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from core.errors import StudioError
 from core.families.base import Conditioning, join, take
 from core.method.tdft import guided_denoiser
+from core.offsets.tensors import write_tensors
 from core.training.config import TrainConfig
 from core.training.material import Material, captioned_images_of, pairs_of
 from core.training.pairs import opened
@@ -59,22 +59,17 @@ class StartPoints:
         """Keeps the start points, whole or not at all, so that a resumed run trains on the same.
 
         Raises:
+            DiskFull: there is no room.
             StudioError: one of them is NaN or infinite, or the disk refuses.
         """
         named = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         tensors = {name: tensor for name, tensor in named.items() if tensor is not None}
         if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
             raise StudioError(
-                "The start points became NaN or infinite; nothing was kept.",
-                "Choose precision bf16 or no, and check that the base model draws pictures.",
+                "The start points became NaN or infinite; nothing was saved.",
+                "Choose precision bf16 or no, and check that the base model renders pictures.",
             )
-        staged = path.with_suffix(".tmp")
-        try:
-            save_file(tensors, staged)
-            os.replace(staged, path)
-        except (OSError, SafetensorError) as error:
-            staged.unlink(missing_ok=True)
-            raise StudioError("The own samples could not be kept.", "Free disk space and start again.") from error
+        write_tensors(path, tensors, {"kind": "start points"})
 
     @classmethod
     def load(cls, path: Path) -> StartPoints:

@@ -43,6 +43,7 @@ class StepResult:
         step: steps done, this one included.
         gradient_norm: before clipping; not finite where fp16 overflowed.
         overflows: steps so far whose gradient overflowed in fp16 and changed nothing.
+        overflowed: this step was one of them.
     """
 
     step: int
@@ -50,6 +51,7 @@ class StepResult:
     learning_rate: float
     gradient_norm: float
     overflows: int = 0
+    overflowed: bool = False
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ class Trainer:
         self._count_overflow()
         self.student.update_reference()
         self.steps_done += 1
-        return StepResult(self.steps_done, value, rate, gradient, self.overflows)
+        return StepResult(self.steps_done, value, rate, gradient, self.overflows, self.prepared.step_was_skipped)
 
     def _count_overflow(self) -> None:
         if not self.prepared.step_was_skipped:
@@ -184,7 +186,7 @@ class Trainer:
         self.overflows_running += 1
         if self.overflows_running >= MOST_OVERFLOWS:
             raise StudioError(
-                "The gradient overflowed fp16 in {steps} steps running; nothing is learned.",
+                "The gradient overflowed fp16 in {steps} consecutive steps; nothing is being learned.",
                 "Choose precision bf16 or no, or lower the learning rate, and start a new run.",
                 steps=MOST_OVERFLOWS,
             )

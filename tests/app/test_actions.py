@@ -206,7 +206,7 @@ def test_the_input_picture_and_its_mask_are_told():
     assert line == "Rendering begins from this picture, 32 x 16."
     layer.putpixel((3, 3), (255, 255, 255, 255))
     painted = compare_actions.input_line({"background": background, "layers": [layer]})["arrived"]
-    assert painted == "Only what is painted over is drawn anew."
+    assert painted == "Only the painted area is redrawn."
 
 
 # --- Share ---
@@ -224,7 +224,7 @@ def test_a_pair_is_shared_as_picture_animation_video_and_link_with_its_settings_
     )
     assert share_actions.share(workspace.outputs, None) == {}
     bundled = compare_actions.opening_pairs()[0]
-    assert "came with the studio" in share_actions.share(workspace.outputs, (bundled, bundled.cells[0]))["status"]
+    assert "bundled with the studio" in share_actions.share(workspace.outputs, (bundled, bundled.cells[0]))["status"]
     assert share_actions.closed()["shared"]["visible"] is False
 
 
@@ -247,7 +247,7 @@ def test_the_history_searches_marks_deletes_and_brings_back_whole_pairs(engine, 
     back = history_actions.undo(workspace, gone["away"], "", False)
     assert len(back["listed"]) == 2 and not back["undo"]["interactive"]
     assert "not in the outputs folder" in history_actions.delete(workspace, None, "", False)["status"]
-    assert "nothing to bring back" in history_actions.undo(workspace, ["/tmp/x"], "", False)["status"]
+    assert "nothing to restore" in history_actions.undo(workspace, ["/tmp/x"], "", False)["status"]
 
 
 # --- Settings from elsewhere ---
@@ -312,8 +312,8 @@ def test_a_comfyui_picture_names_its_model_loras_and_what_has_no_counterpart(wor
         "The LoRA “y” is not applied from a prompt; it is not on this machine.",
     ]
     assert [str(sentence) for sentence in proposal.ignored] == [
-        "“Sampler euler_ancestral” has no counterpart here.",
-        "“Schedule type karras” has no counterpart here.",
+        "“Sampler euler_ancestral” has no equivalent setting in this studio.",
+        "“Schedule type karras” has no equivalent setting in this studio.",
     ]
 
 
@@ -338,13 +338,13 @@ def test_presets_are_chosen_saved_renamed_deleted_and_brought_back(workspace, va
     assert "already" in presets_actions.save(workspace, "Mine", "", "", False, values)["preset_status"]
     assert [name for name, key in saved["presets"]["choices"]][0] == "Mine ✎"
     chosen = presets_actions.choose(workspace, "Mine", values)
-    assert "Compare is set like this already" in chosen["preset"] and chosen["apply"]["interactive"]
+    assert "Compare already has these settings" in chosen["preset"] and chosen["apply"]["interactive"]
     built_in = presets_actions.choose(workspace, "sd15/paper-training-free", values)
     assert not built_in["rename"]["interactive"] and built_in["held"]["visible"]
     renamed = presets_actions.rename(workspace, "Mine", "Yours")
     gone = presets_actions.delete(workspace, renamed["presets"]["value"])
     assert gone["preset_undo"]["interactive"] and not gone["delete"]["interactive"]
-    assert presets_actions.undo(workspace, gone["preset_away"])["preset_status"] == "It is back."
+    assert presets_actions.undo(workspace, gone["preset_away"])["preset_status"] == "Restored."
     for fault in (
         presets_actions.choose(workspace, "none such", values),
         presets_actions.rename(workspace, "none such", "x"),
@@ -462,7 +462,7 @@ def test_a_second_start_shows_the_first_and_a_wrong_one_says_why(engine, workspa
     assert started == [first["run_id"]] and first["note"] == ""
     monkeypatch.setattr(train_actions, "_running", lambda workspace: first["run_id"])
     second = train_actions.start(engine, "miniature-sd15", "studio", form)
-    assert second["run_id"] == first["run_id"] and "is training already" in second["note"] and len(started) == 1
+    assert second["run_id"] == first["run_id"] and "is already training" in second["note"] and len(started) == 1
     assert "in the queue" in train_actions.enqueue_run(engine, "miniature-sd15", "studio", form)["note"]
     assert 'role="alert"' in train_actions.start(engine, "none such", "studio", form)["note"]
 
@@ -545,7 +545,7 @@ def test_runs_are_looked_at_noted_compared_put_away_and_brought_back(workspace):
         and not looked["download"]["interactive"]
         and not looked["runs_timer"].active
     )
-    assert "No run yet" in runs_actions.look(workspace, None)["runs_status"]
+    assert "No runs yet" in runs_actions.look(workspace, None)["runs_status"]
     (one.folder / "offset.safetensors").write_bytes(b"x")
     followed = runs_actions.follow(workspace, one.id)
     assert followed["download"]["interactive"] and followed["runs_use"]["interactive"]

@@ -66,7 +66,7 @@ def test_train_resume_runs_and_compare_end_to_end(space, capsys, tmp_path):
 @pytest.mark.process
 @pytest.mark.parametrize(
     ("prompt", "stderr"),
-    [("a blue ring", ""), ("a " * 30, "The model does not read the end of the prompt: “a a a a”.\n")],
+    [("a blue ring", ""), ("a " * 30, "The model ignores the end of the prompt: “a a a a”.\n")],
 )
 def test_loading_prints_nothing_that_a_person_cannot_act_on(space, prompt, stderr):
     """Imports included: a start of its own, not a copy."""
@@ -99,7 +99,7 @@ def test_dry_runs_do_nothing(space, capsys, tmp_path):
         (["--listen", "--no-browser"], "Add --auth"),
         (["--share", "--no-browser"], "Add --auth"),
         (["--auth", "nobody", "--no-browser"], "NAME:PASSWORD"),
-        (["--port", "99999", "--no-browser"], "no port"),
+        (["--port", "99999", "--no-browser"], "not a valid port"),
     ],
 )
 def test_each_fault_is_one_sentence_and_exit_code_1(space, capsys, monkeypatch, command, sentence):

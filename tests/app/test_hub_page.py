@@ -49,7 +49,7 @@ def test_a_preset_is_pushed_with_a_card_pulled_and_nothing_happens_without_a_cli
     expect(page.locator("#preset h3")).to_contain_text("SDXL")
     repository.fill("a/b")
     assert not hub.posted, "choosing and typing sends nothing"
-    page.get_by_role("button", name="Push the chosen one").click()
+    page.get_by_role("button", name="Push the selected preset").click()
     page.get_by_text(f"Pushed: commit {hub.sha[:12]}").wait_for()
     lines = [json.loads(line) for body in hub.posted for line in body.splitlines() if b"encoding" in line]
     sent = {line["value"]["path"]: base64.b64decode(line["value"]["content"]).decode() for line in lines}

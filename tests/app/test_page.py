@@ -89,7 +89,7 @@ def test_what_cannot_be_rendered_is_said_in_the_page(page):
     page.get_by_role("button", name="Render", exact=True).click()
     alert = page.get_by_role("alert").first
     alert.wait_for(timeout=LONG)
-    expect(alert).to_contain_text("no multiple of")
+    expect(alert).to_contain_text("not a multiple of")
     expect(alert).to_contain_text("Choose a multiple")
 
 
@@ -116,7 +116,7 @@ def test_pause_resume_and_stop_from_the_page_and_a_second_start_shows_the_first(
     other.get_by_role("tab", name="Train").click()
     expect(other.get_by_text(re.compile("running, step [1-9]"))).to_be_visible(timeout=LONG)
     other.get_by_role("button", name="Start training").click()
-    expect(other.get_by_text("is training already")).to_be_visible(timeout=30_000)
+    expect(other.get_by_text("is already training")).to_be_visible(timeout=30_000)
     other.context.close()
     page.get_by_role("button", name="Pause").click()
     expect(page.get_by_text(re.compile(": paused, step"))).to_be_visible(timeout=LONG)

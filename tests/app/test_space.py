@@ -44,13 +44,13 @@ def test_training_library_runs_and_settings_are_absent_over_http(space):
     for gone in (
         "Start training",
         "Add to the queue",
-        "Folders to look in",
-        "Fetch, safetensors alone",
+        "Folders to scan",
+        "Download (safetensors only)",
         "Self-test",
         "History",
     ):
         assert gone not in labels
-    for gone in ("Save what Compare is set to", "Push the chosen one"):
+    for gone in ("Save the settings of Compare", "Push the selected preset"):
         at = [c for c in config["components"] if gone in json.dumps(c.get("props", {}).get("value", ""))]
         assert at, "the preset tab is there"
     targets = {d.get("api_name") for d in config["dependencies"]}

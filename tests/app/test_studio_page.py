@@ -43,7 +43,7 @@ def test_a_grid_is_rendered_scored_and_a_cell_goes_to_compare_or_to_a_preset(pag
     expect(cells.nth(3).locator(".score")).to_have_text(re.compile(r"^[01]\.\d\d$"))
     cells.nth(3).click()
     page.get_by_role("button", name="Make a preset").click()
-    expect(page.get_by_role("button", name="Save what Compare is set to")).to_be_visible(timeout=20_000)
+    expect(page.get_by_role("button", name="Save the settings of Compare")).to_be_visible(timeout=20_000)
     tab(page, "Grid")
     page.get_by_role("button", name="Use the cell in Compare").click()
     expect(page.get_by_role("spinbutton", name="number input for Strength ω")).to_have_value("3", timeout=20_000)
@@ -57,12 +57,12 @@ def test_a_preset_is_saved_linked_and_opened_in_a_fresh_browser(page, studio, br
     settle(page)
     tab(page, "Presets")
     page.get_by_label("Name", exact=True).fill("Stern <b>&")
-    page.get_by_role("button", name="Save what Compare is set to").click()
+    page.get_by_role("button", name="Save the settings of Compare").click()
     page.get_by_text("Saved.").wait_for(timeout=20_000)
     kept = next(k for k in list_presets(Workspace(studio.workspace)) if not k.built_in)
     preset = json.loads(kept.path.read_text())
     assert preset["guidance"]["beta"] == 1.5 and len(preset["negative"]["sha256"]) == 64
-    page.get_by_text("Compare is set like this already.").wait_for(timeout=20_000)
+    page.get_by_text("Compare already has these settings.").wait_for(timeout=20_000)
     page.get_by_role("button", name="Make a link").click()
     box = page.locator("#preset-link textarea, #preset-link input")
     expect(box).to_have_value(re.compile(r"\?preset="), timeout=20_000)
@@ -193,9 +193,9 @@ def test_a_picture_is_the_start_and_a_model_that_cannot_inpaint_says_so(page, st
     page.mouse.down()
     page.mouse.move(canvas["x"] + canvas["width"] / 2 + 20, canvas["y"] + canvas["height"] / 2, steps=8)
     page.mouse.up()
-    page.get_by_text("Only what is painted over is drawn anew").wait_for(timeout=60_000)
+    page.get_by_text("Only the painted area is redrawn").wait_for(timeout=60_000)
     page.get_by_role("button", name="Render", exact=True).click()
-    page.get_by_text("needs a network of 4 or 9 input channels").wait_for(timeout=LONG)
+    page.get_by_text("needs a network with 4 or 9 input channels").wait_for(timeout=LONG)
     assert not page.faults
 
 

@@ -75,11 +75,11 @@ def test_every_training_setting_and_recipe_has_its_chinese():
 
 
 def wordings(node, names):
-    """The sentences that an expression may be, with {} for what is filled in."""
+    """The sentences that an expression may be, each a template."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         yield node.value
     elif isinstance(node, ast.JoinedStr):
-        yield "".join(piece.value if isinstance(piece, ast.Constant) else "{}" for piece in node.values)
+        raise AssertionError(f"{ast.unparse(node)}: a sentence for a person is a template and its values")
     elif isinstance(node, ast.IfExp):
         yield from wordings(node.body, names)
         yield from wordings(node.orelse, names)
@@ -100,7 +100,7 @@ def sentences_of_the_engine():
             if not isinstance(node, ast.Call):
                 continue
             called = getattr(node.func, "id", getattr(node.func, "attr", ""))
-            own = called == "__init__" and isinstance(node.func.value, ast.Call)  # super().__init__ of an error
+            own = called == "__init__" and ast.unparse(node.func).startswith("super()")  # of an error
             if called in SPEAKERS or own or ast.unparse(node.func) == "missing.append":
                 for argument in [*node.args, *(k.value for k in node.keywords if k.arg in (None, "message", "remedy"))]:
                     yield from ((path.name, text) for text in wordings(argument, names) if " " in text)
@@ -116,23 +116,28 @@ def test_every_sentence_of_the_engine_has_its_chinese_and_no_other_is_kept():
 
 
 def slots(text):
-    """What is filled into a template: the names, or the numbers of places without names."""
+    """The names of what is filled into a template."""
     names = [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
-    return sorted(name or str(place) for place, name in enumerate(names))
+    assert all(names), f"{text}: a value has a name"
+    return sorted(names)
 
 
 @pytest.mark.parametrize(
     ("english", "chinese"),
     [
-        ("There is no preset “a {b}”.", "没有预设“a {b}”。"),
-        ("“a.b” is cut off or damaged at tensor x.y.", "“a.b”在张量 x.y 处被截断或损坏。"),
+        (Sentence("There is no preset “{name}”.", name="a {b}"), "没有预设“a {b}”。"),
         (
-            "The negative offset “x. y” is not on this machine; it can be had from a/b on the Hub.",
-            "本机没有负偏移“x. y”；可从 Hub 的 a/b 获取。",
+            Sentence("“{name}” is cut off or damaged at tensor {tensor}.", name="a.b", tensor="x.y"),
+            "“a.b”在张量 x.y 处被截断或损坏。",
         ),
         (
-            "Stable Diffusion XL has no scheduler “best”. Choose one of ddim, euler.",
-            "Stable Diffusion XL 没有采样器“best”。请从以下选择：ddim, euler。",
+            Sentence(
+                "The {what} “{name}” is not on this machine; it is on the Hub in {repository}.",
+                what=Sentence("negative offset"),
+                name="x. y",
+                repository="a/b",
+            ),
+            "本机没有负偏移“x. y”；Hub 的 a/b 中有。",
         ),
         ("Seed of everything random in the run.", "本次运行中所有随机数的种子。"),
         ("A sentence nobody knows.", "A sentence nobody knows."),

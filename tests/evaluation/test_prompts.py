@@ -70,13 +70,13 @@ def test_a_folder_gives_its_files_in_order_and_a_count_ends_it(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "named"),
     [
-        ("a.txt", "\n\n", "holds no prompt"),
-        ("a.txt", "", "holds no prompt"),
+        ("a.txt", "\n\n", "contains no prompt"),
+        ("a.txt", "", "contains no prompt"),
         ("a.txt", b"one\ntw\xff\n", "Line 2 of “a.txt” is not UTF-8"),
         ("a.txt", "one".encode("utf-16"), "Line 1 of “a.txt” is not UTF-8"),
         ("a.txt", "ab\nc" + "x" * 4000, "Line 2 of “a.txt” is longer than 4000"),
         ("a.tsv", "Prompt\tCategory\none\tx\n\t y\n", "Line 3 of “a.tsv” has no prompt"),
-        ("a.tsv", "Text\tKind\none\tx\n", "first line of “a.tsv” names no column"),
+        ("a.tsv", "Text\tKind\none\tx\n", "first line of “a.tsv” has no column"),
         ("a.csv", "Category,Prompts\nx,one\ny\n", "Line 3 of “a.csv” has 1 of 2 columns"),
         ("a.csv", 'Prompts\n"one\n', "Line 2 of “a.csv” is malformed"),
         ("a.jsonl", '{"prompt": "one"}\n{"prompt": \n', "Line 2 of “a.jsonl” is not valid JSON"),
@@ -84,7 +84,7 @@ def test_a_folder_gives_its_files_in_order_and_a_count_ends_it(tmp_path):
         ("a.json", '["one",\n 2]', "Entry 2 of “a.json” has no prompt"),
         ("a.json", '["one",\n "two" "three"]', "Line 2 of “a.json” is not valid JSON"),
         ("a.json", '{"a": 1}', "not a list of prompts"),
-        ("a.pdf", "x", "not in a format of prompts"),
+        ("a.pdf", "x", "not in a known prompt format"),
     ],
 )
 def test_what_cannot_be_read_is_named_by_line(tmp_path, name, content, named):

@@ -45,7 +45,7 @@ def test_what_a_model_cannot_have_is_refused_and_nothing_changed(monkeypatch):
     family = get("cogvideox")
     denoiser = family.denoiser(family.tiny())
     with (
-        pytest.raises(StudioError, match="cannot be computed by plain: sdpa stays"),
+        pytest.raises(StudioError, match="cannot use plain; it still uses sdpa"),
         attention.attention(denoiser, "plain"),
     ):
         pass
@@ -59,7 +59,7 @@ def test_a_missing_implementation_is_said(monkeypatch):
     unet = get("sd15").denoiser(get("sd15").tiny())
     monkeypatch.setattr(attention, "find_spec", lambda name: None)
     assert attention.available()["xformers"] == "not installed"
-    with pytest.raises(StudioError, match="by xformers is not possible here: not installed"):
+    with pytest.raises(StudioError, match="by xformers is not available here: not installed"):
         attention.attention(unet, "xformers").__enter__()
     monkeypatch.setattr(attention, "find_spec", lambda name: object())
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

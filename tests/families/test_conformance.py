@@ -189,7 +189,7 @@ def test_a_comparison_renders_with_every_sampler(family, pipe):
 
 def test_sizes_that_cannot_be_are_refused(family, pipe):
     standard = size_of(family, pipe)
-    with pytest.raises(StudioError, match="no multiple of"):
+    with pytest.raises(StudioError, match="not a multiple of"):
         family.latent_shape(pipe, Size(standard.height + 1, standard.width, standard.frames))
     with pytest.raises(StudioError, match="frames"):
         family.latent_shape(pipe, Size(standard.height, standard.width, standard.frames + 1))
@@ -201,5 +201,5 @@ def test_an_unknown_sampler_is_refused_by_name(family, pipe):
 
 
 def test_no_family_of_an_unknown_name():
-    with pytest.raises(StudioError, match="This studio knows sd15"):
+    with pytest.raises(StudioError, match="This studio supports sd15"):
         get("flux")

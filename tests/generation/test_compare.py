@@ -131,7 +131,7 @@ def test_the_last_preview_looks_like_its_own_end_and_the_first_does_not_yet():
         ({"seeds": ()}, "nothing to render"),
         ({"seeds": (-1,)}, "seed is -1, outside"),
         ({"scheduler": "best"}, "no scheduler"),
-        ({"height": 33}, "no multiple of 4"),
+        ({"height": 33}, "not a multiple of 4"),
     ],
 )
 def test_what_cannot_be_rendered_is_said_in_a_sentence(pipe, setting, sentence):

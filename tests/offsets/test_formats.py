@@ -204,7 +204,7 @@ def test_text_encoder_parts_are_left_out_and_said():
     shapes |= {"lora_te1_text_model_encoder_layers_0_mlp_fc1.alpha": (), "text_encoder.x.lora_A.weight": (2, 4)}
     contents = classify(shapes, "x")
     assert "2 tensors of text encoders were left out" in contents.notes[-1]
-    with pytest.raises(StudioError, match="text encoders alone"):
+    with pytest.raises(StudioError, match="only text encoders"):
         classify({"lora_te1_text_model_encoder_layers_0_mlp_fc1.lora_down.weight": (2, 4)}, "x")
 
 
@@ -218,7 +218,7 @@ def test_half_a_layer_and_an_unknown_kind_are_refused_with_their_key_and_the_way
 def test_some_keys_that_fit_and_some_that_do_not_are_counted():
     module = "mid_block.attentions.0.proj_in"
     shapes = {f"unet.{module}.lora_A.weight": (2, 4), f"unet.{module}.lora_B.weight": (4, 2), "strange.key": (1,)}
-    with pytest.raises(StudioError, match="2 of its 3 tensors are understood, “strange.key” is not"):
+    with pytest.raises(StudioError, match="2 of its 3 tensors are recognized, but “strange.key” is not"):
         classify(shapes, "x")
 
 

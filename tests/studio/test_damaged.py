@@ -153,7 +153,7 @@ def test_a_workspace_whose_folders_are_something_else_is_refused_in_a_sentence(t
     (tmp_path / "space" / "runs").write_text("a file")
     with pytest.raises(StudioError) as refused:
         Workspace(tmp_path / "space")
-    assert "something else has the name of one of its folders" in str(refused.value)
+    assert "a file has the name of one of its folders" in str(refused.value)
     assert str(tmp_path) not in str(refused.value)
 
 
@@ -176,7 +176,7 @@ def test_a_picture_that_cannot_be_moved_stays_where_it_is(workspace, monkeypatch
     away = put_away(workspace, "a.png")
     bring_back(workspace, away)
     assert (workspace.outputs / "a.png").exists()
-    with pytest.raises(StudioError, match="There is nothing to bring back"):
+    with pytest.raises(StudioError, match="There is nothing to restore"):
         bring_back(workspace, away)
 
 

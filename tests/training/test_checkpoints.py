@@ -47,7 +47,7 @@ def test_whichever_file_operation_fails_the_last_good_checkpoint_stays(tmp_path,
         with pytest.raises(StudioError) as failed:
             save_checkpoint(tmp_path, 2, TENSORS, {}, keep=2)
     assert len(calls) > k, "nothing was made to fail"
-    assert "checkpoint before it is kept" in failed.value.remedy
+    assert "previous checkpoint is kept" in failed.value.remedy
     if code == errno.ENOSPC:
         assert "the disk is full" in failed.value.message and "GB" in failed.value.remedy
     assert not list(tmp_path.glob("*.tmp"))

@@ -22,8 +22,9 @@ from core.events import (
 from core.generation.compare import Comparison, render
 from core.method.guidance import GuidanceWeights
 from core.offsets.files import load_lora, read_offset
+from core.training.clock import is_due
 from core.training.cost import row_forwards_per_sample
-from core.training.loop import is_due, train
+from core.training.loop import train
 from core.training.student import Student
 from tests.training.variants import FAMILY, PROMPTS, VARIANTS, config, losses, run, settings_of
 
@@ -294,7 +295,7 @@ def test_the_newest_checkpoint_damaged_falls_back_to_the_one_before_and_says_so(
     newest = tmp_path / "cut" / "checkpoints" / "step-0000006" / "state.safetensors"
     newest.write_bytes(newest.read_bytes()[:-7])
     events = run(tmp_path / "cut", config())
-    assert "step-0000006 is damaged; the run goes on from step-0000004" in events[0].message
+    assert "step-0000006 is damaged; the run continues from step-0000004" in events[0].message
     assert losses(events) == losses(whole)[4:]
 
 

@@ -225,7 +225,7 @@ def test_the_best_and_the_worst_of_each_prompt_are_paired():
 
 @pytest.mark.parametrize(
     ("scores", "sentence"),
-    [([1.0, float("nan"), 2.0], "NaN or infinity"), ([1.0, float("inf"), 2.0], "NaN"), ([1.0] * 3, "the same figure")],
+    [([1.0, float("nan"), 2.0], "NaN or infinity"), ([1.0, float("inf"), 2.0], "NaN"), ([1.0] * 3, "the same score")],
 )
 def test_a_scorer_that_says_nothing_stops_the_run_with_a_sentence(tmp_path, scores, sentence):
     with pytest.raises(StudioError, match=sentence):
@@ -280,7 +280,7 @@ def twice(folder):
     ("spoil", "sentence"),
     [
         (damaged, "A picture of the pair 2 is not a readable image"),
-        (missing, "The pair 1 lacks its picture “1.png”"),
+        (missing, "The pair 1 is missing its picture “1.png”"),
         (twice, "The pair 3 has the same picture twice"),
     ],
 )
@@ -305,14 +305,17 @@ def test_jsonl_names_files_beside_it_and_its_faults_by_line(tmp_path):
     (pair,) = read_pairs(lines(tmp_path, [row, ""]), 1)
     assert pair.prompt == "a" and pair.preferred == (tmp_path / "preferred/0.png").read_bytes()
     for rows, sentence in (
-        ([row, {"caption": "a", "good": "x", "bad": "y"}], "lacks the columns of pairs; it has caption, good, bad"),
+        (
+            [row, {"caption": "a", "good": "x", "bad": "y"}],
+            "does not have the columns of pairs; it has caption, good, bad",
+        ),
         ([row, "{"], "Line 2 of “set.jsonl” is not valid JSON"),
         ([row, "[1]"], "it has none"),
-        ([row, {**row, "rejected": "nowhere.png"}], "The pair 2 lacks its picture “nowhere.png”"),
+        ([row, {**row, "rejected": "nowhere.png"}], "The pair 2 is missing its picture “nowhere.png”"),
     ):
         with pytest.raises(StudioError, match=sentence):
             read_pairs(lines(tmp_path, rows), 1)
-    with pytest.raises(StudioError, match="holds 1 pairs, fewer than a batch of 3"):
+    with pytest.raises(StudioError, match="contains 1 pairs, fewer than one batch of 3"):
         read_pairs(lines(tmp_path, [row]), 3)
     for source in (tmp_path / "nothing", tmp_path / "preferred"):
         with pytest.raises(StudioError):
@@ -361,7 +364,7 @@ def test_pictures_without_captions_can_be_learned_but_not_rolled_out(tmp_path):
         ({"method": "pairs", "start": "pairs"}, "needs pairs"),
         ({"method": "distillation"}, "needs flaws"),
         ({"method": "fine-tuning", "start": "noise"}, "cannot start from noise. Choose start = own or images"),
-        ({"flaws": "blurry"}, "flaws are of use"),
+        ({"flaws": "blurry"}, "flaws only applies"),
         ({"start": "pairs"}, "cannot start from pairs"),
     ],
 )

@@ -18,8 +18,9 @@ from core.families import get
 from core.families.base import Size
 from core.training.config import recipe
 from core.training.draws import in_turn
-from core.training.loop import family_note, train
+from core.training.loop import train
 from core.training.material import gather
+from core.training.narration import family_note
 from core.training.pictures import pixels_of
 from core.training.self_npo import SelfNpo
 from core.training.start_points import encoded_pictures
@@ -186,7 +187,7 @@ def test_the_recipe_trains_and_says_so_where_it_is_used_on_another_family(tmp_pa
         notes = [e.message for e in events if isinstance(e, Notice) and "published script" in e.message]
         assert bool(notes) is noted
     assert notes == ["The recipe official is the published script for sd15; for sdxl the recipe official-sdxl is."]
-    assert "no script was published" in family_note(settings, get("cogvideox"))
+    assert "no script was published" in family_note(settings, "cogvideox")
 
 
 def test_all_pictures_need_a_folder():

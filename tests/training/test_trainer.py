@@ -128,7 +128,7 @@ def test_steps_that_overflow_in_fp16_are_counted_and_too_many_running_end_the_ru
     assert trainer.step(objective).overflows == 3
     trainer.prepared.step_was_skipped = True
     trainer.overflows_running = MOST_OVERFLOWS - 1
-    with pytest.raises(StudioError, match=f"overflowed fp16 in {MOST_OVERFLOWS} steps running") as refused:
+    with pytest.raises(StudioError, match=f"overflowed fp16 in {MOST_OVERFLOWS} consecutive steps") as refused:
         trainer.step(objective)
     assert "bf16" in refused.value.remedy
 

@@ -144,7 +144,7 @@ class DrawingsJudge:
             reader = READERS[name]()
             reader.load_state_dict({key: tensor.float() for key, tensor in tensors.items()})
         except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
-            raise StudioError("The bundled judge is missing or damaged.", "Install the studio again.") from error
+            raise StudioError("The bundled judge is missing or damaged.", "Reinstall the studio.") from error
         return cls(reader, clean, facts)
 
     @torch.no_grad()

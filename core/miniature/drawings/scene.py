@@ -129,8 +129,9 @@ def parse(text: str) -> Asked:
     match = _HEAD.fullmatch(head)
     if match is None:
         raise StudioError(
-            f"“{text[:80]}” is not a sentence of the miniature's world of drawings.",
+            "“{text}” is not a sentence of the miniature's world of drawings.",
             "Write for example: a large glossy fox beside a flat pizza, dotted pink background",
+            text=text[:80],
         )
     facts = match.groupdict()
     place, joint = facts.pop("place"), facts.pop("joint")
@@ -143,7 +144,9 @@ def parse(text: str) -> Asked:
         if ground := _GROUND.fullmatch(part):
             asked |= {name: value for name, value in ground.groupdict().items() if value}
         elif part not in FLAWS:
-            raise StudioError(f"“{part[:80]}” is not a phrase of the miniature's world of drawings.", "Leave it out.")
+            raise StudioError(
+                "“{text}” is not a phrase of the miniature's world of drawings.", "Leave it out.", text=part[:80]
+            )
     return asked
 
 

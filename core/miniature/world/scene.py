@@ -162,8 +162,9 @@ def parse(text: str) -> Asked:
     match = _HEAD.fullmatch(head)
     if match is None:
         raise StudioError(
-            f"“{text[:80]}” is not a sentence of the miniature's world.",
+            "“{text}” is not a sentence of the miniature's world.",
             "Write for example: a large shiny red circle on the left, plain gray background, lit from the left",
+            text=text[:80],
         )
     groups = match.groupdict()
     place, joint = groups.pop("place"), groups.pop("joint")
@@ -176,7 +177,7 @@ def parse(text: str) -> Asked:
         if (ground := _GROUND.fullmatch(part)) or (ground := _LIGHT.fullmatch(part)):
             asked |= {name: value for name, value in ground.groupdict().items() if value}
         elif part not in FLAWS:
-            raise StudioError(f"“{part[:80]}” is not a phrase of the miniature's world.", "Leave it out.")
+            raise StudioError("“{text}” is not a phrase of the miniature's world.", "Leave it out.", text=part[:80])
     return asked
 
 

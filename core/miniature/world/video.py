@@ -97,8 +97,9 @@ def parse(text: str) -> Asked:
     match = _CAPTION.fullmatch(text.strip().lower().rstrip("."))
     if match is None:
         raise StudioError(
-            f"“{text[:80]}” is not a sentence of the moving miniature's world.",
+            "“{text}” is not a sentence of the moving miniature's world.",
             "Write for example: a red circle moving right, gray background",
+            text=text[:80],
         )
     groups = match.groupdict()
     motion = "colliding" if groups["both"] else "turning" if groups["turned"] else groups["motion"]

@@ -224,8 +224,7 @@ class Engine:
         except Cancelled:
             if late() and not given_up():
                 raise StudioError(
-                    "The rendering was stopped after {minutes:.0f} minutes, so that the studio can go on. What was "
-                    "finished is kept.",
+                    "The rendering was stopped after {minutes:.0f} minutes so that the studio can continue. Finished images are kept.",
                     "Choose fewer images or steps, or a smaller size.",
                     minutes=self.deadline / 60,
                 ) from None
@@ -260,4 +259,4 @@ def _fault(error: Exception) -> StudioError:
             "The machine ran out of memory.", "Choose fewer seeds, a smaller size, or start with --medvram."
         )
     traceback.print_exception(error, file=sys.stderr)
-    return StudioError("Rendering failed: {kind}.", "The console says more.", kind=type(error).__name__)
+    return StudioError("Rendering failed: {kind}.", "See the console for details.", kind=type(error).__name__)

@@ -118,7 +118,7 @@ def pictures(
 def _inside(workspace: Workspace, name: str) -> Path:
     path = workspace.outputs / Path(name).name
     if not path.is_file():
-        raise StudioError("That picture is not in the outputs folder.", "Choose one of the gallery.")
+        raise StudioError("That picture is not in the outputs folder.", "Choose one from the gallery.")
     return path
 
 
@@ -152,9 +152,9 @@ def bring_back(workspace: Workspace, away: Path) -> None:
         StudioError: it is not there any more, or the disk refuses.
     """
     if away.parent != workspace.outputs / ".deleted" or not away.is_dir():
-        raise StudioError("There is nothing to bring back.", "Render it again: its settings are in the presets.")
+        raise StudioError("There is nothing to restore.", "Render it again: its settings are in the presets.")
     if not _move_back(away, workspace.outputs):
-        raise StudioError("The picture could not be brought back.", "Check that the workspace can be written.")
+        raise StudioError("The picture could not be restored.", "Check that the workspace can be written.")
 
 
 def _move_back(away: Path, outputs: Path) -> bool:

@@ -68,10 +68,15 @@ def parse_axis(name: str, text: str) -> Axis:
     if not name or name == "none":
         return Axis("", (None,))
     if name not in axes():
-        raise StudioError(f"“{name[:40]}” is not an axis of the grid.", f"Choose one of {', '.join(axes())}.")
+        raise StudioError(
+            "“{name}” is not an axis of the grid.",
+            "Choose one of {choices}.",
+            name=name[:40],
+            choices=", ".join(axes()),
+        )
     parts = [part.strip() for part in (text.splitlines() if name == "prompt" else text.split(",")) if part.strip()]
     if not parts:
-        raise StudioError(f"The axis {name} has no values.", "Write for example 0, 1, 2.")
+        raise StudioError("The axis {name} has no values.", "Write for example 0, 1, 2.", name=name)
     kind = int if name == "checkpoint" else FIELDS[name].kind
     if kind is str:
         return Axis(name, tuple("" if part == "none" else part for part in parts))
@@ -87,11 +92,14 @@ def parse_axis(name: str, text: str) -> Axis:
                 values.append(int(part) if kind is int and part.isdecimal() else float(part))
         except (ValueError, OverflowError) as error:
             raise StudioError(
-                f"“{part[:40]}” is not a value of {name}.", "Write for example 0, 0.5, 1 or 0:2:0.5."
+                "“{value}” is not a value of {name}.",
+                "Write for example 0, 0.5, 1 or 0:2:0.5.",
+                value=part[:40],
+                name=name,
             ) from error
     if kind is int:
         if any(not math.isfinite(value) or value != int(value) for value in values):
-            raise StudioError(f"{name} takes whole numbers.", "Write for example 10, 20, 30.")
+            raise StudioError("{name} takes whole numbers.", "Write for example 10, 20, 30.", name=name)
         values = [int(value) for value in values]
     return Axis(name, tuple(values))
 
@@ -108,24 +116,26 @@ def cells(
     if not names:
         raise StudioError("The grid has no axis.", "Choose what changes along x.")
     if {"checkpoint", "negative"} <= set(names):
-        raise StudioError("A checkpoint is one of the negative offset.", "Choose another setting for one of the axes.")
+        raise StudioError(
+            "The checkpoint axis replaces the negative offset.", "Choose another setting for one of the axes."
+        )
     if len(set(names)) != len(names):
         raise StudioError("Two axes change the same setting.", "Choose another for one of them.")
     count = len(x.values) * len(y.values) * len(pages.values)
     if count > CELLS_LIMIT:
         raise StudioError(
-            "That is {count} cells; at most {most} are rendered.",
+            "This grid has {count} cells; at most {limit} can be rendered.",
             "Choose fewer values.",
             count=count,
-            most=CELLS_LIMIT,
+            limit=CELLS_LIMIT,
         )
     if count * seeds > CELLS_LIMIT:
         raise StudioError(
-            "That is {count} cells of {seeds} pictures; at most {most} pictures are rendered.",
+            "This grid has {count} cells of {seeds} pictures; at most {limit} pictures can be rendered.",
             "Choose fewer values.",
             count=count,
             seeds=seeds,
-            most=CELLS_LIMIT,
+            limit=CELLS_LIMIT,
         )
     planned = []
     for (k, page), (j, row), (i, column) in itertools.product(*(enumerate(axis.values) for axis in (pages, y, x))):

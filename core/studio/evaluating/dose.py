@@ -70,7 +70,7 @@ def measure_dose(
     """
     path = find_offset(workspace, offset)
     if path is None:
-        raise StudioError("No offset is named.", "Name one of the library, or a file.")
+        raise StudioError("No offset is named.", "Choose one from the library, or a file.")
     if omega <= 0:
         raise StudioError("Without guidance an offset does nothing.", "Choose an ω above 0.")
     settings = EvaluationSettings(base=base, negative=offset, omega=omega, beta=1.0, probe=prompts)

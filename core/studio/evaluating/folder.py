@@ -108,7 +108,7 @@ def get_evaluation(workspace: Workspace, evaluation_id: str) -> Evaluation:
     if not (folder / "settings.json").is_file():
         raise StudioError(
             "There is no evaluation “{name}”.",
-            "See `evaluate list` for those there are.",
+            "`evaluate list` shows all evaluations.",
             name=Path(evaluation_id).name[:60],
         )
     return Evaluation(folder)
@@ -126,7 +126,7 @@ def own_prompts(base: Path, first: int, count: int) -> list[Prompt]:
         StudioError: the base brings none.
     """
     if not base.name.startswith("miniature-sd"):
-        raise StudioError("No prompts come with this model.", "Name a file of prompts.")
+        raise StudioError("This model has no bundled prompts.", "Choose a file of prompts.")
     from core.miniature.world.scene import sample_prompts
 
     return [
@@ -151,7 +151,7 @@ def check_room(workspace: Workspace, settings: EvaluationSettings, pixels: int) 
     needed += settings.count * settings.seeds * columns * 800
     if needed > workspace.free_bytes() - 2**27:
         raise StudioError(
-            "The evaluation needs {needed} GB, and {free} GB are free.",
+            "The evaluation needs {needed} GB, but {free} GB are free.",
             "Keep fewer pictures, or free disk space.",
             needed=f"{needed / 1e9:.1f}",
             free=f"{workspace.free_bytes() / 1e9:.1f}",
@@ -196,7 +196,7 @@ def counted(settings: EvaluationSettings) -> EvaluationSettings:
     source = read_prompts(Path(settings.prompts).expanduser(), settings.first + settings.count)
     count = sum(1 for _ in source) - settings.first
     if count < 1:
-        raise StudioError("The prompts end before the first that is asked for.", "Choose a smaller first.")
+        raise StudioError("There are fewer prompts than the first one requested.", "Choose a smaller first.")
     return dataclasses.replace(settings, count=count)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from core.errors import StudioError
 from core.evaluation.scorer import CARDS, ScorerCard, WeightFile
 from core.files import cannot_write, whole_file
 from core.miniature.scorer_cards import CARDS as BUNDLED_CARDS
+from core.offsets.header import file_hash
 from core.studio.workspace import ASSETS, Workspace
 
 ALL = {**BUNDLED_CARDS, **CARDS}
@@ -119,11 +119,9 @@ def fetch(workspace: Workspace, name: str) -> list[Path]:
                 file=file.name,
                 source=file.source,
             ) from error
-        if file.sha256:
-            with target.open("rb") as opened:
-                if hashlib.file_digest(opened, "sha256").hexdigest() != file.sha256:
-                    target.unlink()
-                    raise StudioError("{file} is not the file it should be.", "Fetch it again.", file=file.name)
+        if file.sha256 and file_hash(target) != file.sha256:
+            target.unlink()
+            raise StudioError("{file} is not the file it should be.", "Fetch it again.", file=file.name)
         paths.append(target)
     return paths
 

@@ -84,7 +84,7 @@ class EvaluationSettings:
                 )
         if self.batch * self.seeds > 64:
             raise StudioError(
-                "{batch} prompts of {seeds} images each are more than 64 at once.",
+                "{batch} prompts with {seeds} images each are more than 64 at once.",
                 "Choose a smaller batch.",
                 batch=self.batch,
                 seeds=self.seeds,
@@ -122,7 +122,7 @@ class EvaluationSettings:
             if name not in known:
                 near = difflib.get_close_matches(str(name), known, n=1)
                 raise StudioError(
-                    "An evaluation has no setting “{name}”.",
+                    "“{name}” is not a setting of an evaluation.",
                     "Did you mean {near}?" if near else "Remove it.",
                     name=str(name)[:60],
                     near=near[0] if near else "",

@@ -41,7 +41,7 @@ def shard_of(text: str) -> tuple[int, int]:
     part, mark, parts = text.partition("/")
     if mark and part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts) <= 100_000:
         return int(part) - 1, int(parts)
-    raise StudioError("“{text}” is not a share of the work.", "Write for example 3/16.", text=text[:40])
+    raise StudioError("“{text}” is not a valid shard.", "Write for example 3/16.", text=text[:40])
 
 
 def device_of(*, cpu: bool = False, rank: int = 0) -> str:
@@ -81,14 +81,12 @@ def render_prompts(
     seeds: Sequence[int],
 ) -> dict[str, list[Any]]:
     """Frames of each prompt under each column, by the column's name. Columns that share ω and offset share forwards."""
-    from core.families.base import Size
     from core.generation import limits
     from core.generation.compare import Texts, render
     from core.generation.comparison import Comparison
 
     family, pipe = loaded.family, loaded.pipe
-    own = family.defaults(pipe).size
-    size = Size(settings.height or own.height, settings.width or own.width, settings.frames or own.frames)
+    size = family.defaults(pipe).size.with_chosen(settings.height, settings.width, settings.frames)
     cond = family.encode_prompt(pipe, list(prompts), size)
     negative_cond = family.encode_prompt(pipe, [settings.negative_prompt] * len(prompts), size, negative=True)
     frames: dict[str, list[Any]] = {}

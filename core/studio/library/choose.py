@@ -107,7 +107,9 @@ def find_offset(workspace: Workspace, name: str) -> Path | None:
             steps = sorted(int(file.stem.removeprefix("step-")) for file in offsets_folder.glob("step-*.safetensors"))
             raise StudioError(
                 "The run “{run}” has no checkpoint at step {step}.",
-                "It has {steps}." if steps else "It kept none: only LoRA training keeps them.",
+                "It has checkpoints at steps {steps}."
+                if steps
+                else "It has none: only LoRA training keeps an offset with each checkpoint.",
                 run=match[1][:60],
                 step=match[2],
                 steps=", ".join(map(str, steps)),
@@ -116,7 +118,7 @@ def find_offset(workspace: Workspace, name: str) -> Path | None:
     path = Path(name).expanduser()
     if not path.exists():
         raise StudioError(
-            "There is no offset “{name}”.", "Choose one of the list, or name a file.", name=path.name[:80]
+            "There is no offset “{name}”.", "Choose one from the list, or enter a file.", name=path.name[:80]
         )
     return path
 
@@ -141,7 +143,7 @@ def find_control(workspace: Workspace, name: str) -> Path | None:
     if not path.is_dir() or kind_of(path)[0] != "control":
         raise StudioError(
             "There is no ControlNet or T2I-Adapter “{name}”.",
-            "Choose one of the list, or name a folder in the diffusers layout.",
+            "Choose one from the list, or enter a folder in the diffusers layout.",
             name=path.name[:80],
         )
     return path
@@ -157,7 +159,7 @@ def read_prompts(path: Path) -> list[str]:
         lines = read_text(path, limit=2**26).splitlines()
     except StudioError as error:
         raise StudioError(
-            "The prompts cannot be read: {reason}", "Name a UTF-8 text file.", reason=error.message
+            "The prompts cannot be read: {reason}", "Choose a UTF-8 text file.", reason=error.message
         ) from error
     prompts = [line.strip()[:2000] for line in lines if line.strip()]
     if not prompts:

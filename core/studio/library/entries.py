@@ -92,11 +92,11 @@ def add_folder(workspace: Workspace, folder: Path) -> None:
     folder = folder.expanduser()
     if not folder.is_dir():
         raise StudioError(
-            "There is no folder “{name}”.", "Name an existing folder of models or LoRAs.", name=folder.name[:80]
+            "There is no folder “{name}”.", "Enter an existing folder of models or LoRAs.", name=folder.name[:80]
         )
     folder = folder.resolve()
     if folder in (Path.home(), Path(folder.anchor)):
-        raise StudioError("That is a whole disk or home folder.", "Name the folder that holds the models.")
+        raise StudioError("That is a whole disk or home folder.", "Enter the folder that contains the models.")
     with _changing(workspace) as stored:
         stored["folders"] = list(dict.fromkeys([*stored["folders"], str(folder)]))
 

@@ -90,7 +90,7 @@ def _fault_of(error: Exception, repo_id: str) -> StudioError:
 
     if isinstance(error, errors.GatedRepoError):
         return StudioError(
-            "{repo_id} asks for consent before it may be fetched.",
+            "{repo_id} requires you to accept its terms before it can be downloaded.",
             "Visit huggingface.co/{repo_id}, agree, and sign in with `hf auth login`.",
             repo_id=repo_id,
         )
@@ -112,7 +112,7 @@ def _fault_of(error: Exception, repo_id: str) -> StudioError:
         )
     return StudioError(
         "The Hub cannot be reached for {repo_id}.",
-        "What is on this machine still works; try again when online.",
+        "Models on this machine still work; try again when online.",
         repo_id=repo_id,
     )
 
@@ -141,7 +141,7 @@ def fetch_model(workspace: Workspace, repo_id: str, revision: str | None = None)
     for name, _ in files:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
             raise StudioError(
-                "{repo_id} names a file outside its folder.", "Do not use this repository.", repo_id=repo_id
+                "{repo_id} lists a file outside its folder.", "Do not use this repository.", repo_id=repo_id
             )
     names = {name for name, _ in files}
     wanted = [
@@ -154,7 +154,7 @@ def fetch_model(workspace: Workspace, repo_id: str, revision: str | None = None)
     if not any(name.endswith(".safetensors") for name, _ in wanted):
         raise StudioError(
             "{repo_id} has no safetensors weights.",
-            "Choose a repository that does; pickles are not fetched.",
+            "Choose a repository that has them; pickles are not downloaded.",
             repo_id=repo_id,
         )
     total = sum(size for _, size in wanted)

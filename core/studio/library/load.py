@@ -12,27 +12,17 @@ from core.studio.workspace import ASSETS
 
 
 def load_base(base: Path, *, dtype: Any = None, device: str = "cpu") -> Any:
-    """The pipeline of a base: a diffusers folder, or a single file of a true architecture. Its denoiser computes attention
-    as this program was started to (`core.families.attention.chosen`).
-
-    Raises:
-        StudioError: it cannot be loaded, or its attention cannot be computed in that way.
-    """
+    """The pipeline of a base: a diffusers folder, or a single file of a true architecture."""
     import torch
 
     from core.families import get
-    from core.families.attention import check, chosen, put_in_place
 
-    check(chosen())  # before minutes of loading
-    family, dtype = get(family_of_base(base)), dtype or torch.float32
+    family, dtype = family_of_base(base), dtype or torch.float32
     if base.is_file():
         from core.families.full_size import load_single_file
 
-        pipe = load_single_file(base, family.name, ASSETS / "configs", dtype=dtype, device=device)
-    else:
-        pipe = family.load(base, dtype=dtype, device=device)
-    put_in_place(family.denoiser(pipe), chosen())
-    return pipe
+        return load_single_file(base, family, ASSETS / "configs", dtype=dtype, device=device)
+    return get(family).load(base, dtype=dtype, device=device)
 
 
 def load_offset(path: Path, family: str, denoiser: Any) -> Any:
@@ -54,14 +44,13 @@ def load_control(path: Path, family: str) -> Any:
     import diffusers
 
     from core.families import get
-    from core.families.attention import chosen, put_in_place
     from core.studio.library.entries import kind_of
 
     own = kind_of(path)[1]
     if own != family:
         raise StudioError(
-            "“{name}” is a control network of {title}, the base model is {title_2}.",
-            "Choose one of the same family.",
+            "“{name}” is a control network for {title}, but the base model is {title_2}.",
+            "Choose one for the same family.",
             name=path.name,
             title=get(own).title,
             title_2=get(family).title,
@@ -76,6 +65,4 @@ def load_control(path: Path, family: str) -> Any:
             name=path.name,
             kind=type(error).__name__,
         ) from error
-    if hasattr(loaded, "attn_processors"):
-        put_in_place(loaded, chosen())
     return loaded.eval()

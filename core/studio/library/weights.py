@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from core.errors import StudioError
+from core.errors import Sentence, StudioError
 from core.families.libraries import with_libraries
 from core.offsets.header import copy_file, copy_files, is_gguf, is_pickle
 from core.studio.library.choose import BUNDLED, family_of_base, find_base, find_offset
@@ -17,7 +18,7 @@ from core.studio.workspace import Workspace, slug
 def _named(workspace: Workspace, name: str) -> Path:
     path = find_offset(workspace, name)
     if path is None:
-        raise StudioError("No offset was named.", "Name a file or an offset of the library.")
+        raise StudioError("No offset was given.", "Choose a file or an offset from the library.")
     return path
 
 
@@ -39,9 +40,13 @@ def offset_info(workspace: Workspace, name: str) -> dict[str, Any]:
         "rank": offset.rank,
         "layers": offset.layers,
         "bytes": offset.size,
-        **({"notes": "; ".join(offset.notes)} if offset.notes else {}),
+        **({"notes": functools.reduce(_then, offset.notes)} if offset.notes else {}),
         **offset.provenance,
     }
+
+
+def _then(first: str, second: str) -> Sentence:
+    return Sentence("{first}; {second}", first=first, second=second)
 
 
 def target(workspace: Workspace, out: str, name: str, ending: str = ".safetensors") -> Path:
@@ -58,7 +63,7 @@ def target(workspace: Workspace, out: str, name: str, ending: str = ".safetensor
             )
         if path.exists():
             raise StudioError(
-                "“{name}” exists already.", "Choose another name; nothing is overwritten.", name=path.name
+                "“{name}” already exists.", "Choose another name; nothing is overwritten.", name=path.name
             )
         return path
     stem, number = slug(name), 1
@@ -123,7 +128,7 @@ def convert_offset(
         return {"would_write": str(path)} if dry_run else import_offset(workspace, source, str(path) if out else "")
     offset = read_offset(source)
     if to not in ("diffusers", "kohya"):
-        raise StudioError("There is no dialect “{to}”.", "Choose diffusers or kohya.", to=to[:40])
+        raise StudioError("“{to}” is not a known dialect.", "Choose diffusers or kohya.", to=to[:40])
     path = target(workspace, out, f"{source.stem}-{to}")
     if dry_run:
         return {"would_write": str(path), "from": offset.format, "to": to, "layers": offset.layers}
@@ -237,7 +242,7 @@ def merge(
 
     if not -10 <= scale <= 10:
         raise StudioError(
-            "A scale of {scale:g} is out of range.", "Choose -10 to 10; Neon uses about -0.3.", scale=scale
+            "A scale of {scale:g} is out of range.", "Choose a value from -10 to 10; Neon uses about -0.3.", scale=scale
         )
     source, folder = _named(workspace, name), find_base(workspace, base)
     path = target(workspace, out, f"{folder.name}-merged-{source.stem}")

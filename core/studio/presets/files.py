@@ -68,7 +68,7 @@ def find_preset(workspace: Workspace, name: str) -> StoredPreset:
     for stored in list_presets(workspace):
         if name in (stored.name, stored.key):
             return stored
-    raise StudioError(f"There is no preset “{name[:80]}”.", "See the list of presets.")
+    raise StudioError("There is no preset “{name}”.", "See the list of presets.", name=name[:80])
 
 
 def save_preset(workspace: Workspace, preset: Preset, *, replace: bool = False) -> Path:
@@ -78,10 +78,12 @@ def save_preset(workspace: Workspace, preset: Preset, *, replace: bool = False) 
         StudioError: it has no name, or one of that name exists and `replace` is not set.
     """
     if not preset.name or not preset.name.strip():
-        raise StudioError("The preset has no name.", "Give it one.")
+        raise StudioError("The preset has no name.", "Enter a name.")
     path = workspace.presets / f"{slug(preset.name)}.json"
     if path.exists() and not replace:
-        raise StudioError(f"There is a preset “{preset.name}” already.", "Choose another name, or replace it.")
+        raise StudioError(
+            "A preset named “{name}” already exists.", "Choose another name, or replace it.", name=preset.name
+        )
     write_text(path, preset.to_json())
     return path
 
@@ -124,7 +126,7 @@ def restore_preset(workspace: Workspace, gone: Path) -> Path:
         StudioError: it is not there any more.
     """
     if gone.parent != workspace.presets / ".deleted" or not gone.is_file():
-        raise StudioError("There is nothing to bring back.", "Import the preset again.")
+        raise StudioError("There is nothing to restore.", "Import the preset again.")
     preset = read_preset(gone)
     path = save_preset(workspace, preset)
     gone.unlink()
@@ -134,5 +136,5 @@ def restore_preset(workspace: Workspace, gone: Path) -> Path:
 def _own(workspace: Workspace, name: str) -> StoredPreset:
     stored = find_preset(workspace, name)
     if stored.built_in:
-        raise StudioError(f"“{stored.name}” is built in.", "Save it under a name of your own first.")
+        raise StudioError("“{name}” is built in.", "Save a copy under another name first.", name=stored.name)
     return stored

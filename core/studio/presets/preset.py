@@ -182,20 +182,24 @@ def parse_preset(text: str, name: str = "preset") -> Preset:
         StudioError: no JSON, an unknown or wrong key (it is named), or a newer version.
     """
     again = "Choose a preset that this studio saved, or correct the key."
-    unreadable = f"“{name}” is not a preset that can be read."
+    unreadable = StudioError("“{name}” is not a preset that can be read.", again, name=name)
     try:
         if len(text) > FILE_LIMIT:
-            raise StudioError(f"“{name}” is longer than {FILE_LIMIT // 2**10} KiB.", again)
+            raise StudioError("“{name}” is longer than {limit} KiB.", again, name=name, limit=FILE_LIMIT // 2**10)
         text.encode("utf-8")
         keys = json.loads(text, object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError) as error:
-        raise StudioError(unreadable, again) from error
+        raise unreadable from error
     if not isinstance(keys, dict) or keys.get("schema") != "self-npo-preset":
-        raise StudioError(f"“{name}” is not a preset: it lacks schema = self-npo-preset.", again)
+        raise StudioError("“{name}” is not a preset: it lacks schema = self-npo-preset.", again, name=name)
     version = keys.get("version")
     if isinstance(version, int) and version > VERSION:
         raise StudioError(
-            f"“{name}” is of preset version {version}; this studio reads version {VERSION}.", "Update the studio."
+            "“{name}” has preset version {version}; this studio reads up to version {newest}.",
+            "Update the studio.",
+            name=name,
+            version=version,
+            newest=VERSION,
         )
     limited = _within_range(keys)
     try:
@@ -205,9 +209,11 @@ def parse_preset(text: str, name: str = "preset") -> Preset:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "preset"
-        raise StudioError(f"“{name}”: {key[:120]}: {first['msg'][:120]}.", again) from error
+        raise StudioError(
+            "“{name}”: {key}: {reason}.", again, name=name, key=key[:120], reason=first["msg"][:120]
+        ) from error
     except RecursionError as error:
-        raise StudioError(unreadable, again) from error
+        raise unreadable from error
 
 
 def read_preset(path: Path) -> Preset:
@@ -222,11 +228,16 @@ def read_preset(path: Path) -> Preset:
         return preset_of(known_values(read_settings(path)), name=path.stem)
     try:
         if path.stat().st_size > FILE_LIMIT:
-            raise StudioError(f"“{path.name}” is longer than {FILE_LIMIT // 2**10} KiB.", "Choose a preset file.")
+            raise StudioError(
+                "“{name}” is longer than {limit} KiB.",
+                "Choose a preset file.",
+                name=path.name,
+                limit=FILE_LIMIT // 2**10,
+            )
         return parse_preset(path.read_text(encoding="utf-8"), path.name)
     except (OSError, UnicodeDecodeError) as error:
         raise StudioError(
-            f"“{path.name}” is not a preset that can be read.", "Choose a JSON file or a picture."
+            "“{name}” is not a preset that can be read.", "Choose a JSON file or a picture.", name=path.name
         ) from error
 
 
@@ -292,7 +303,9 @@ def preset_of(
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise StudioError(f"{where}: {first['msg'][:120]}.", "Correct the value and try again.") from error
+        raise StudioError(
+            "{where}: {reason}.", "Correct the value and try again.", where=where, reason=first["msg"][:120]
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -340,8 +353,11 @@ def resolve(workspace: Workspace, preset: Preset) -> Resolved:
             values[key] = match
             continue
         what = {"base": "base model", "positive": "positive offset", "negative": "negative offset"}[key]
-        where = f"; it can be had from {ref.repo_id} on the Hub" if ref.repo_id else ""
-        missing.append(f"The {what} “{_safe_name(ref.name or 'without a name')}” is not on this machine{where}.")
+        where = "The {what} “{name}” is not on this machine."
+        if ref.repo_id:
+            where = "The {what} “{name}” is not on this machine; it is on the Hub in {repository}."
+        name = _safe_name(ref.name) if ref.name else Sentence("without a name")
+        missing.append(Sentence(where, what=Sentence(what), name=name, repository=ref.repo_id))
     return Resolved(values, tuple(missing))
 
 

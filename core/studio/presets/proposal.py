@@ -71,7 +71,9 @@ def propose(workspace: Workspace, preset: Preset, foreign: ForeignPicture = Fore
         missing.append(
             Sentence("The LoRA “{name}” is not applied from a prompt; {where}.", name=Path(name).stem[:80], where=where)
         )
-    ignored = tuple(Sentence("“{name}” has no counterpart here.", name=text[:80]) for text in foreign.left_out)
+    ignored = tuple(
+        Sentence("“{name}” has no equivalent setting in this studio.", name=text[:80]) for text in foreign.left_out
+    )
     held_back = {key: values.pop(key) for key in OF_THE_MODEL if key in values} if base_missing else {}
     return Proposal(preset, values, held_back, tuple(missing), ignored)
 

@@ -30,7 +30,7 @@ def from_link(text: str) -> Preset:
     Raises:
         StudioError: it is cut off, damaged, or unpacks to too much.
     """
-    again = "Ask for the link again, or for the preset's file."
+    again = "Ask for the link again, or for the preset file."
     if len(text) > LINK_LIMIT:
         raise StudioError("The link is too long.", again)
     try:

@@ -12,7 +12,7 @@ from core.training.config import TrainConfig
 SMALL = 2**29
 """Bytes of weights below which a model fits every card."""
 
-PROFILES = {"8": "8 GB card", "12": "12 GB card", "24": "24 GB card", "machine": "this machine"}
+PROFILES = {"8": "8 GB GPU", "12": "12 GB GPU", "24": "24 GB GPU", "machine": "this machine"}
 
 
 def needed(base: Path, config: TrainConfig) -> int | None:
@@ -39,7 +39,7 @@ def card_bytes() -> int:
     import torch
 
     if not torch.cuda.is_available():
-        raise StudioError("This machine has no card that torch can use.", "Leave the settings as the recipe has them.")
+        raise StudioError("This machine has no GPU that torch can use.", "Keep the recipe's settings.")
     return int(torch.cuda.get_device_properties(0).total_memory)
 
 
@@ -66,7 +66,7 @@ def profile(base: Path, name: str) -> dict[str, Any]:
         if base.is_dir() and sum(file.stat().st_size for file in base.rglob("*.safetensors")) < SMALL:
             return {}
         raise StudioError(
-            "What {name} takes in training is not known here: its architecture or size is not in the table.",
+            "The memory for training {name} is unknown: its architecture or size is not in the table.",
             "Choose precision bf16, gradient_checkpointing and a batch_size of 1, and raise the batch from there.",
             name=base.name,
         )
@@ -74,8 +74,8 @@ def profile(base: Path, name: str) -> dict[str, Any]:
     if not fitting:
         least = min(row["bytes"] for row in table()["rows"] if row["model"] == model) + RESERVE
         raise StudioError(
-            "Training {name} takes {least:.1f} GiB at least, more than {room:.0f} GiB.",
-            "Choose a larger card, or a smaller height, width or number of frames.",
+            "Training {name} needs at least {least:.1f} GiB, more than {room:.0f} GiB.",
+            "Use a larger GPU, or choose a smaller height, width or number of frames.",
             name=base.name,
             least=least / 2**30,
             room=room / 2**30,

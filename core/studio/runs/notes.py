@@ -74,6 +74,6 @@ def restore_run(workspace: Workspace, gone: Path) -> Run:
     """
     home = workspace.runs / gone.name.partition("-")[2]
     if gone.parent != workspace.runs / AWAY or not gone.is_dir() or home.exists():
-        raise StudioError("There is nothing to bring back.", "See the list of runs.")
+        raise StudioError("There is nothing to restore.", "See the list of runs.")
     os.replace(gone, home)
     return Run(home)

@@ -185,7 +185,7 @@ def get_run(workspace: Workspace, run_id: str) -> Run:
     """
     folder = workspace.runs / slug(run_id)
     if slug(run_id) != run_id or not (folder / "config.json").is_file():
-        raise StudioError("There is no run “{id}”.", "`runs` lists those there are.", id=run_id[:60])
+        raise StudioError("There is no run “{id}”.", "`runs` lists all runs.", id=run_id[:60])
     return Run(folder)
 
 

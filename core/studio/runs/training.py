@@ -14,7 +14,7 @@ from PIL import Image
 from core.errors import StudioError
 from core.events import TrainEvent
 from core.families import get
-from core.families.base import FamilySpec, Size
+from core.families.base import FamilySpec
 from core.families.full_size import decode_in_tiles
 from core.generation.compare import Cancelled, Comparison, Watch, encode, render
 from core.method.guidance import GuidanceWeights
@@ -29,6 +29,7 @@ from core.studio.runs.run import Run
 from core.studio.workspace import ASSETS, Workspace
 from core.training.config import TrainConfig
 from core.training.loop import train
+from core.training.material import size_of
 from core.training.previews import Preview
 from core.training.ranking import Score
 
@@ -65,7 +66,7 @@ def score_of(name: str) -> Score:
     """
     if name not in CARDS:
         raise StudioError(
-            "There is no scorer “{name}” that training can use.",
+            "“{name}” is not a scorer that training can use.",
             "Choose {names}.",
             name=name[:40],
             names=", ".join(CARDS),
@@ -81,8 +82,7 @@ def preview_of(
     Cost: 50 row-forwards a picture.
     """
 
-    standard = family.defaults(pipe).size
-    size = Size(config.height or standard.height, config.width or standard.width, config.frames or standard.frames)
+    size = size_of(config, family.defaults(pipe).size)
     # encoded now: a large text encoder is freed when training begins
     texts = {prompt: encode(pipe, family, prompt, "", size) for prompt in prompts}
     asked = Watch(cancelled=lambda: stop() is not None)

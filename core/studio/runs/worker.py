@@ -95,7 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
     requests = Requests(run)
     try:
         if not run.folder.is_dir():
-            raise StudioError("There is no run “{id}”.", "`runs` lists those there are.", id=run.id)
+            raise StudioError("There is no run “{id}”.", "`runs` lists all runs.", id=run.id)
         if os.environ.get("RANK", "0") != "0":
             requests.begin()
             return _train(run, options.cpu, requests, None)

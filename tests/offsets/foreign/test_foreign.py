@@ -76,7 +76,7 @@ def test_a_strange_key_in_it_is_refused_by_its_name(name, tmp_path):
 def test_a_kind_that_needs_the_base_says_so(name):
     file = read_offset(FILES / f"{name}.safetensors")
     assert file.needs_base and len(file.adapters) == 1
-    with pytest.raises(StudioError, match=f"of the kind {file.adapters[0]}.*--base"):
+    with pytest.raises(StudioError, match=f"of type {file.adapters[0]}.*--base"):
         load_lora(FILES / f"{name}.safetensors")
 
 
@@ -261,7 +261,7 @@ def test_an_adapter_of_cogvideox_s_own_trainer_arrives_beside_the_weights_that_i
     file, offset = read_offset(tmp_path / "x.safetensors"), load_lora(tmp_path / "x.safetensors")
     assert (file.format, file.family, file.rank, file.layers) == ("sat", "cogvideox", 4, 8)
     assert (
-        "2 tensors of the base beside the adapter were left out" in file.notes[0]
+        "2 tensors of the base next to the adapter were left out" in file.notes[0]
         and "alpha is taken to be 1" in file.notes[1]
     )
     assert offset.low_rank.keys() == wanted.keys()

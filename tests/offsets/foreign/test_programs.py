@@ -93,4 +93,4 @@ def test_of_a_transformer_diffusers_reads_its_own_names_alone(tmp_path):
 def test_norms_and_biases_are_for_here_and_comfyui():
     offset = Offset({}, {"conv_norm_out": DenseLayer(torch.ones(2), torch.ones(2))})
     assert readers_of(offset, "kohya").startswith("This studio and ComfyUI")
-    assert readers_of(offset, "diffusers") == "This studio alone reads this file whole."
+    assert readers_of(offset, "diffusers") == "Only this studio reads this file whole."

@@ -133,5 +133,5 @@ def test_checkpoints_of_a_run_are_an_axis(engine):
     with pytest.raises(StudioError, match="no checkpoint at step 70") as refused:
         list(render_grid(engine, values, parse_axis("checkpoint", "70"), NONE, NONE))
     assert "50, 100" in refused.value.remedy
-    with pytest.raises(StudioError, match="one of the negative offset"):
+    with pytest.raises(StudioError, match="replaces the negative offset"):
         cells(values, parse_axis("checkpoint", "50"), Axis("negative", ("a", "b")), NONE)

@@ -183,7 +183,7 @@ def test_pictures_and_scores_belong_to_the_prompts_beside_them(space, tmp_path):
         ({"omga": 1}, "no setting “omga”. Did you mean omega"),
         ({"scorers": ("best",)}, "no scorer “best”"),
         ({"scorers": ()}, "No scorer is chosen"),
-        ({"first": 4}, "prompts end before the first"),
+        ({"first": 4}, "fewer prompts than the first"),
         ({"negative": "none.safetensors"}, "no offset “none"),
         ({"batch": 64, "seeds": 2}, "more than 64 at once"),
         ({"scorers": ("hpsv2",)}, r"HPSv2.1 is not on this machine: HPS_v2.1_compressed.pt is missing \(1.97 GB"),
@@ -206,7 +206,7 @@ def test_a_scorers_file_is_found_in_the_workspace_and_named_while_it_is_missing(
 def test_shares_are_counted_from_one():
     assert shard_of("1/1") == (0, 1) and shard_of("3/16") == (2, 16)
     for text in ("0/4", "5/4", "3", "a/b", "-1/4"):
-        with pytest.raises(StudioError, match="not a share"):
+        with pytest.raises(StudioError, match="not a valid shard"):
             shard_of(text)
 
 

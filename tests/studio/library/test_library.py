@@ -142,7 +142,7 @@ def test_extract_merge_and_convert_write_what_they_say(workspace, files, tmp_pat
     assert kohya["format"] == "kohya" and weights.offset_info(workspace, kohya["saved"])["steps"] == "5"
     merged = weights.merge(workspace, str(files / "a.safetensors"), scale=-0.3, base=base)
     assert set(load_file(merged["saved"])) == set(get("sd15").tiny().unet.state_dict())
-    with pytest.raises(StudioError, match="exists already"):
+    with pytest.raises(StudioError, match="already exists"):
         weights.convert_offset(workspace, str(files / "a.safetensors"), to="kohya", out=kohya["saved"])
     with pytest.raises(StudioError, match="out of range"):
         weights.merge(workspace, str(files / "a.safetensors"), scale=99, base=base)
@@ -210,7 +210,7 @@ def test_a_model_is_fetched_pinned_by_commit_safetensors_alone(workspace, stand_
 
 @pytest.mark.parametrize(
     ("status", "sentence"),
-    [(500, "answered 500.*Try again later"), (429, "answered 429"), (403, "asks for consent.*huggingface.co/a/b")],
+    [(500, "answered 500.*Try again later"), (429, "answered 429"), (403, "accept its terms.*huggingface.co/a/b")],
 )
 def test_what_the_hub_refuses_is_said_without_the_token(workspace, stand_in, status, sentence):
     stand_in.status = status

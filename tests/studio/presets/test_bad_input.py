@@ -47,7 +47,7 @@ WRONG = [
     ('{"beta":"1"}', "beta must be a number, not '1'"),
     ('{"seed":1.5}', "seed must be a whole number, not 1.5"),
     ('{"seed":' + "9" * 400 + "}", "seed must be a whole number, not an enormous number"),
-    ('{"prompt":"\\ud800"}', "prompt holds a character that is not valid Unicode"),
+    ('{"prompt":"\\ud800"}', "prompt contains a character that is not valid Unicode"),
     ('{"prompt":["a"]}', "prompt must be text"),
     ('{"dynamic_guidance":"no"}', "dynamic_guidance must be true or false, not 'no'"),
 ]

@@ -89,7 +89,7 @@ def test_a_path_an_address_or_a_repository_is_inert_and_said_to_be_missing(works
     preset = parse_preset(text(negative={"name": name, "repo_id": "a/b"}, base={"name": name}))
     resolved = resolve(workspace, preset)
     assert resolved.values == {} and len(resolved.missing) == 2
-    assert "can be had from a/b" in resolved.missing[1]
+    assert "it is on the Hub in a/b" in resolved.missing[1]
 
 
 def test_what_is_saved_from_a_path_shares_its_last_part_alone(workspace):
@@ -103,7 +103,7 @@ def test_what_is_saved_from_a_path_shares_its_last_part_alone(workspace):
         ("{", "not a preset that can be read"),
         ("[]", "lacks schema"),
         ('{"schema": "other"}', "lacks schema"),
-        (text(version=2), "version 2; this studio reads version 1"),
+        (text(version=2), "version 2; this studio reads up to version 1"),
         (text(omega=3), "omega: Extra inputs"),
         (text(guidance={"omega": 99.0}), "guidance.omega: Input should be less"),
         (text(guidance={"omega": "3"}), "guidance.omega: Input should be a valid number"),
@@ -177,7 +177,7 @@ def test_save_rename_delete_and_bring_back(workspace):
     assert not [kept for kept in list_presets(workspace) if not kept.built_in]
     restore_preset(workspace, gone)
     assert find_preset(workspace, "Other").path.parent == workspace.presets
-    with pytest.raises(StudioError, match="nothing to bring back"):
+    with pytest.raises(StudioError, match="nothing to restore"):
         restore_preset(workspace, workspace.root / "elsewhere.json")
 
 
