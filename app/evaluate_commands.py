@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from app.study_commands import add_study, run_study
 from core.errors import StudioError
 
 EXAMPLE = "launch.py evaluate run --negative sd15-mini-negative --prompts 200"
@@ -56,6 +57,7 @@ def add_evaluate(commands: Any, common: Callable[..., None]) -> None:
     scorers = evaluate.add_parser("scorers", help="the scorers: what they need, and whether it is here")
     scorers.add_argument("fetch", nargs="?", choices=("fetch",), help="fetch one from the Hub")
     scorers.add_argument("names", nargs="*", metavar="NAME")
+    add_study(evaluate, common)
     for command in (run, resume, stop, report, merge, listed, dose, scorers):
         common(command, dry_run=command is run)
     for command in (run, resume, dose):
@@ -295,4 +297,5 @@ _ACTIONS = {
     "list": _list,
     "dose": _dose,
     "scorers": _scorers,
+    "study": run_study,
 }

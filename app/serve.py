@@ -90,6 +90,18 @@ def make_engine(workspace: Workspace, options: argparse.Namespace, visitors: Vis
     return Engine(workspace, cpu=options.cpu, memory=memory, outputs=outputs, deadline=deadline)
 
 
+def bring_study(workspace: Workspace, folder: Path, hosted: bool) -> None:
+    """The blind study that a Space's repository brings, copied to where its votes are kept.
+
+    Raises:
+        StudioError: it is damaged, or the storage cannot be written.
+    """
+    if hosted and (folder / "study.json").is_file():
+        from core.studio.studying.study import adopt
+
+        adopt(workspace, folder, os.environ.get("SELF_NPO_STUDY_KEY", ""))
+
+
 def open_page(
     engine: Engine, opening: dict[str, Any], options: argparse.Namespace, uploads: Path, visitors: Visitors | None
 ) -> tuple[Any, str]:
@@ -111,6 +123,7 @@ def open_page(
     from app.page.security import guarding
     from app.page.text import TRANSLATIONS
     from app.page.theme import CSS, FORCE_THEME, HEAD, THEME
+    from app.page.voting import routes as voting_routes
 
     hosted = bool(os.environ.get("SPACE_ID"))
     afar = bool(options.listen or options.share or hosted)
@@ -142,6 +155,7 @@ def open_page(
                 "lifespan": guarding(
                     any_host=afar, in_a_space=hosted, uploads=uploads, beside=visitors.swept if visitors else None
                 ),
+                "routes": voting_routes(engine.workspace),
                 "docs_url": None,
                 "redoc_url": None,
                 "openapi_url": None,
@@ -171,6 +185,7 @@ def serve(options: argparse.Namespace) -> None:
     # in a private Space its owner is the only visitor
     shared = hosted and os.environ.get("SELF_NPO_PRIVATE") != "1"
     visitors = Visitors(uploads, asking_session) if shared else None
+    bring_study(workspace, ASSETS.parent / "study", hosted)
     engine = make_engine(workspace, options, visitors)
     opening: dict[str, Any] = {}
     if options.preset:

@@ -80,7 +80,7 @@ def imports(path: Path, *, at_once: bool = False) -> set[str]:
     return names
 
 
-WINGS = ("core.studio.comparing", "core.studio.runs", "core.studio.presets")
+WINGS = ("core.studio.comparing", "core.studio.runs", "core.studio.presets", "core.studio.studying")
 """Wings of the studio. Each may import the hall (the modules of core/studio itself) and the library, but no other wing."""
 DOCTOR = "core.studio.doctor"  # looks after the whole house
 

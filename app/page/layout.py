@@ -6,8 +6,22 @@ from typing import Any
 
 import gradio as gr
 
-from app.page import compare, diagram, examples, grid, library, presets, proposal, runs, settings, train, views
+from app.page import (
+    compare,
+    diagram,
+    evaluate,
+    examples,
+    grid,
+    library,
+    presets,
+    proposal,
+    runs,
+    settings,
+    train,
+    views,
+)
 from app.page.compare_actions import last_pairs_or_opening, shown_pairs, values_of
+from app.page.evaluate_actions import evaluate_run
 from app.page.fields import filled, stored_values
 from app.page.runs_actions import duplicate
 from app.page.text import label
@@ -15,6 +29,7 @@ from app.page.train_actions import base_of
 from app.page.wiring import QUEUED, QUICK, Changes, CompareTab, Tab, by_component
 from core.studio.comparing.engine import Engine
 from core.studio.comparing.settings import opening_values
+from core.studio.studying.study import list_studies
 
 TAGLINE = "Teach a diffusion model what to steer away from, and see the difference."
 MARK = (
@@ -44,6 +59,9 @@ def build(engine: Engine, opening: dict[str, Any], *, space: bool = False, afar:
             gr.HTML(label(TAGLINE), padding=False, elem_classes="tagline")
         if space:
             gr.HTML(label(IN_A_SPACE), elem_classes="scale-note", padding=False, elem_id="space")
+            for study in list_studies(engine.workspace)[:1]:
+                link = f"/vote/{study.settings.code}"
+                gr.Button(label("Take part in the blind study"), link=link, link_target="_blank", size="sm")
         tabs: dict[str, Tab] = {}
         shown: dict[str, gr.Tab] = {}
         with gr.Tabs(elem_id="tabs") as selected:
@@ -54,6 +72,8 @@ def build(engine: Engine, opening: dict[str, Any], *, space: bool = False, afar:
             if not space:
                 with gr.Tab(label("Train"), id="train") as shown["train"]:
                     tabs["train"] = train.build(engine)
+                with gr.Tab(label("Evaluate"), id="evaluate") as shown["evaluate"]:
+                    tabs["evaluate"] = evaluate.build(engine)
                 with gr.Tab(label("Library"), id="library") as shown["library"]:
                     tabs["library"] = library.build(engine)
             with gr.Tab(label("Presets"), id="presets") as shown["presets"]:
@@ -191,10 +211,31 @@ def _between_runs(page: gr.Blocks, form: CompareTab, tabs: dict[str, Tab], selec
     join("preset", use("presets"), "runs", names)
     join("watch", watch, "runs", ["run_id", "timer"])
     join("duplicate", again, "runs", [*train.FORM, "former_rank"])
+    _evaluate_runs(page, tabs, selected, engine)
     page.load(
         by_component(training.parts, train.attach(engine)),
         training.parts["watched_before"],
         [training.parts["run_id"], training.parts["timer"]],
         js=train.RECALL,
+        **QUICK,
+    )
+
+
+def _evaluate_runs(page: gr.Blocks, tabs: dict[str, Tab], selected: gr.Tabs, engine: Engine) -> None:
+    """A run to Evaluate; and the evaluation that is shown when the page is opened."""
+    evaluating = tabs["evaluate"]
+    everything = {**tabs["runs"].parts, **evaluating.parts, "selected": selected}
+
+    def fill(run_id: str | None) -> Changes:
+        changes = evaluate_run(engine, run_id)
+        return {**changes, "selected": gr.Tabs(selected="evaluate")} if changes else {}
+
+    outputs = [everything[name] for name in (*evaluate.FOLLOWING, "selected")]
+    everything["evaluate_run"].click(by_component(everything, fill), everything["runs"], outputs, **QUICK)
+    page.load(
+        by_component(evaluating.parts, evaluate.attach(engine)),
+        evaluating.parts["evaluation_stored"],
+        [evaluating.parts[name] for name in evaluate.ATTACHED],
+        js=evaluate.RECALL,
         **QUICK,
     )

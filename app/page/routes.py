@@ -42,6 +42,14 @@ USED: dict[str, tuple[str, ...]] = {
     "/gradio_api/upload": POST,
     "/gradio_api/upload_progress": GET,
     "/gradio_api/component_server/": POST,
+    # the page on which people vote in a blind study
+    "/vote/{code}": GET,
+    "/vote/{code}/begin": POST,
+    "/vote/{code}/pair": GET,
+    "/vote/{code}/picture/{name}": GET,
+    "/vote/{code}/answer": POST,
+    "/vote/{code}/end": GET,
+    "/vote/{code}/votes.csv": GET,
     # what a program asks that renders through gradio_client
     "/gradio_api/info": GET,
 }

@@ -28,6 +28,7 @@ def _chosen(parts: dict[str, Any]) -> None:
         for name, text in (
             ("watch", "Watch in Train"),
             ("runs_use", "Use in Compare"),
+            ("evaluate_run", "Evaluate this run"),
             ("preset", "Make a preset"),
             ("duplicate", "Duplicate with changes"),
             ("delete_run", "Delete"),

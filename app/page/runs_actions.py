@@ -22,7 +22,7 @@ from core.studio.runs.run import Run, Summary, get_run, list_runs
 from core.studio.workspace import Workspace
 
 LOOKED_AT = ("runs_status", "runs_curve", "runs_previews", "runs_settings", "download", "title", "notes", "runs_timer")
-BUTTONS = ("watch", "runs_use", "preset", "duplicate", "delete_run")
+BUTTONS = ("watch", "runs_use", "evaluate_run", "preset", "duplicate", "delete_run")
 
 
 def line(workspace: Workspace, run: Summary) -> str:
@@ -71,6 +71,7 @@ def _standing(run: Run) -> Changes:
         "runs_timer": gr.Timer(active=running),
         "watch": alive,
         "runs_use": gr.update(interactive=offset is not None),
+        "evaluate_run": gr.update(interactive=offset is not None),
         "preset": gr.update(interactive=offset is not None),
         "duplicate": alive,
         "delete_run": gr.update(interactive=not running),

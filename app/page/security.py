@@ -18,6 +18,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from app.page.bounds import BoundedBodies, SlowedLogins
 from app.page.replies import headers_of, refuse
 from app.page.routes import UsedRoutesOnly
+from app.page.voting import LINK
 
 LOCAL = ("127.0.0.1", "localhost", "[::1]")
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?)(:\d{1,5})?", re.IGNORECASE)
@@ -117,7 +118,7 @@ class OwnPageOnly:
         targets = ["document", "iframe"] if self.in_a_space else ["document"]
         return (
             scope.get("method") in ("GET", "HEAD")
-            and scope["path"] == "/"
+            and (scope["path"] == "/" or bool(LINK.fullmatch(scope["path"])))
             and headers.get("sec-fetch-mode") == ["navigate"]
             and headers.get("sec-fetch-dest", [""])[0] in targets
         )

@@ -51,9 +51,13 @@ def word(text: str) -> str:
     return chinese if _chinese_wanted() else text
 
 
-def translate(text: str) -> str:
-    """A sentence of `core`, which speaks English alone, in that language too; one that is not in `MESSAGES` as it is."""
-    return _in_chinese(text) if _chinese_wanted() else text
+def translate(text: str, *, chinese: bool | None = None) -> str:
+    """A sentence of `core`, which speaks English alone, in that language too; one that is not in `MESSAGES` as it is.
+
+    Args:
+        chinese: whether Chinese is wanted, where the request that is answered is not one of Gradio's.
+    """
+    return _in_chinese(text) if (_chinese_wanted() if chinese is None else chinese) else text
 
 
 def _chinese_wanted() -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from app.page import compare, diagram, examples, grid, ranges, views
+from app.page import compare, diagram, evaluate, examples, grid, ranges, views
 from core.studio.workspace import ASSETS
 
 FONTS = ["Studio", "ui-sans-serif", "system-ui", "Segoe UI", "Helvetica Neue", "Noto Sans", "sans-serif"]
@@ -85,7 +85,9 @@ THEME = gr.themes.Base(
     slider_color_dark="#3fb3a2",
 )
 
-CSS = Path(__file__).with_name("page.css").read_text(encoding="utf-8") + diagram.CSS + views.CSS + grid.CSS
+CSS = (
+    Path(__file__).with_name("page.css").read_text(encoding="utf-8") + diagram.CSS + views.CSS + grid.CSS + evaluate.CSS
+)
 
 
 def _face(name: str, span: str) -> str:

@@ -151,7 +151,7 @@ def test_a_phone_shows_everything_without_scrolling_sideways(browser, studio, sc
     page = watched(context.new_page())
     page.goto(studio.address)
     page.get_by_role("button", name="Render", exact=True).wait_for()
-    for tab in ("Grid", "Train", "Library", "Presets", "Runs", "Settings", "Compare"):
+    for tab in ("Grid", "Train", "Evaluate", "Library", "Presets", "Runs", "Settings", "Compare"):
         if page.get_by_role("tab", name=tab, exact=True).count():
             page.get_by_role("tab", name=tab, exact=True).click()
         else:

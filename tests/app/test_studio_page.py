@@ -312,7 +312,7 @@ def test_axe_finds_nothing_serious(browser, studio, scheme):
     page.get_by_role("button", name="Render", exact=True).wait_for()
     settle(page)
     violations = {}
-    for name in ("Compare", "Grid", "Train", "Library", "Presets", "Runs", "Settings"):
+    for name in ("Compare", "Grid", "Train", "Evaluate", "Library", "Presets", "Runs", "Settings"):
         tab(page, name)
         settle(page)
         for fault in Axe().run(page).response["violations"]:

@@ -1,0 +1,350 @@
+"""What Evaluate does: settings to a cost, to an evaluation; watching it, stopping, resuming. Plain functions of plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from app.page.downloads import to_download
+from app.page.html import duration, facts, fault, progress
+from app.page.text import sentence, translate, word
+from app.page.train_actions import base_of, seconds_of_row_forward
+from app.page.wiring import Changes
+from core.errors import StudioError
+from core.files import read_text
+from core.studio.comparing.engine import Engine
+from core.studio.evaluating.folder import create_evaluation, get_evaluation
+from core.studio.evaluating.job import EvaluationState, estimate_of, list_states, start, state_of, stop
+from core.studio.evaluating.live import LiveRow
+from core.studio.evaluating.scorers import ALL, default_scorers, missing
+from core.studio.evaluating.settings import NPO, EvaluationSettings
+from core.studio.library.choose import family_of_base, find_base, list_offsets
+from core.studio.workspace import Workspace
+
+FRONT = ("negative", "omega", "beta", "count")
+MORE = ("positive", "alpha", "prompts", "cfg", "seeds", "seed", "steps", "batch", "keep", "controls", "effective")
+CONTROLS = (*FRONT, "scorers", *MORE)
+LABELS = {
+    "negative": "Negative offset δ",
+    "positive": "Positive offset η",
+    "omega": "ω · strength",
+    "alpha": "α · positive offset in the negative",
+    "beta": "β · offset",
+    "count": "Prompts",
+    "scorers": "Scorers; the first decides",
+    "prompts": "File of prompts",
+    "cfg": "Plain CFG at ω",
+    "seeds": "Seeds for each prompt",
+    "seed": "First seed",
+    "steps": "Steps",
+    "batch": "Prompts at once",
+    "keep": "Pairs whose pictures are kept",
+    "controls": "Controls: a random offset, and β reversed",
+    "effective": "CFG at the effective scale, too",
+}
+HELP = {
+    "count": "More: narrower intervals.",
+    "prompts": "Empty: those that come with the miniature. Otherwise a path on the studio's machine: text, or PartiPrompts, HPDv2, "
+    "Pick-a-Pic, DrawBench, GenEval or VBench in their own formats.",
+    "cfg": "The offset has to beat CFG at its best: these values of ω are tried, separated by commas.",
+    "controls": "A gain that these have too is not the offset's.",
+    "effective": "CFG at an ω that goes as far as the offset does; measured on the way.",
+    "keep": "The blind study and the report show these.",
+}
+WATCHED = ("evaluation_status", "live", "evaluation_timer", "evaluation_seen", "stop_evaluation", "go_on")
+REPORTED = ("report", "report_html", "report_json")
+
+
+def settings_of(base: str | None, values: Mapping[str, Any]) -> EvaluationSettings:
+    """The settings of the form.
+
+    Raises:
+        StudioError: an empty field, or a value out of its range.
+    """
+    checked: dict[str, Any] = {"base": base or ""}
+    for name, value in values.items():
+        if value is None:
+            raise StudioError("{name} is empty.", "Fill it in.", name=LABELS[name])
+        checked[name] = "" if name in ("negative", "positive") and value == "none" else value
+    return EvaluationSettings.from_dict(checked)
+
+
+def forecast(engine: Engine, base: str | None, values: Mapping[str, Any]) -> Changes:
+    """What the evaluation will cost, told before it starts."""
+    try:
+        settings = settings_of(base, values)
+        cost = estimate_of(engine.workspace, settings, seconds_of_row_forward(engine, settings.base))
+        lacking = missing(engine.workspace, settings.scorers or default_scorers(settings.base))
+    except StudioError as error:
+        return {"evaluation_plan": fault(error), "start_evaluation": gr.update(interactive=False)}
+    time = sentence("known after the first rendering or run on this base")
+    if cost.seconds is not None:
+        time = duration(cost.seconds)
+    pairs = [
+        (sentence("about"), time),
+        (sentence("pictures"), str(settings.count * settings.seeds * cost.columns)),
+        (sentence("columns"), str(cost.columns)),
+        (sentence("disk"), f"{cost.disk / 2**20:.0f} MiB"),
+    ]
+    if lacking:
+        card, file = lacking[0]
+        missing_line = sentence(
+            "{title} is not here: {size:.2f} GB from {source}, licence {licence}; `evaluate scorers fetch {name}`",
+            title=card.title,
+            size=card.size / 1e9,
+            source=file.source,
+            licence=card.licence,
+            name=card.name,
+        )
+        pairs.append((sentence("missing"), missing_line))
+    return {"evaluation_plan": facts(pairs), "start_evaluation": gr.update(interactive=not lacking)}
+
+
+def scorer_choices(workspace: Workspace) -> list[tuple[str, str]]:
+    """Each scorer by its title, with what is missing of it, and its name."""
+    lines = []
+    for name, card in ALL.items():
+        absent = missing(workspace, [name])
+        size = sum(file.size for _, file in absent) / 1e9
+        lines.append((f"{card.title} · {size:.2f} GB" if absent else card.title, name))
+    return lines
+
+
+def choose_base(engine: Engine, base: str | None) -> Changes:
+    """Another base has other offsets, and other scorers fit it."""
+    try:
+        family = family_of_base(find_base(engine.workspace, base or ""))
+    except StudioError as error:
+        return {"evaluation_plan": fault(error)}
+    offsets = ["none", *(choice.name for choice in list_offsets(engine.workspace, family))]
+    own = next((name for name in offsets if str(base).startswith("miniature") and name.startswith(_stem(base))), "none")
+    return {
+        "evaluate_negative": gr.update(choices=offsets, value=own),
+        "evaluate_positive": gr.update(choices=offsets, value="none"),
+        "evaluate_scorers": gr.update(value=list(default_scorers(base or ""))),
+    }
+
+
+def lists(engine: Engine, base: str | None) -> Changes:
+    """The lists as they are now; what is chosen stays."""
+    try:
+        family = family_of_base(find_base(engine.workspace, base or ""))
+    except StudioError:
+        family = ""
+    offsets = ["none", *(choice.name for choice in list_offsets(engine.workspace, family))]
+    return {
+        "evaluations": gr.update(choices=choices(engine.workspace)),
+        "evaluate_negative": gr.update(choices=offsets),
+        "evaluate_positive": gr.update(choices=offsets),
+    }
+
+
+def evaluate_run(engine: Engine, run_id: str | None) -> Changes:
+    """The form set to a run's offset on the base that it was trained on; empty where there is no run."""
+    if not run_id:
+        return {}
+    base = base_of(engine.workspace, run_id)
+    changes = choose_base(engine, base) if base else {}
+    offsets = lists(engine, base)["evaluate_negative"]["choices"]
+    return {
+        **{name: change for name, change in changes.items() if name != "evaluation_plan"},
+        **({"evaluate_base": base} if base else {}),
+        "evaluate_negative": gr.update(choices=offsets, value=f"run {run_id}"),
+    }
+
+
+def _stem(base: str | None) -> str:
+    return f"{str(base).removeprefix('miniature-')}-mini-negative"
+
+
+def begin(engine: Engine, base: str | None, values: Mapping[str, Any]) -> Changes:
+    """Starts an evaluation in a process of its own, and watches it."""
+    try:
+        evaluation = start(create_evaluation(engine.workspace, settings_of(base, values)), cpu=engine.cpu)
+    except StudioError as error:
+        return {"evaluation_status": fault(error)}
+    lines = choices(engine.workspace)
+    return {
+        "evaluation_id": evaluation.id,
+        "evaluations": gr.update(choices=lines, value=evaluation.id),
+        "evaluation_timer": gr.Timer(active=True),
+        "evaluation_status": sentence("Starting {run}…", run=evaluation.id),
+        "evaluation_seen": (),
+        "report": "",
+    }
+
+
+def choices(workspace: Workspace) -> list[tuple[str, str]]:
+    """Each evaluation as a line to read and its id, newest first."""
+    return [
+        (
+            sentence("{run} · {status} · {done}/{total}", run=s.id, status=_standing(s), done=s.pairs, total=s.planned),
+            s.id,
+        )
+        for s in list_states(workspace)
+    ]
+
+
+def _standing(state: EvaluationState) -> str:
+    return sentence(state.status)
+
+
+def attach(workspace: Workspace, stored: str, wanted: str = "") -> Changes:
+    """The evaluation to show when the page is opened: the one that runs, else the one asked for, else the newest."""
+    states = list_states(workspace)
+    known = [state.id for state in states]
+    running = [state.id for state in states if state.status in ("running", "stopping")]
+    current = next((one for one in (*running, wanted, stored, *known) if one in known), "")
+    return {
+        "evaluation_id": current,
+        "evaluations": gr.update(choices=choices(workspace), value=current or None),
+        "evaluation_timer": gr.Timer(active=bool(current)),
+        "evaluation_seen": (),
+    }
+
+
+def choose(evaluation_id: str | None) -> Changes:
+    """Another evaluation is looked at."""
+    if not evaluation_id:
+        return {}
+    return {
+        "evaluation_id": evaluation_id,
+        "evaluation_timer": gr.Timer(active=True),
+        "evaluation_seen": (),
+        **dict.fromkeys(("report",), ""),
+    }
+
+
+def watch(workspace: Workspace, evaluation_id: str, scorer: str | None, seen: Sequence[Any]) -> Changes:
+    """What the page shows of the evaluation now; nothing where nothing is new since `seen`."""
+    nothing = gr.update(interactive=False)
+    if not evaluation_id:
+        return {
+            "evaluation_status": sentence("No evaluation yet: Start makes one."),
+            "evaluation_timer": gr.Timer(active=False),
+            "stop_evaluation": nothing,
+            "go_on": nothing,
+        }
+    try:
+        state = state_of(get_evaluation(workspace, evaluation_id))
+    except StudioError as error:
+        return {"evaluation_status": fault(error), "evaluation_timer": gr.Timer(active=False)}
+    now = (state.id, state.status, state.done, str(state.report), scorer)
+    active = state.status in ("running", "stopping")
+    if tuple(seen or ()) == now:
+        # a process that has just ended writes its report: one more look
+        return {"evaluation_timer": gr.Timer(active=active)}
+    names = list(dict.fromkeys(row.scorer for row in state.rows))
+    shown = scorer if scorer in names else next(iter(names), None)
+    changes: Changes = {
+        "evaluations": gr.update(choices=choices(workspace)),
+        "evaluation_status": status_line(state),
+        "live": figure([row for row in state.rows if row.scorer == shown]),
+        "live_scorer": gr.update(
+            choices=[(translate(ALL[name].title), name) for name in names], value=shown, visible=len(names) > 1
+        ),
+        "evaluation_seen": (state.id, state.status, state.done, str(state.report), shown),
+        "evaluation_timer": gr.Timer(active=True),
+        "stop_evaluation": gr.update(interactive=state.status == "running"),
+        "go_on": gr.update(interactive=state.status in ("stopped", "failed", "interrupted", "new")),
+    }
+    return {**changes, **report_of(state)}
+
+
+def report_of(state: EvaluationState) -> Changes:
+    """The report in a frame that runs no script, and both of its files; nothing where it is not written yet."""
+    if state.report is None or state.status == "running":
+        return {"report": "", **{name: gr.update(value=None, interactive=False) for name in REPORTED[1:]}}
+    page = read_text(state.report, limit=2**27)
+    title = escape(word("Report"))
+    return {
+        "report": f'<iframe class="report" sandbox="" title="{title}" srcdoc="{escape(page)}"></iframe>',
+        "report_html": gr.update(value=to_download(state.report), interactive=True),
+        "report_json": gr.update(value=to_download(state.report.with_suffix(".json")), interactive=True),
+    }
+
+
+def status_line(state: EvaluationState) -> str:
+    """Where the evaluation stands: progress, time left, verdict; or what went wrong."""
+    text = sentence(
+        "{run}: {status}, {pairs} of {planned} pairs",
+        run=state.id,
+        status=_standing(state),
+        pairs=state.pairs,
+        planned=state.planned,
+    )
+    parts = [progress(text, state.done / max(1, state.total))]
+    if state.seconds_left is not None:
+        parts.append(facts([(sentence("left"), duration(state.seconds_left))]))
+    elif state.status == "running" and not state.done:
+        parts.append(facts([(sentence("now"), sentence("loading, and measuring guidance step by step"))]))
+    if state.message:
+        parts.append(fault(StudioError(state.message, state.remedy)))
+    if state.verdict:
+        word_first, dash, rest = state.verdict.partition(" – ")
+        parts.append(f'<p class="verdict"><b>{escape(translate(word_first))}</b>{escape(dash + rest)}</p>')
+    return "".join(parts)
+
+
+def figure(rows: Sequence[LiveRow]) -> str:
+    """One scorer's columns: the mean, and NPO minus it as a bar that shrinks while pairs come in."""
+    if not rows:
+        return ""
+    reach = max([abs(x) for row in rows for x in (row.low, row.high) if x is not None] or [0.0]) or 1.0
+    own = next((row for row in rows if row.column == NPO), None)
+    head = "".join(
+        f'<th scope="col">{escape(word(name))}</th>'
+        for name in ("column", "mean", "NPO minus it, with its 95 % interval", "NPO wins")
+    )
+    body = "".join(_row(row, reach) for row in rows)
+    count = sentence("{pairs} pairs; the same prompts and seeds in every column.", pairs=own.pairs if own else 0)
+    return (
+        f'<div class="forest"><table><caption>{escape(count)}</caption><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _row(row: LiveRow, reach: float) -> str:
+    name = escape(translate(row.column))
+    if row.difference is None or row.low is None or row.high is None or row.wins is None:
+        return f'<tr class="own"><th scope="row">{name}</th><td>{row.mean:.3f}</td><td></td><td></td></tr>'
+
+    def across(value: float) -> float:
+        return 100 + 96 * value / reach
+
+    clear = "up" if row.low > 0 else "down" if row.high < 0 else "unclear"
+    label = f"{row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
+    bar = (
+        f'<svg viewBox="0 0 200 16" class="{clear}" aria-hidden="true"><line class="zero" x1="100" x2="100" y1="0" y2="16"/>'
+        f'<line class="span" x1="{across(row.low):.1f}" x2="{across(row.high):.1f}" y1="8" y2="8"/>'
+        f'<circle cx="{across(row.difference):.1f}" cy="8" r="3.5"/></svg>'
+    )
+    return (
+        f'<tr><th scope="row">{name}</th><td>{row.mean:.3f}</td><td>{bar}<span>{label}</span></td>'
+        f"<td>{row.wins:.0%}</td></tr>"
+    )
+
+
+def ask_to_stop(workspace: Workspace, evaluation_id: str) -> Changes:
+    """Stops after the prompts that are being rendered; what is done is kept."""
+    try:
+        stop(get_evaluation(workspace, evaluation_id))
+    except StudioError as error:
+        return {"evaluation_status": fault(error)}
+    return {"stop_evaluation": gr.update(interactive=False), "evaluation_timer": gr.Timer(active=True)}
+
+
+def resume(engine: Engine, evaluation_id: str) -> Changes:
+    """Goes on where it was; the figures are those of one go."""
+    try:
+        start(get_evaluation(engine.workspace, evaluation_id), cpu=engine.cpu)
+    except StudioError as error:
+        return {"evaluation_status": fault(error)}
+    return {
+        "go_on": gr.update(interactive=False),
+        "evaluation_timer": gr.Timer(active=True),
+        "evaluation_status": sentence("Resuming {run}…", run=evaluation_id),
+    }
