@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -12,17 +13,31 @@ import psutil
 
 def identity(process: psutil.Process) -> dict[str, Any]:
     """What `living` knows a process again by."""
-    return {"pid": process.pid, "started": process.create_time()}
+    return {"pid": process.pid, "started": process.create_time(), "since_boot": _since_boot(process.pid)}
 
 
 def living(record: Mapping[str, Any]) -> psutil.Process | None:
     """The process of an `identity`, if it still lives and is no zombie."""
     try:
         process = psutil.Process(int(record["pid"]))
-        same = abs(process.create_time() - float(record["started"])) < 2.0
+        if record.get("since_boot") and (mark := _since_boot(process.pid)):
+            same = mark == record["since_boot"]
+        else:
+            same = abs(process.create_time() - float(record["started"])) < 2.0
         return process if same and process.status() != psutil.STATUS_ZOMBIE else None
     except (ValueError, KeyError, TypeError, OverflowError, psutil.Error):
         return None
+
+
+def _since_boot(pid: int) -> str:
+    """This boot of the machine and the clock ticks from it to the start of a process, on Linux; empty elsewhere. The time
+    of day at which a process started is computed from the machine's clock there, and moves when that is set."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return f"{boot} {after_name[19]}"  # field 22, starttime; the first after the name is field 3
+    except (OSError, IndexError):
+        return ""
 
 
 def end_family(process: psutil.Process, patience: float = 4.0) -> None:

@@ -17,9 +17,11 @@ from core.studio.workspace import Workspace
 
 @dataclass
 class ServedPage:
-    """A page that answers: Gradio's Blocks, its address as a browser on this machine writes it, its workspace, Gradio's own folder."""
+    """A page that answers: Gradio's Blocks, the engine, its address as a browser on this machine writes it, its workspace,
+    Gradio's own folder."""
 
     blocks: Any
+    engine: Any
     address: str
     workspace: Path
     uploads: Path
@@ -61,6 +63,6 @@ def served(workspace: Path, *arguments: str, **environment: str):
         engine = make_engine(Workspace(workspace), options, visitors)
         page, address = open_page(engine, {}, options, uploads, visitors)
         try:
-            yield ServedPage(page, address.replace("localhost", "127.0.0.1").rstrip("/"), workspace, uploads)
+            yield ServedPage(page, engine, address.replace("localhost", "127.0.0.1").rstrip("/"), workspace, uploads)
         finally:
             page.close(verbose=False)

@@ -141,6 +141,21 @@ def test_a_file_cut_short_between_its_header_and_its_tensors_is_damaged(file, mo
         load_lora(file)
 
 
+def test_row_6_a_file_cut_short_while_its_tensors_are_read_is_damaged(file, monkeypatch):
+    """Read and not mapped: of a mapped file that is cut short, the process dies."""
+    frombuffer, read = torch.frombuffer, []
+
+    def cutting(raw, **options):
+        read.append(len(raw))
+        os.truncate(file, file.stat().st_size // 2)
+        return frombuffer(raw, **options)
+
+    monkeypatch.setattr(torch, "frombuffer", cutting)
+    with pytest.raises(StudioError, match="is damaged"):
+        load_lora(file)
+    assert len(read) > 1, "some of it was read before"
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
 def test_other_precisions_become_float32(tmp_path, dtype):
     layer = {"a.lora_A.weight": torch.randn(2, 4).to(dtype), "a.lora_B.weight": torch.randn(4, 2).to(dtype)}

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -352,3 +353,15 @@ def test_equal_trainings_give_equal_files(tmp_path):
         run(tmp_path / name, config())
     for path in ("offset.safetensors", "pool.safetensors", "checkpoints/step-0000006/state.safetensors"):
         assert (tmp_path / "one" / path).read_bytes() == (tmp_path / "two" / path).read_bytes(), path
+
+
+def test_row_51_a_clock_that_jumps_changes_no_duration(tmp_path, monkeypatch):
+    """Someone sets the clock, or summer time begins, while a training runs."""
+    jumps = itertools.cycle([0.0, -3_600.0, 86_400.0])
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + next(jumps))
+    events = run(tmp_path, config(preview_every=0))
+    elapsed = [event.elapsed for event in events]
+    assert isinstance(events[-1], RunFinished) and elapsed == sorted(elapsed)
+    assert elapsed[0] >= 0 and elapsed[-1] < 600
+    assert all(0.001 < e.rate < 10_000 for e in events if isinstance(e, StepDone))

@@ -167,6 +167,16 @@ def _end(journal: Journal | None, events: Sequence[TrainEvent]) -> int:
     return 0 if isinstance(events[-1], RunPaused) else 1
 
 
+def leave(code: int) -> None:
+    """Ends this process. One of several that fails ends at once: torch's own goodbye to the others would wait half a minute
+    for one that has died."""
+    if code and "RANK" in os.environ:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
     _stand_back()
-    sys.exit(main())
+    leave(main())

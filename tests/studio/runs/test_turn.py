@@ -10,7 +10,6 @@ import pytest
 
 from core.errors import StudioError
 from core.files import write_json
-from core.studio.processes import identity
 from core.studio.runs import process
 from core.studio.runs.process import begin_run, end_run, enqueue, reap, start_next, start_run
 from core.studio.runs.run import create_run, list_runs
@@ -100,7 +99,7 @@ def test_fault_55_the_lock_ends_with_its_holder_however_that_ends(workspace, sta
 def test_fault_48_a_stale_process_id_holds_nothing(workspace):
     run = create_run(workspace, config())
     own = psutil.Process()
-    write_json(workspace.root / HOLDER, {"run": run.id, **identity(own), "started": own.create_time() - 1000})
+    write_json(workspace.root / HOLDER, {"run": run.id, "pid": own.pid, "started": own.create_time() - 1000})
     assert holder_of(workspace.root) is None
     for record in ({}, {"pid": 10**30, "started": 0}, {"pid": "x", "started": []}, [5], "", {"pid": -1, "started": 0}):
         write_json(workspace.root / HOLDER, record)
@@ -119,3 +118,12 @@ def test_a_refused_claim_leaves_no_process_that_nobody_could_find(workspace, sta
         start_run(run)
     process._children[-1].wait(10)
     assert not [p for p in psutil.process_iter(["cmdline"]) if str(run.folder) in (p.info["cmdline"] or [])]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the start of a process is read from the machine's clock")
+def test_row_51_a_clock_that_was_set_makes_no_living_run_look_interrupted(workspace, monkeypatch):
+    run = create_run(workspace, config())
+    claim(run, psutil.Process())
+    run.record(psutil.Process())
+    monkeypatch.setattr(psutil.Process, "create_time", lambda self: 86_400.0)
+    assert holder_of(workspace.root).process.pid == os.getpid() and run.status == "running"
