@@ -50,6 +50,8 @@ def rendering_values(options: argparse.Namespace, workspace: Any) -> dict[str, A
         values = proposal.wanted(with_held=True)
         for sentence in (*proposal.missing, *proposal.ignored):
             print(sentence, file=sys.stderr)
+        for evidence in proposal.preset.evidence or []:
+            print(f"{evidence.kind}: {evidence.text}", file=sys.stderr)
     values |= parse_pairs(options.set)
     if options.prompt is not None:
         values["prompt"] = options.prompt

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from app.search_commands import add_search, preset, score, search
 from app.study_commands import add_study, run_study
 from core.errors import StudioError
 
@@ -32,6 +33,14 @@ def add_evaluate(commands: Any, common: Callable[..., None]) -> None:
     )
     run.add_argument("--scorers", default=None, metavar="NAMES", help="separated by commas; the first decides")
     run.add_argument("--cfg", default=None, metavar="OMEGAS", help="ω of the plain columns, for example 1,2,4,6,8")
+    run.add_argument("--x", dest="sweep_x", metavar="KEY=VALUES", help="sweep one setting, for example beta=0,0.5,1")
+    run.add_argument("--y", dest="sweep_y", metavar="KEY=VALUES", help="and another, for example omega=1:4:0.5")
+    run.add_argument(
+        "--column",
+        action="append",
+        metavar="KEY=VALUE,…",
+        help="a further column, for example name=older,negative=my-older-offset; as often as you like",
+    )
     run.add_argument("--name", default="", help="name of the evaluation")
     run.add_argument(
         "--set", nargs="*", default=[], metavar="KEY=VALUE", help="omega, alpha, beta, count, seeds, steps, controls, …"
@@ -48,6 +57,7 @@ def add_evaluate(commands: Any, common: Callable[..., None]) -> None:
         command.add_argument("--shard", default=None, metavar="3/16", help="do this share of the chunks alone")
     resume.add_argument("--detach", action="store_true", help="in processes of its own, which outlive this one")
     resume.add_argument("--processes", type=int, default=0, metavar="N", help="with --detach: how many share the work")
+    add_search(evaluate, common)
     listed = evaluate.add_parser("list", help="the evaluations there are")
     dose = evaluate.add_parser("dose", help="how strong an offset is, from a few prompts")
     dose.add_argument("offset", help="of the library, or a file")
@@ -91,7 +101,7 @@ def run_gallery(options: argparse.Namespace, workspace: Any, show: Callable[[Any
     shard = shard_of(options.shard) if options.shard else (int(os.environ.get("RANK", "0")), _processes())
     device = device_of(cpu=options.cpu, rank=int(os.environ.get("LOCAL_RANK", "0")))
     count = 0
-    for count in write_gallery(workspace, _settings(options), out, shard=shard, device=device):
+    for count in write_gallery(workspace, settings_of(options), out, shard=shard, device=device):
         print(f"\r{count} prompts ", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     show({"folder": out.name, "prompts": count}, f"{count} prompts in {out.name}/without and {out.name}/with")
@@ -108,7 +118,12 @@ def run_evaluate(options: argparse.Namespace, workspace: Any, show: Callable[[An
     return _ACTIONS[options.action](options, workspace, show)
 
 
-def _settings(options: argparse.Namespace) -> Any:
+def settings_of(options: argparse.Namespace) -> Any:
+    """The settings that a command line names.
+
+    Raises:
+        StudioError: an unknown setting, or a value outside its range.
+    """
     from app.cli import parse_pairs
     from core.studio.evaluating.settings import EvaluationSettings
 
@@ -122,6 +137,11 @@ def _settings(options: argparse.Namespace) -> Any:
             int(options.prompts) if options.prompts.isdigit() else options.prompts
         )
     values |= parse_pairs(options.set)
+    for axis in ("sweep_x", "sweep_y"):
+        if getattr(options, axis, None):
+            values[axis] = getattr(options, axis)
+    if columns := getattr(options, "column", None):
+        values["columns"] = [parse_pairs(text.split(",")) for text in columns]
     if values.get("prompts") and "count" not in values:
         values["count"] = 1_000_000  # all of them: the folder keeps how many there were
     return EvaluationSettings.from_dict(values)
@@ -129,14 +149,18 @@ def _settings(options: argparse.Namespace) -> Any:
 
 def _run(options: argparse.Namespace, workspace: Any, show: Callable[[Any, str], None]) -> int:
     from core.studio.evaluating.folder import counted, create_evaluation
+    from core.studio.evaluating.job import estimate_of
     from core.studio.evaluating.settings import columns_of, row_forwards
 
-    settings = counted(_settings(options))
+    settings = counted(settings_of(options))
     if options.dry_run:
+        cost = estimate_of(workspace, settings)
         facts = {
             **settings.to_dict(),
             "columns": [column.name for column in columns_of(settings)],
-            "row_forwards": row_forwards(settings),
+            "row_forwards": cost.row_forwards,
+            "seconds": cost.seconds,
+            "disk": cost.disk,
         }
         show(facts, "\n".join(f"{key} = {value!r}" for key, value in facts.items()))
         return 0
@@ -292,6 +316,9 @@ _ACTIONS = {
     "run": _run,
     "resume": _resume,
     "stop": _stop,
+    "search": search,
+    "preset": preset,
+    "score": score,
     "report": _report,
     "merge": _merge,
     "list": _list,

@@ -56,6 +56,8 @@ def _evidence(preset: Preset) -> str:
     lines = []
     for part in preset.evidence or []:
         source = f" <i>{escape(part.source)}</i>" if part.source else ""
+        if part.scorer and part.prompts:
+            source += f" ({escape(sentence('{scorer}, {count} prompts', scorer=part.scorer, count=part.prompts))})"
         lines.append(f"<p><b>{word(part.kind)}</b>: {escape(translate(part.text))}{source}</p>")
     return "".join(lines)
 

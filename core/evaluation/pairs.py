@@ -97,16 +97,18 @@ def judge_verdict(
     against_random: PairedFigures | None,
     against_reversed: PairedFigures | None,
     agreeing: tuple[int, int],
+    chosen_on: int = 0,
 ) -> Verdict:
     """The verdict by one scorer, held against its controls.
 
     A gain that a random offset of the same norm has too, or that turning the offset round does not undo, is not the
-    offset's: then nothing is claimed. The best CFG was chosen on these very pairs, which favours CFG.
+    offset's: then nothing is claimed.
 
     Args:
         scorer: title of the scorer that decides.
         against_same, against_best: the setting against CFG at the same ω, and at the best ω tried (`best` names it).
         against_random, against_reversed: against the controls; None where they were switched off.
+        chosen_on: how many other pairs the best CFG was chosen on; 0 where on these very pairs, which favours CFG.
         agreeing: in how many of all scorers the difference to CFG at the same ω has this sign.
     """
     controls = [name for name, c in (("a random offset", against_random), ("β = −1", against_reversed)) if c]
@@ -127,9 +129,10 @@ def judge_verdict(
     else:
         word = UNCLEAR
     same, top = against_same.difference, against_best.difference
+    how = f"chosen on {chosen_on} other pairs" if chosen_on else "chosen on these pairs, which favours CFG"
     parts = [
         f"{scorer}: {same} against CFG at the same ω (wins {against_same.wins.value:.0%}, sign test p = {against_same.p:.2g}) "
-        f"and {top} against {best}, the best of the CFG settings tried (chosen on these pairs, which favours CFG), "
+        f"and {top} against {best}, the best of the CFG settings tried ({how}), "
         f"over {against_same.pairs} pairs"
     ]
     if gained and undone:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 
 from core.errors import StudioError
 from core.generation import limits
+from core.generation.axes import parse_axis as parsed
 from core.generation.comparison import Comparison
 from core.generation.settings import COLUMN, FIELDS, Settings
 from core.method.guidance import GuidanceWeights
@@ -74,34 +74,7 @@ def parse_axis(name: str, text: str) -> Axis:
             name=name[:40],
             choices=", ".join(axes()),
         )
-    parts = [part.strip() for part in (text.splitlines() if name == "prompt" else text.split(",")) if part.strip()]
-    if not parts:
-        raise StudioError("The axis {name} has no values.", "Write for example 0, 1, 2.", name=name)
-    kind = int if name == "checkpoint" else FIELDS[name].kind
-    if kind is str:
-        return Axis(name, tuple("" if part == "none" else part for part in parts))
-    values: list[Any] = []
-    for part in parts:
-        try:
-            if part.count(":") == 2:
-                first, last, step = (float(number) for number in part.split(":"))
-                if step <= 0 or last < first or (last - first) / step > CELLS_LIMIT:
-                    raise ValueError
-                values += [round(first + n * step, 6) for n in range(int((last - first) / step + 1e-6) + 1)]
-            else:
-                values.append(int(part) if kind is int and part.isdecimal() else float(part))
-        except (ValueError, OverflowError) as error:
-            raise StudioError(
-                "“{value}” is not a value of {name}.",
-                "Write for example 0, 0.5, 1 or 0:2:0.5.",
-                value=part[:40],
-                name=name,
-            ) from error
-    if kind is int:
-        if any(not math.isfinite(value) or value != int(value) for value in values):
-            raise StudioError("{name} takes whole numbers.", "Write for example 10, 20, 30.", name=name)
-        values = [int(value) for value in values]
-    return Axis(name, tuple(values))
+    return Axis(*parsed(name, text, int if name == "checkpoint" else None))
 
 
 def cells(

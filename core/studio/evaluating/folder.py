@@ -28,7 +28,7 @@ from core.errors import StudioError
 from core.evaluation.prompts import Prompt, read_prompts
 from core.files import read_json, whole_file, write_json
 from core.studio.evaluating.scorers import cards_of, check, default_scorers
-from core.studio.evaluating.settings import EvaluationSettings
+from core.studio.evaluating.settings import EvaluationSettings, columns_of, offsets_of
 from core.studio.library.choose import find_base, find_offset
 from core.studio.library.entries import hash_of
 from core.studio.workspace import Workspace, slug
@@ -146,7 +146,7 @@ def check_room(workspace: Workspace, settings: EvaluationSettings, pixels: int) 
     Raises:
         StudioError: more than there is, with the figures.
     """
-    columns = len(settings.cfg) + 5
+    columns = len(columns_of(settings, -1.0))
     needed = min(settings.keep, settings.count * settings.seeds) * columns * PER_IMAGE * pixels // 64**2
     needed += settings.count * settings.seeds * columns * 800
     if needed > workspace.free_bytes() - 2**27:
@@ -167,15 +167,22 @@ def create_evaluation(workspace: Workspace, settings: EvaluationSettings, name: 
     """
     base = find_base(workspace, settings.base)
     offsets = {key: find_offset(workspace, getattr(settings, key)) for key in ("positive", "negative")}
+    others = {name: find_offset(workspace, name) for name in offsets_of(settings) if name}
     names = settings.scorers or default_scorers(settings.base)
     cards = cards_of(names)
     check(workspace, names)
     settings = dataclasses.replace(counted(settings), scorers=tuple(names))
+    from core.studio.evaluating.distribution import check_reference
+
+    check_reference(settings)
     check_room(workspace, settings, (settings.height or 64) * (settings.width or 64))
     folder = evaluations_of(workspace) / slug(
         f"{name or settings.negative or 'cfg'}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     )
     facts = {**_machine(), **_hashes(workspace, base, offsets), "scorers": _versions(cards)}
+    facts["offsets"] = {
+        name: hash_of(workspace, path) for name, path in others.items() if path and path not in offsets.values()
+    }
     with whole_file(folder / "prompts.jsonl") as staged, staged.open("w", encoding="utf-8") as file:
         for prompt in _prompts_of(settings, base):
             file.write(json.dumps({"text": prompt.text, "category": prompt.category}, ensure_ascii=False) + "\n")
@@ -247,7 +254,9 @@ def merge(target: Evaluation, others: list[Evaluation]) -> int:
         same = other.settings == target.settings and all(
             _bytes(other, name) == _bytes(target, name) for name in ("prompts.jsonl",)
         )
-        hashes = [{k: e.facts.get(k) for k in ("base", "positive", "negative", "scorers")} for e in (other, target)]
+        hashes = [
+            {k: e.facts.get(k) for k in ("base", "positive", "negative", "offsets", "scorers")} for e in (other, target)
+        ]
         probes = [e.probe() for e in (other, target)]
         if not same or hashes[0] != hashes[1] or (all(probes) and probes[0] != probes[1]):
             raise StudioError(

@@ -11,6 +11,7 @@ from core.files import write_text
 from core.studio.evaluating.folder import Evaluation
 from core.studio.evaluating.results import figures_of
 from core.studio.evaluating.settings import NPO, cfg_name
+from core.studio.evaluating.sweep import heat_map, write_sweep
 from core.studio.evaluating.work import picture_path
 
 _STYLE = """
@@ -34,6 +35,8 @@ def write_report(evaluation: Evaluation) -> dict[str, Any]:
     figures = figures_of(evaluation)
     write_text(evaluation.folder / "report.json", json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
     write_text(evaluation.folder / "report.html", as_html(evaluation, figures))
+    if figures["sweep"]:
+        write_sweep(evaluation, figures["sweep"])
     return figures
 
 
@@ -84,21 +87,41 @@ def _scorer(table: dict[str, Any]) -> str:
     return text
 
 
+def _sweep(figures: dict[str, Any]) -> str:
+    found = figures["sweep"]
+    if not found:
+        return ""
+    maps = "".join(heat_map(found, name, figures["scorers"][name]["title"]) for name in found["scorers"])
+    how = f"on {figures['chosen_on']} other pairs" if figures["chosen_on"] else "on these pairs, which favours it"
+    return f"<h2>Sweep</h2><p class=note>Means; the framed cell is the best, chosen {how}.</p>{maps}"
+
+
+_DISTRIBUTION = {
+    "frechet": ("Fréchet distance", ".2f"),
+    "precision": ("precision", ".3f"),
+    "recall": ("recall", ".3f"),
+    "diversity": ("diversity between seeds", ".3f"),
+}
+
+
 def _pixels(figures: dict[str, Any]) -> str:
-    frechet = figures["distribution"].get("columns", {})
+    measured = figures["distribution"].get("columns", {})
+    known = [key for key in _DISTRIBUTION if any(key in one for one in measured.values())]
     rows = []
     for name, values in figures["pixels"].items():
-        distance = f"{frechet[name]['frechet']:.2f}" if name in frechet else "–"
-        rows.append(("", [escape(name), distance, *(f"{value:.4g}" for value in values.values())]))
-    text = "<h2>Distribution and pixels</h2>" + _table(
-        ["column", "Fréchet distance", "saturation", "contrast", "sharpness"], rows
-    )
+        own = measured.get(name, {})
+        cells = [format(own[key], _DISTRIBUTION[key][1]) if key in own else "–" for key in known]
+        rows.append(("", [escape(name), *cells, *(f"{value:.4g}" for value in values.values())]))
+    head = ["column", *(_DISTRIBUTION[key][0] for key in known), "saturation", "contrast", "sharpness"]
+    text = "<h2>Distribution and pixels</h2>" + _table(head, rows)
+    count = figures["distribution"].get("pairs", 0)
     if change := figures["distribution"].get("npo_minus_same_omega"):
-        count = figures["distribution"]["pairs"]
         text += (
             f"<p>Fréchet distance, NPO minus CFG at the same ω: {_interval(change, signed=True)} over {count} pairs. "
             "It is biased upwards by small numbers of pictures, alike in all columns.</p>"
         )
+    if change := figures["distribution"].get("diversity_minus_same_omega"):
+        text += f"<p>Diversity between seeds, NPO minus CFG at the same ω: {_interval(change, signed=True)}.</p>"
     return text
 
 
@@ -183,10 +206,11 @@ def as_html(evaluation: Evaluation, figures: dict[str, Any]) -> str:
         f"<title>Evaluation {escape(figures['id'])}</title><style>{_STYLE}</style></head><body>"
         f"<h1>Evaluation of {escape(figures['settings']['negative'] or 'guidance')} on "
         f"{escape(figures['facts']['base']['name'])}</h1><p class=verdict>{escape(figures['verdict']['sentence'])}</p>"
-        f"<p class=note>{state}; the same prompts and seeds in every column, one random generator an image; intervals are "
+        f"<p class=note>{state}, {figures['reported']} of them reported and {figures['chosen_on']} set aside to choose; the same prompts and seeds in every column, one random generator an image; intervals are "
         "95 % bootstrap intervals over pairs; ties count one half.</p>"
         + (f"<h2>Not scored</h2><ul>{failures}</ul>" if failures else "")
         + "".join(_scorer(table) for table in figures["scorers"].values())
+        + _sweep(figures)
         + _pixels(figures)
         + _diagnostics(figures)
         + _extremes(evaluation, figures)

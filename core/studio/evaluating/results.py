@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from core.errors import StudioError
+from core.studio.evaluating.distribution import distribution_of
 from core.studio.evaluating.folder import Evaluation
 from core.studio.evaluating.scorers import ALL, default_scorers
-from core.studio.evaluating.settings import NPO, cfg_name
+from core.studio.evaluating.settings import NPO, EvaluationSettings, cfg_name
+from core.studio.evaluating.sweep import sweep_figures
 from core.studio.evaluating.work import all_columns, picture_path
 
 PIXELS = ("saturation", "contrast", "sharpness")
-FEATURE_PAIRS = 5000
-"""The Fréchet distance and its neighbours are measured on the first so many pairs, to bound memory."""
 SHOWN = 6
 
 
 def _gather(
     evaluation: Evaluation, names: Sequence[str]
-) -> tuple[dict[str, dict[str, list[float]]], list[int], list[str]]:
+) -> tuple[dict[str, dict[str, array[float]]], array[int], list[str]]:
     """(column to scorer to scores, the pair of each row, failures); only chunks that are done, in their order."""
     settings = evaluation.settings
-    columns: dict[str, dict[str, list[float]]] = {
-        column.name: {name: [] for name in (*names, *PIXELS)} for column in all_columns(evaluation)
+    columns: dict[str, dict[str, array[float]]] = {
+        column.name: {name: array("f") for name in (*names, *PIXELS)} for column in all_columns(evaluation)
     }
-    pairs: list[int] = []
+    pairs = array("q")
     failures: list[str] = []
     for number in range(evaluation.chunks):
         chunk = evaluation.chunk(number)
@@ -37,11 +38,23 @@ def _gather(
         if chunk["failed"]:
             continue
         first = chunk["start"] * settings.seeds
-        pairs += range(first, first + chunk["prompts"] * settings.seeds)
+        pairs.extend(range(first, first + chunk["prompts"] * settings.seeds))
         for column, figures in columns.items():
             for name, values in figures.items():
-                values += chunk["columns"][column][name]
+                values.extend(chunk["columns"][column][name])
     return columns, pairs, failures
+
+
+def _split(settings: EvaluationSettings, pairs: Sequence[int]) -> tuple[Any, Any]:
+    """Which pairs serve to choose and which are reported, (pairs,) of truth values each; all of them for both where
+    nothing is set aside, or one side would be empty."""
+    import torch
+
+    choosing = torch.tensor([settings.chooses(pair // settings.seeds) for pair in pairs])
+    if choosing.all() or not choosing.any():
+        everything = torch.ones(len(pairs), dtype=torch.bool)
+        return everything, everything
+    return choosing, ~choosing
 
 
 def figures_of(evaluation: Evaluation, *, draws: int = 2000) -> dict[str, Any]:
@@ -64,14 +77,17 @@ def figures_of(evaluation: Evaluation, *, draws: int = 2000) -> dict[str, Any]:
     if not pairs:
         raise StudioError("No chunk of the evaluation is done yet.", "Run it first.")
     columns = all_columns(evaluation)
-    tensors = {c: {n: torch.tensor(v, dtype=torch.float64) for n, v in by.items()} for c, by in scores.items()}
+    whole = {c: {n: torch.tensor(v, dtype=torch.float64) for n, v in by.items()} for c, by in scores.items()}
+    choosing, reported = _split(settings, pairs)
+    chosen_on = int(choosing.sum()) if not bool((choosing & reported).any()) else 0
+    kept = torch.tensor(pairs)[reported].tolist()
+    tensors = {c: {n: values[reported] for n, values in by.items()} for c, by in whole.items()}
     same = cfg_name(settings.omega)
     plain = [column.name for column in columns if column.role in ("cfg", "effective")]
-    categories = _categories(evaluation, pairs)
+    categories = _categories(evaluation, kept)
     tables: dict[str, Any] = {}
     for name in names:
-        means = {column: float(by[name].mean()) for column, by in tensors.items()}
-        best = best_of({column: means[column] for column in plain})
+        best = best_of({column: float(whole[column][name][choosing].mean()) for column in plain})
         rows = []
         for column in columns:
             own = tensors[column.name][name]
@@ -79,6 +95,7 @@ def figures_of(evaluation: Evaluation, *, draws: int = 2000) -> dict[str, Any]:
                 "column": column.name,
                 "role": column.role,
                 "label": column.weights.label(),
+                "row_forwards": column.weights.row_forwards(column.value("steps", settings)),
                 "mean": asdict(mean_interval(own, draws=draws)),
             }
             if column.name != NPO:
@@ -96,21 +113,25 @@ def figures_of(evaluation: Evaluation, *, draws: int = 2000) -> dict[str, Any]:
                 ).items()
             },
         }
+    best_cfg = {name: table["best_cfg"] for name, table in tables.items()}
     return {
         "id": evaluation.id,
         "settings": settings.to_dict(),
         "facts": evaluation.facts,
         "pairs": len(pairs),
+        "chosen_on": chosen_on,
+        "reported": len(kept),
         "planned": settings.count * settings.seeds,
-        "verdict": _verdict(names, tables, tensors, same, columns, draws),
+        "verdict": _verdict(names, tables, tensors, same, columns, draws, chosen_on),
         "scorers": tables,
+        "sweep": sweep_figures(settings, whole, choosing, reported, best_cfg, draws=draws),
         "pixels": {
             column.name: {name: round(float(tensors[column.name][name].mean()), 5) for name in PIXELS}
             for column in columns
         },
-        "distribution": _distribution(evaluation, names, same),
+        "distribution": distribution_of(evaluation, names, same),
         "diagnostics": (evaluation.probe() or {}).get("columns", {}),
-        "extremes": _extremes(evaluation, tensors, names[0], same, pairs),
+        "extremes": _extremes(evaluation, tensors, names[0], same, kept),
         "failures": failures,
     }
 
@@ -130,7 +151,13 @@ def _categories(evaluation: Evaluation, pairs: Sequence[int]) -> list[str]:
 
 
 def _verdict(
-    names: Sequence[str], tables: dict[str, Any], tensors: dict[str, Any], same: str, columns: Sequence[Any], draws: int
+    names: Sequence[str],
+    tables: dict[str, Any],
+    tensors: dict[str, Any],
+    same: str,
+    columns: Sequence[Any],
+    draws: int,
+    chosen_on: int,
 ) -> dict[str, str]:
     from core.evaluation.pairs import judge_verdict, paired
 
@@ -149,51 +176,10 @@ def _verdict(
         best=tables[decisive]["best_cfg"],
         against_random=against("random"),
         against_reversed=against("reversed"),
+        chosen_on=chosen_on,
         agreeing=(sum(sign * signs[0] > 0 for sign in signs), len(signs)),
     )
     return {"word": made.word, "sentence": made.sentence, "scorer": decisive}
-
-
-def _distribution(evaluation: Evaluation, names: Sequence[str], same: str) -> dict[str, Any]:
-    """Fréchet distance to clean pictures, with what the setting changes in it; empty where no scorer has a reference."""
-    from core.evaluation.statistics import Gaussian, frechet_difference, frechet_distance
-
-    reference = _reference(names)
-    features = _features(evaluation)
-    if reference is None or len(next(iter(features.values()), [])) < 8:
-        return {}
-    measured: dict[str, Any] = {"pairs": len(features[NPO]), "columns": {}}
-    for column, own in features.items():
-        measured["columns"][column] = {"frechet": round(frechet_distance(Gaussian.of(own), reference), 3)}
-    if same in features:
-        interval = frechet_difference(features[NPO], features[same], reference, draws=100)
-        measured["npo_minus_same_omega"] = asdict(interval)
-    return measured
-
-
-def _reference(names: Sequence[str]) -> Any:
-    if not any(name.startswith("judge-") for name in names):
-        return None
-    from core.miniature.judge import Judge
-    from core.studio.workspace import ASSETS
-
-    return Judge.load(ASSETS / "judge").clean
-
-
-def _features(evaluation: Evaluation) -> dict[str, Any]:
-    import torch
-    from safetensors.torch import load_file
-
-    parts: dict[str, list[Any]] = {}
-    count = 0
-    for number in range(evaluation.chunks):
-        path = evaluation.chunk_path(number).with_suffix(".safetensors")
-        if not path.is_file() or not evaluation.chunk_path(number).is_file() or count >= FEATURE_PAIRS:
-            continue
-        for column, tensor in load_file(path).items():
-            parts.setdefault(column, []).append(tensor.float())
-        count += evaluation.settings.batch * evaluation.settings.seeds
-    return {column: torch.cat(tensors) for column, tensors in parts.items()}
 
 
 def _extremes(
@@ -204,7 +190,9 @@ def _extremes(
     shown = sorted(
         (gain, pair)
         for gain, pair in zip(difference, pairs, strict=True)
-        if picture_path(evaluation, NPO, pair).is_file() and picture_path(evaluation, same, pair).is_file()
+        if pair < evaluation.settings.keep
+        and picture_path(evaluation, NPO, pair).is_file()
+        and picture_path(evaluation, same, pair).is_file()
     )
     texts = {}
     wanted = {pair // evaluation.settings.seeds for _, pair in (*shown[:SHOWN], *shown[-SHOWN:])}

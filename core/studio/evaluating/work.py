@@ -13,13 +13,17 @@ from typing import Any
 
 from core.errors import StudioError
 from core.files import whole_file, write_json
+from core.studio.evaluating.distribution import keep_reference
 from core.studio.evaluating.events import ChunkDone, EvaluationEvent, Measured
 from core.studio.evaluating.folder import Evaluation
 from core.studio.evaluating.scorers import default_scorers, load
-from core.studio.evaluating.settings import NPO, RANDOM_SEED, Column, EvaluationSettings, columns_of
+from core.studio.evaluating.settings import NPO, OWN, RANDOM_SEED, Column, EvaluationSettings, columns_of, offsets_of
 from core.studio.library.choose import family_of_base, find_base, find_offset
 from core.studio.locks import holding, waiting_for
 from core.studio.workspace import Workspace
+
+RANDOM = "\0random"
+"""The key of the random control among the offsets; no file has this name."""
 
 
 @dataclass
@@ -28,8 +32,8 @@ class Parts:
 
     pipe: Any
     family: Any
-    positive: Any
-    negatives: dict[str, Any]
+    offsets: dict[str, Any]
+    """By name; "" is none, `RANDOM` the control."""
 
 
 def shard_of(text: str) -> tuple[int, int]:
@@ -68,9 +72,10 @@ def load_parts(workspace: Workspace, settings: EvaluationSettings, device: str) 
         path = find_offset(workspace, name)
         return None if path is None else load_offset(path, family.name, family.denoiser(pipe))
 
-    own = offset(settings.negative)
-    random = own.random_like(RANDOM_SEED) if own is not None else None
-    return Parts(pipe, family, offset(settings.positive), {"": None, "own": own, "random": random})
+    offsets = {name: offset(name) for name in offsets_of(settings)}
+    own = offsets.get(settings.negative)
+    offsets[RANDOM] = own.random_like(RANDOM_SEED) if own is not None else None
+    return Parts(pipe, family, offsets)
 
 
 def render_prompts(
@@ -88,34 +93,37 @@ def render_prompts(
     family, pipe = loaded.family, loaded.pipe
     size = family.defaults(pipe).size.with_chosen(settings.height, settings.width, settings.frames)
     cond = family.encode_prompt(pipe, list(prompts), size)
-    negative_cond = family.encode_prompt(pipe, [settings.negative_prompt] * len(prompts), size, negative=True)
     frames: dict[str, list[Any]] = {}
-    for members in _groups(columns, limits.IMAGES // len(prompts)):
+    for members in _groups(columns, settings, limits.IMAGES // len(prompts)):
+        shared = {name: members[0].value(name, settings) for name in OWN}
         comparison = Comparison(
             prompt="",
             seeds=tuple(seeds),
             columns=tuple(column.weights for column in members),
-            steps=settings.steps,
-            scheduler=settings.scheduler,
+            steps=shared["steps"],
+            scheduler=shared["scheduler"],
             height=settings.height,
             width=settings.width,
             frames=settings.frames,
         )
+        away = family.encode_prompt(pipe, [shared["negative_prompt"]] * len(prompts), size, negative=True)
         # the rendering's rows are column by column, seed by seed: every column repeats all prompts
-        texts = Texts(_repeated(cond, len(members)), _repeated(negative_cond, len(members)))
-        offset = "random" if members[0].offset == "random" else "own"
-        negative = loaded.negatives[offset] if any(column.weights.beta for column in members) else None
-        for image in render(pipe, family, comparison, positive=loaded.positive, negative=negative, texts=texts):
+        texts = Texts(_repeated(cond, len(members)), _repeated(away, len(members)))
+        chosen = next((column for column in members if column.offset), None)
+        name = "" if chosen is None else RANDOM if chosen.offset == "random" else shared["negative"]
+        offsets = {"positive": loaded.offsets[shared["positive"]], "negative": loaded.offsets[name] if name else None}
+        for image in render(pipe, family, comparison, texts=texts, **offsets):
             frames.setdefault(members[image.column].name, []).append(image.frames)
     return frames
 
 
-def _groups(columns: Sequence[Column], most: int) -> list[list[Column]]:
-    """Columns that are rendered together: of one ω and one offset, at most so many. Plain columns change nothing in the
-    negative weights, so they ride along with the setting's own offset."""
-    groups: dict[tuple[float, bool], list[Column]] = {}
+def _groups(columns: Sequence[Column], settings: EvaluationSettings, most: int) -> list[list[Column]]:
+    """Columns that are rendered together, at most so many: of one ω, the same offsets and settings of `OWN`. Plain columns
+    change nothing in the negative weights, so they ride along with the setting's own offset."""
+    groups: dict[tuple[Any, ...], list[Column]] = {}
     for column in columns:
-        groups.setdefault((column.weights.omega, column.offset == "random"), []).append(column)
+        key = (column.weights.omega, column.offset == "random", *(column.value(name, settings) for name in OWN))
+        groups.setdefault(key, []).append(column)
     return [group[at : at + most] for group in groups.values() for at in range(0, len(group), max(1, most))]
 
 
@@ -162,7 +170,7 @@ def _probed(evaluation: Evaluation, settings: EvaluationSettings, loaded: Callab
     with waiting_for(evaluation.folder / "probe.lock"):
         if (probe := evaluation.probe()) is not None:
             return probe
-        columns = [c for c in columns_of(settings) if c.role in ("npo", "random", "reversed")]
+        columns = [c for c in columns_of(settings) if c.role in ("npo", "random", "reversed", "column")]
         prompts = [prompt.text for prompt in evaluation.prompts(0, settings.probe)]
         facts = measure(loaded(), settings, columns, prompts) if prompts else {}
         own = facts.get(NPO, {}).get("effective_omega")
@@ -210,10 +218,37 @@ def run_evaluation(
     yield Measured(effective_omega=_probed(evaluation, settings, loaded)["effective_omega"])
     columns = all_columns(evaluation)
     scorers = load(workspace, settings.scorers or default_scorers(settings.base))
-    for scorer in scorers:
-        scorer.to(device.partition(":")[0])
+    with _on_device(scorers, device.partition(":")[0]):
+        with waiting_for(evaluation.folder / "probe.lock"):
+            keep_reference(evaluation, settings, scorers)
+        share = range(shard[0], evaluation.chunks, shard[1])
+        yield from _do_share(evaluation, settings, columns, share, loaded, scorers, cancelled)
+
+
+@contextlib.contextmanager
+def _on_device(scorers: Sequence[Any], device: str) -> Iterator[None]:
+    """The scorers on a device while the block runs, and off it afterwards."""
+    try:
+        for scorer in scorers:
+            scorer.to(device)
+        yield
+    finally:
+        for scorer in scorers:
+            scorer.to("cpu")
+
+
+def _do_share(
+    evaluation: Evaluation,
+    settings: EvaluationSettings,
+    columns: Sequence[Column],
+    share: Sequence[int],
+    loaded: Callable[[], Parts],
+    scorers: Sequence[Any],
+    cancelled: Callable[[], bool],
+) -> Iterator[EvaluationEvent]:
+    """`ChunkDone` after each chunk of the share."""
     total = evaluation.chunks
-    for number in range(shard[0], total, shard[1]):
+    for number in share:
         if cancelled():
             return
         with holding(evaluation.folder / "chunks" / f"{number:06d}.lock") as mine:

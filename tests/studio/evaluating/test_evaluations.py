@@ -32,6 +32,7 @@ SMALL = {
     "steps": 2,
     "cfg": (1.0, 3.0),
     "probe": 1,
+    "choosing": 0.0,
     "scorers": ("judge-preference", "judge-cleanliness"),
 }
 

@@ -1,13 +1,18 @@
 """An evaluation as a job: started, watched, stopped, resumed, killed; figures as they come."""
 
+import errno
 import json
 import signal
 import time
+import tracemalloc
 
 import pytest
 
-from core.errors import StudioError
-from core.studio.evaluating import events, job
+from core.errors import DiskFull, StudioError
+from core.files import cannot_write
+from core.miniature.scorers import JudgeScorer
+from core.miniature.world.scene import sample_prompts
+from core.studio.evaluating import events, job, work
 from core.studio.evaluating.folder import create_evaluation
 from core.studio.evaluating.report import write_report
 from core.studio.evaluating.settings import NPO, row_forwards
@@ -78,6 +83,52 @@ def test_a_fault_is_in_the_journal_and_what_is_done_stays(space, tmp_path):
         list(work_through(space, evaluation, cpu=True))
     state = job.state_of(evaluation)
     assert (state.status, state.done) == ("failed", 1) and "no offset" in state.message and state.rows
+
+
+def test_a_full_disk_is_said_and_what_is_done_is_gone_on_with(space, tmp_path, monkeypatch):
+    whole, full = (create_evaluation(space, settings(tmp_path)) for _ in range(2))
+    list(work_through(space, whole, cpu=True))
+    sound = work.write_json
+
+    def filling(path, *args, **options):
+        if path.name == "000001.json":
+            raise cannot_write(path.name, OSError(errno.ENOSPC, "no room"))
+        sound(path, *args, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(work, "write_json", filling)
+        with pytest.raises(DiskFull, match="disk is full"):
+            list(work_through(space, full, cpu=True))
+    state = job.state_of(full)
+    assert (state.status, state.done, state.remedy) == ("failed", 1, "Free disk space.")
+    list(work_through(space, full, cpu=True))
+    assert contents(full) == contents(whole)
+
+
+def test_the_cost_of_a_hundred_thousand_prompts_is_told_without_holding_them(space, tmp_path):
+    many, text = tmp_path / "many.txt", sample_prompts(1, seed=1)[0]
+    with many.open("w") as file:
+        for number in range(100_000):
+            file.write(f"{text}, number {number}\n")
+    chosen = settings(tmp_path, prompts=str(many), count=100_000, keep=100)
+    tracemalloc.start()
+    cost = job.estimate_of(space, chosen, pace=0.01)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert cost.prompts == 100_000 and cost.seconds > 3600 and cost.disk > 100_000 * 800
+    assert peak < 8_000_000, "less than the file itself"
+
+
+def test_scorers_leave_the_device_when_the_work_ends_however_it_ends(space, tmp_path, monkeypatch):
+    places = []
+    monkeypatch.setattr(JudgeScorer, "to", lambda self, device: places.append(device))
+    evaluation = create_evaluation(space, settings(tmp_path, scorers=("judge-preference",)))
+    for _ in work.run_evaluation(space, evaluation, device="cpu"):
+        break  # before the first chunk
+    (space.offsets / "bad.safetensors").unlink()
+    with pytest.raises(StudioError):
+        list(work.run_evaluation(space, evaluation, device="cpu"))
+    assert places == ["cpu", "cpu"]
 
 
 def test_a_damaged_evaluation_is_named_and_the_others_are_listed(space, tmp_path):
