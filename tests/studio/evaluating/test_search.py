@@ -15,7 +15,7 @@ from core.studio.evaluating.folder import get_evaluation
 from core.studio.evaluating.search import Search, create_search, read_search, rounds_of, run_search
 from core.studio.evaluating.settings import EvaluationSettings, row_forwards
 from core.studio.presets.files import find_preset
-from core.studio.presets.preset import Evidence, parse_preset, preset_of
+from core.studio.presets.preset import Evidence, parse_preset, preset_of, read_preset
 from tests.builders.offsets import DELTA
 
 
@@ -120,5 +120,5 @@ def test_the_command_line_searches_and_keeps_the_setting_with_its_evidence(space
     assert main(["evaluate", "preset", result["confirmed_by"], "--name", "searched", "--json", *at]) == 0
     saved = json.loads(capsys.readouterr().out)
     assert saved["settings"]["beta"] == result["winner"]["beta"]
-    stored = find_preset(space, "searched").preset
+    stored = read_preset(find_preset(space, "searched").path)
     assert stored.evidence[0].kind == "measured" and stored.evidence[0].text == result["verdict"]
