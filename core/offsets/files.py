@@ -10,6 +10,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from core.errors import Sentence, StudioError
+from core.offsets.controlnet import is_controlnet
 from core.offsets.formats import Contents, classify, family_of
 from core.offsets.formulas import change_of
 from core.offsets.gguf_header import QUANTIZED
@@ -69,6 +70,12 @@ def _whole_header(files: list[Path]) -> Header:
 def _described(path: Path) -> tuple[OffsetFile, Contents, list[Path]]:
     files = weight_files(path)
     header = _whole_header(files)
+    if is_controlnet(header.shapes):
+        raise StudioError(
+            "“{name}” is a ControlNet, not an offset.",
+            "Put it into a folder of models and choose it as the control network.",
+            name=path.name,
+        )
     contents = classify(header.shapes, path.name)
     hidden = ("format", "family", DIFFUSERS, IN_HEADER)
     ranks = [rank_of({part: header.shapes[key] for part, key in parts.items()}) for parts in contents.layers.values()]

@@ -103,7 +103,7 @@ class Models:
         if path is None:
             return None
         if self._control is None or self._control[0] != path:
-            network = load_control(path, self.family.name)
+            network = load_control(path, self.family.name, self.family.denoiser(self.pipe))
             self._control = (path, network.to(self.pipe._execution_device, self.family.denoiser(self.pipe).dtype))
         return self._control[1]
 

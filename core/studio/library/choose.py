@@ -131,7 +131,7 @@ def list_controls(workspace: Workspace, family: str = "", known: list[Entry] | N
 
 
 def find_control(workspace: Workspace, name: str) -> Path | None:
-    """The folder of a control network: a name of `list_controls`, or a path. Empty or "none" is None.
+    """The folder or file of a control network: a name of `list_controls`, or a path. Empty or "none" is None.
 
     Raises:
         StudioError: there is none of that name.
@@ -140,10 +140,10 @@ def find_control(workspace: Workspace, name: str) -> Path | None:
         return None
     known = {choice.name: choice.path for choice in list_controls(workspace)}
     path = known.get(name) or Path(name).expanduser()
-    if not path.is_dir() or kind_of(path)[0] != "control":
+    if not path.exists() or kind_of(path)[0] != "control":
         raise StudioError(
             "There is no ControlNet or T2I-Adapter “{name}”.",
-            "Choose one from the list, or enter a folder in the diffusers layout.",
+            "Choose one from the list, or enter a file or folder.",
             name=path.name[:80],
         )
     return path

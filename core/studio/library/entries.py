@@ -15,6 +15,7 @@ from typing import Any
 from core.errors import Damaged, StudioError
 from core.families import detect
 from core.files import cannot_read, newest_first, read_json, write_json
+from core.offsets.controlnet import family_of_controlnet, is_controlnet
 from core.offsets.formats import classify, family_of
 from core.offsets.header import file_hash, is_gguf, is_pickle, read_header
 from core.studio.locks import waiting_for
@@ -126,6 +127,8 @@ def kind_of(path: Path) -> tuple[str, str]:
     if is_pickle(path):
         return "pickle", ""
     header = read_header(path)
+    if is_controlnet(header.shapes):
+        return "control", family_of_controlnet(header.shapes)
     contents = classify(header.shapes, path.name)
     family = header.metadata.get("family") or family_of(contents, header.shapes)
     if (

@@ -35,19 +35,20 @@ def load_offset(path: Path, family: str, denoiser: Any) -> Any:
     return exact(difference(denoiser, path, family=family))
 
 
-def load_control(path: Path, family: str) -> Any:
+def load_control(path: Path, family: str, denoiser: Any) -> Any:
     """A ControlNet or T2I-Adapter, from local safetensors alone.
+
+    Args:
+        denoiser: of the base; a ControlNet's single file does not say its architecture, which is the denoiser's.
 
     Raises:
         StudioError: it is of another family, incomplete or damaged.
     """
-    import diffusers
-
     from core.families import get
     from core.studio.library.entries import kind_of
 
     own = kind_of(path)[1]
-    if own != family:
+    if own and own != family:
         raise StudioError(
             "“{name}” is a control network for {title}, but the base model is {title_2}.",
             "Choose one for the same family.",
@@ -55,14 +56,46 @@ def load_control(path: Path, family: str) -> Any:
             title=get(own).title,
             title_2=get(family).title,
         )
-    name = read_json(path / "config.json", dict)["_class_name"]
     try:
-        loaded = getattr(diffusers, name).from_pretrained(path, use_safetensors=True, local_files_only=True)
+        loaded = _folder(path) if path.is_dir() else _single_file(path, denoiser)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         raise StudioError(
             "The control network “{name}” could not be loaded: {kind}.",
-            "It is incomplete, damaged or a pickle: fetch it again as safetensors.",
+            "It is incomplete, damaged, a pickle, or made for another base: fetch it again as safetensors.",
             name=path.name,
             kind=type(error).__name__,
         ) from error
     return loaded.eval()
+
+
+def _folder(path: Path) -> Any:
+    import diffusers
+
+    kind = getattr(diffusers, read_json(path / "config.json", dict)["_class_name"])
+    return kind.from_pretrained(path, use_safetensors=True, local_files_only=True)
+
+
+def _single_file(path: Path, denoiser: Any) -> Any:
+    """A ControlNet with the architecture of a UNet; a tensor that is missing, left over or of another size is a
+    RuntimeError of torch."""
+    from diffusers import ControlNetModel
+
+    from core.offsets.controlnet import read_controlnet
+
+    parameters = read_controlnet(path)
+    reads = parameters["controlnet_cond_embedding.conv_in.weight"].shape
+    blocks = (f"controlnet_cond_embedding.blocks.{number}.weight" for number in range(1, 12, 2))
+    widths = (reads[0], *(parameters[name].shape[0] for name in blocks if name in parameters))
+    network = ControlNetModel.from_unet(
+        denoiser,
+        conditioning_embedding_out_channels=widths,
+        load_weights_from_unet=False,
+        conditioning_channels=reads[1],
+    )
+    own = network.state_dict()
+    for name, tensor in parameters.items():
+        if name in own and tensor.numel() == own[name].numel():
+            # the original layout writes some projections as convolutions
+            parameters[name] = tensor.reshape(own[name].shape)
+    network.load_state_dict(parameters)
+    return network

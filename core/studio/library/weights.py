@@ -11,6 +11,7 @@ from core.errors import Sentence, StudioError
 from core.families.libraries import with_libraries
 from core.offsets.header import copy_file, copy_files, is_gguf, is_pickle
 from core.studio.library.choose import BUNDLED, family_of_base, find_base, find_offset
+from core.studio.library.entries import kind_of
 from core.studio.library.load import load_base, load_offset
 from core.studio.workspace import Workspace, slug
 
@@ -95,15 +96,33 @@ def import_offset(workspace: Workspace, source: Path, out: str = "") -> dict[str
         beside = config_beside(source)
         if beside:
             copy_files([path], path, beside)
+    elif source.is_file() and kind_of(source)[0] == "control":
+        return _import_control(workspace, source, out)
     else:
         read_offset(source)
         files = weight_files(source)
         copy_files(files, path, config_beside(files[0]))
     try:
+        if kind_of(path)[0] == "control":  # of a pickle it shows now
+            return _import_control(workspace, path, out, move=True)
         return {"saved": str(path), **offset_info(workspace, str(path))}
     except StudioError:
         path.unlink(missing_ok=True)
         raise
+
+
+def _import_control(workspace: Workspace, source: Path, out: str, *, move: bool = False) -> dict[str, Any]:
+    """Copies or moves a ControlNet's file to where it is asked for, else to the workspace's models."""
+    path, number = Path(out).expanduser() if out else workspace.models / source.name, 1
+    while not out and path.exists():
+        number += 1
+        path = workspace.models / f"{source.stem}-{number}{source.suffix}"
+    if path != source:
+        copy_file(source, path)
+        if move:
+            source.unlink()
+    family = kind_of(path)[1]
+    return {"saved": str(path), "kind": "control network", "family": family or "unknown", "bytes": path.stat().st_size}
 
 
 @with_libraries

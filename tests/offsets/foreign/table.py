@@ -44,6 +44,8 @@ def rows() -> list[tuple[str, str, str, str, str]]:
         ),
         ("whole denoiser in GGUF, of stable-diffusion.cpp and ComfyUI-GGUF", "yes, with the package `gguf`", "never",
          "exact: what its blocks hold", "test_gguf.test_a_network_arrives_as_the_package_reads_it"),
+        ("ControlNet as one file, its authors' names or diffusers'", "as a control network", "never", "exact",
+         "test_controlnet.test_its_authors_names_and_diffusers_names_give_the_same_network"),
         ("whole denoiser as a low-rank offset", "", "`offset extract`", "told: error of weights and prediction",
          "test_foreign.test_a_whole_network_as_a_low_rank_offset_tells_its_error"),
         ("`.ckpt`, `.pt`, `.pth`, `.bin`", "converted in a child process", "never", "exact",

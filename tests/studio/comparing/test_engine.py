@@ -1,5 +1,6 @@
 """The engine renders, keeps pictures with their settings, and says what is wrong."""
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -163,6 +164,14 @@ def test_a_control_network_is_found_by_its_configuration_and_follows_the_base(wo
     inputs = {"image": picture, "control": "sd15", "control_scale": 0.8}
     saved = [e for e in engine.compare(settings(**inputs)) if isinstance(e, Saved)]
     assert saved and read_png(saved[0].path)["control"] == "sd15"
+    pixels = Image.open(saved[0].path).tobytes()
+    shutil.move(
+        workspace.models / "edges/sd15/diffusion_pytorch_model.safetensors", workspace.models / "one.safetensors"
+    )
+    shutil.rmtree(workspace.models / "edges/sd15")
+    inputs["control"] = "one.safetensors"
+    saved = [e for e in Engine(workspace, cpu=True).compare(settings(**inputs)) if isinstance(e, Saved)]
+    assert (read_png(saved[0].path)["control"], Image.open(saved[0].path).tobytes()) == ("one.safetensors", pixels)
     for name, sentence in (("sdxl", "is Stable Diffusion 1.5"), ("nothing", "no ControlNet or T2I-Adapter “nothing”")):
         with pytest.raises(StudioError, match=sentence):
             list(engine.compare(settings(image=picture, control=name)))
