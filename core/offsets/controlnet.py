@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from core.errors import StudioError
 from core.offsets.header import read_header
 from core.offsets.names import of_dotted
-from core.offsets.tensors import read_tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _PREFIX = "control_model."
 _ENDS = {"middle_block_out.0": "controlnet_mid_block"}
@@ -56,6 +57,8 @@ def read_controlnet(path: Path) -> dict[str, Tensor]:
     Raises:
         StudioError: the file is damaged, or a key is not understood; it is named.
     """
+    from core.offsets.tensors import read_tensors  # torch is not needed to know what a file is
+
     keys: dict[str, str] = {}
     for key in read_header(path).shapes:
         module, _, parameter = key.removeprefix(_PREFIX).rpartition(".")
