@@ -29,6 +29,7 @@ RECALL = """() => {
 fields are there: they would keep their opening values, and these would come back over a quick person's first change."""
 DICE = "() => -1"
 FIRST_OF_GUIDANCE = ("omega", "beta", "alpha")
+ALPHA_RESTS = "α rests: it acts on a positive offset, and none is chosen."
 DRAWN = ("omega", "alpha", "beta", "positive")
 
 
@@ -56,6 +57,7 @@ def _guidance(parts: dict[str, Any], values: Mapping[str, Any]) -> None:
         for name in FIRST_OF_GUIDANCE:
             parts[name].render()
         _place(parts, "guidance", FIRST_OF_GUIDANCE)
+        gr.HTML(label(ALPHA_RESTS), elem_id="alpha-rests", padding=False, elem_classes="scale-note in-group")
         parts["diagram"] = gr.HTML("", elem_id="diagram", padding=False, elem_classes="in-group")
         parts["scale"] = gr.HTML(scale_note(values["omega"]), padding=False, elem_classes="in-group")
 

@@ -78,6 +78,28 @@ def save_png(image: Image.Image, path: Path, settings: Mapping[str, Any]) -> Non
         image.save(staged, format="PNG", pnginfo=info)
 
 
+def save_gif(frames: Sequence[Image.Image], path: Path, settings: Mapping[str, Any], *, seconds: float) -> None:
+    """Writes frames as an animation that goes round, its settings in its comment: whole, or not at all.
+
+    Args:
+        seconds: for which each frame is shown.
+
+    Raises:
+        StudioError: as `save_png`.
+    """
+    comment = _as_json(settings).encode("utf-8")
+    with whole_file(path) as staged:
+        frames[0].save(
+            staged,
+            format="GIF",
+            save_all=True,
+            append_images=list(frames[1:]),
+            duration=int(1000 * seconds),
+            loop=0,
+            comment=comment,
+        )
+
+
 def _picture_texts(path: Path, formats: tuple[str, ...] = ("PNG", "JPEG", "WEBP")) -> dict[str, str]:
     """The texts of a picture that may hold settings: chunks of a PNG, EXIF of the others."""
     again = "Drop a picture as the program saved it."

@@ -11,8 +11,8 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from core.files import cannot_read, whole_file
-from core.generation.media import save_mp4, save_png
+from core.files import cannot_read
+from core.generation.media import save_gif, save_mp4, save_png
 from core.studio.workspace import ASSETS
 
 FONT = ASSETS / "fonts" / "labels.otf"
@@ -148,7 +148,7 @@ def save_pair(
     Args:
         files: names of PNG files in the folder, plain CFG first.
         names: what each is, in the person's language.
-        settings: of the last one; they go whole into the picture and the video.
+        settings: of the last one; they go whole into the picture, the animation and the video.
 
     Raises:
         StudioError: a file is not there any more, or the disk refuses.
@@ -160,9 +160,7 @@ def save_pair(
     if len(paths) == 1:
         return picture, None, None
     frames = flicker_frames(paths, names, settings)
-    with whole_file(animation) as staged:
-        later = {"save_all": True, "append_images": frames[1:], "duration": int(1000 * SECONDS), "loop": 0}
-        frames[0].save(staged, format="GIF", **later)
+    save_gif(frames, animation, settings, seconds=SECONDS)
     shown = [frame for frame in frames * 4 for _ in range(EACH)]
     save_mp4(shown, video, settings, fps=round(EACH / SECONDS))
     return picture, animation, video

@@ -51,11 +51,20 @@ def test_fault_37_asked_while_own_samples_are_drawn_it_ends_at_once(workspace):
     assert not seen(StepDone)(run)
 
 
+def test_fault_37_asked_in_the_bases_previews_it_ends_at_once(workspace):
+    prompts = tuple(f"prompt {number}" for number in range(60))
+    run = create_run(workspace, config(preview_every=1, preview_prompts=prompts))
+    process = warm.popen(command_of(run), cwd=ROOT)
+    wait(run, seen(PreviewDue))
+    end(process, run)
+    assert not seen(StepDone)(run)
+
+
 def test_fault_37_asked_in_a_preview_it_keeps_a_checkpoint(workspace):
     prompts = tuple(f"prompt {number}" for number in range(30))
     run = create_run(workspace, config(steps=1000, preview_every=1, preview_prompts=prompts, checkpoint_every=900))
     process = warm.popen(command_of(run), cwd=ROOT)
-    wait(run, seen(PreviewDue))
+    wait(run, lambda r: any(isinstance(event, PreviewDue) and event.step for event in r.events()[0]))
     end(process, run)
     saved = [event for event in run.events()[0] if isinstance(event, CheckpointSaved)]
     assert saved and (run.folder / "checkpoints" / saved[-1].name / "manifest.json").is_file()
