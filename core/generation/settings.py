@@ -195,7 +195,7 @@ class Settings(Rendering):
         options=TITLES, preset="guidance.form", metadata="NPO guidance", axis=True,
     )  # fmt: skip
     quality: float = _setting(
-        1.0, "s · away from the worse model", "How hard to steer away from what the worse model makes of the same prompt.", symbol="s",
+        1.0, "Away from the worse model s", "How hard to steer away from what the worse model makes of the same prompt.", symbol="s",
         group="guidance", explained=True, wide=True, range=QUALITY_RANGE, step=0.1, preset="guidance.quality", metadata="NPO quality", axis=True,
     )  # fmt: skip
     beta_split: float = _setting(
@@ -215,7 +215,7 @@ class Settings(Rendering):
         range=SHARE, step=0.05, preset="guidance.late_from", axis=True,
     )  # fmt: skip
     late_strength: float = _setting(
-        1.0, "ω and s in the late steps, times", "A factor on both strengths below that noise level.", group="schedule", explained=True,
+        1.0, "Late factor on ω and s", "A factor on both strengths below that noise level.", group="schedule", explained=True,
         wide=True, range=LATE_RANGE, step=0.05, preset="guidance.late_strength", axis=True,
     )  # fmt: skip
     interval_low: float = _setting(
