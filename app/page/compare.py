@@ -56,10 +56,10 @@ def _guidance(parts: dict[str, Any], values: Mapping[str, Any]) -> None:
     with gr.Group(elem_id="guidance"):
         for name in FIRST_OF_GUIDANCE:
             parts[name].render()
-        _place(parts, "guidance", FIRST_OF_GUIDANCE)
         gr.HTML(label(ALPHA_RESTS), elem_id="alpha-rests", padding=False, elem_classes="scale-note in-group")
         parts["diagram"] = gr.HTML("", elem_id="diagram", padding=False, elem_classes="in-group")
         parts["scale"] = gr.HTML(scale_note(values["omega"]), padding=False, elem_classes="in-group")
+        _place(parts, "guidance", FIRST_OF_GUIDANCE)
 
 
 def _more(parts: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -27,15 +28,20 @@ def _number(self: Any, payload: Any) -> Any:
     return payload
 
 
+_NAME = re.compile(r"(?!\.)[^/\\\\~:]{1,200}")
+
+
 def _choice(self: Any, payload: Any) -> Any:
-    """The choice, or the choices.
+    """The choice, or the choices. A plain name that is not in the list is handed on, too: lists follow the base, and this one
+    may have changed since the name was sent; it is looked up, and refused, where it is used.
 
     Raises:
-        gr.Error: it is not in the list.
+        gr.Error: it is not in the list, and not a plain name: nobody may ask for paths of this machine.
     """
     listed = [value for _, value in self.choices]
     asked = payload if isinstance(payload, list) else [payload]
-    if payload is not None and any(value not in listed for value in asked):
+    known = (value in listed or (isinstance(value, str) and _NAME.fullmatch(value)) for value in asked)
+    if payload is not None and not all(known):
         text = sentence("“{value}” is not in the list “{name}”.", value=str(payload)[:80], name=_title(self))
         raise gr.Error(text, print_exception=False)
     return payload

@@ -10,13 +10,13 @@ from typing import Any
 from core.errors import Sentence
 from core.generation.foreign_metadata import ForeignPicture
 from core.generation.media import foreign_picture, read_settings
+from core.generation.settings import FIELDS
 from core.studio.library.choose import list_bases, list_offsets
 from core.studio.presets.preset import Preset, read_preset, resolve
 from core.studio.workspace import Workspace
 
-OF_THE_MODEL = (
-    *("omega", "alpha", "beta", "beta_split", "beta_late", "dynamic_guidance", "positive", "negative"),
-    *("scheduler", "steps", "height", "width", "frames", "fps"),
+OF_THE_MODEL = tuple(
+    name for name, about in FIELDS.items() if name != "base" and about.group not in ("top", "seeds", "input")
 )
 """Settings that were chosen for a model: they mean little for another one."""
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
