@@ -73,10 +73,14 @@ def spread(values: list[float]) -> dict[str, float]:
     }
 
 
-def start_training(page: Page, steps: int) -> None:
+def start_training(page: Page, steps: int, **others: int) -> None:
+    """Starts a training of so many steps; `others` are settings of the form, spaces written as underscores."""
     tab(page, "Train")
-    page.get_by_label("steps", exact=True).fill(str(steps))
-    page.get_by_label("steps", exact=True).press("Tab")
+    if others:
+        page.get_by_role("button", name="Advanced").click()
+    for name, value in {"steps": steps, **others}.items():
+        page.get_by_label(name.replace("_", " "), exact=True).fill(str(value))
+        page.get_by_label(name.replace("_", " "), exact=True).press("Tab")
     page.get_by_role("button", name="Start training").click()
 
 
@@ -154,8 +158,8 @@ def pictures(browser: Any, out: Path) -> None:
     page.get_by_role("button", name="Render the grid").click()
     page.get_by_text("Done: ").wait_for(timeout=WAIT)
     shot("grid")
-    start_training(page, 60)
-    page.get_by_text(re.compile(r"running, step (5[1-9]|60)")).wait_for(timeout=WAIT)
+    start_training(page, 60, batch_size=4, pool_size=8, preview_every=20)  # small: it is the page that is shown
+    page.get_by_text(re.compile(r"running, step (2[1-9]|[3-6]\d)")).wait_for(timeout=WAIT)
     shot("train")
     page.get_by_text(re.compile("finished, step")).wait_for(timeout=WAIT)
     page.get_by_role("button", name="Use in Compare").first.click()
