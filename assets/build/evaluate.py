@@ -27,7 +27,7 @@ from assets.build.layout import asset
 from core.evaluation.statistics import Gaussian, frechet_difference, frechet_distance, mean_difference, win_rate
 from core.families import detect, get
 from core.families.base import Conditioning, Size, join
-from core.generation.compare import start_latents
+from core.generation.rendering import start_latents
 from core.method.guidance import BetaSchedule, GuidanceWeights, guide
 from core.miniature.judge import Judge, Scores
 from core.miniature.world.scene import parse, sample_prompts

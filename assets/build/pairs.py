@@ -12,7 +12,8 @@ from PIL import Image, ImageDraw
 
 from assets.build.layout import asset
 from core.families import detect, get
-from core.generation.compare import Comparison, RenderedImage, render
+from core.generation.rendering import Comparison, render
+from core.generation.watch import RenderedImage
 from core.miniature.world.scene import sample_prompts
 from core.offsets.files import load_lora
 from core.studio.comparing.settings import comparison_of

@@ -31,7 +31,7 @@ from transformers import T5Config, T5EncoderModel, T5Tokenizer
 from assets.build.latents import WHITENING
 from assets.build.layout import asset
 from core.families import get
-from core.generation.compare import Comparison, render
+from core.generation.rendering import Comparison, render
 from core.method.guidance import GuidanceWeights
 from core.miniature.video_judge import VideoJudge, VideoReader
 from core.miniature.world.video import (

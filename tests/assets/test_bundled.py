@@ -8,8 +8,8 @@ import torch
 from diffusers import DiffusionPipeline, StableDiffusionPipeline
 
 from core.families import detect, get
-from core.generation.compare import Comparison
-from core.generation.compare import render as render_pairs
+from core.generation.rendering import Comparison
+from core.generation.rendering import render as render_pairs
 from core.method.guidance import GuidanceWeights
 from core.miniature.judge import Judge
 from core.miniature.world.render import render

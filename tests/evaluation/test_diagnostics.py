@@ -5,7 +5,7 @@ import torch
 
 from core.evaluation.diagnostics import _facts, measuring
 from core.families import get
-from core.generation.compare import Comparison, render
+from core.generation.rendering import Comparison, render
 from core.method.guidance import GuidanceWeights
 from tests.builders.offsets import DELTA, ETA
 

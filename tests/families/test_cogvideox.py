@@ -6,7 +6,7 @@ import torch
 from core.errors import StudioError
 from core.families import get
 from core.families.base import Size
-from core.generation.compare import Comparison, Texts, render
+from core.generation.rendering import Comparison, Texts, render
 from core.method.guidance import GuidanceWeights
 from core.method.schedule import NoiseSchedule, Prediction
 

@@ -6,7 +6,8 @@ import torch
 from core.errors import StudioError
 from core.families import CARDS, NAMES, detect, get
 from core.families.base import Size, join
-from core.generation.compare import Comparison, Watch, render
+from core.generation.rendering import Comparison, render
+from core.generation.watch import Watch
 from core.method.guidance import GuidanceWeights
 from core.method.schedule import NoiseSchedule, Prediction
 from core.method.tdft import Loss, renoise

@@ -9,7 +9,9 @@ from PIL import Image
 
 from core.errors import StudioError
 from core.families import get
-from core.generation.compare import Cancelled, Comparison, Watch, render, rough_images, start_latents
+from core.generation.decoding import rough_images
+from core.generation.rendering import Comparison, render, start_latents
+from core.generation.watch import Cancelled, Watch
 from core.method.guidance import GuidanceWeights
 from core.offsets.offset import Offset
 from tests.builders.offsets import DELTA, ETA
@@ -147,7 +149,7 @@ def test_latents_that_are_no_numbers_are_said(pipe):
 
 def test_stop_ends_in_the_middle_of_a_step(pipe, monkeypatch):
     """One step of a large picture may take minutes."""
-    monkeypatch.setattr("core.generation.compare.OFTEN", 0.0)
+    monkeypatch.setattr("core.generation.watch.OFTEN", 0.0)
     asked = []
 
     def after_the_start():

@@ -6,8 +6,9 @@ import torch
 
 from core.errors import StudioError
 from core.families import get
-from core.generation.compare import Watch, render, start_latents
 from core.generation.comparison import Comparison
+from core.generation.rendering import render, start_latents
+from core.generation.watch import Watch
 from core.method.guidance import BetaSchedule, GuidanceWeights
 from core.offsets.offset import Offset
 from tests.builders.offsets import random_offset, size_of

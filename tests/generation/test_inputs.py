@@ -8,8 +8,9 @@ from PIL import Image
 
 from core.errors import StudioError
 from core.families import get
-from core.generation.compare import Comparison, Watch, render
 from core.generation.inputs import InputImage, arguments_with, pipeline_with
+from core.generation.rendering import Comparison, render
+from core.generation.watch import Watch
 from core.method.guidance import GuidanceWeights
 from tests.builders.offsets import random_offset
 
@@ -80,7 +81,7 @@ def test_the_plain_column_is_the_stock_pipelines_and_npo_moves_it(family, pipe, 
     stock = pipeline_with(pipe, family, input_image)
     stock.scheduler = family.make_scheduler(family.defaults(pipe).scheduler, pipe.scheduler.config)
     from core.families.base import Size
-    from core.generation.compare import start_latents
+    from core.generation.rendering import start_latents
 
     conds = (
         family.encode_prompt(pipe, ["ab"], Size(32, 32)),

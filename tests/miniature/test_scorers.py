@@ -7,7 +7,7 @@ from PIL import Image
 
 from core.errors import StudioError
 from core.evaluation.pixels import as_signed
-from core.generation.compare import to_images
+from core.generation.decoding import to_images
 from core.miniature.judge import Judge
 from core.miniature.scorers import CARDS, JudgeScorer
 from core.miniature.world.render import render

@@ -20,7 +20,7 @@ from core.events import (
     RunStopped,
     StepDone,
 )
-from core.generation.compare import Comparison, render
+from core.generation.rendering import Comparison, render
 from core.method.guidance import GuidanceWeights
 from core.offsets.files import load_lora, read_offset
 from core.training.clock import is_due

@@ -28,7 +28,7 @@ from core.studio.locks import waiting_for
 from core.studio.workspace import ASSETS, Workspace
 
 if TYPE_CHECKING:
-    from core.generation.compare import RenderedImage, StepPreview
+    from core.generation.watch import RenderedImage, StepPreview
     from core.studio.comparing.models import Files, Models
 
 DEADLINE = 6 * 3600.0
@@ -90,7 +90,7 @@ class Engine:
             one = dataclasses.replace(comparison, seeds=comparison.seeds[:1])
             with self._turns, contextlib.suppress(Exception):  # a fault is told when the comparison is asked for
                 models, files = self.models, self._files(one)
-                from core.generation.compare import Watch
+                from core.generation.watch import Watch
 
                 enough = 2 if files.base.is_relative_to(ASSETS) else 0
                 watch = Watch(step=lambda _: steps.append(time.monotonic()), cancelled=lambda: len(steps) >= enough)
@@ -199,7 +199,7 @@ class Engine:
         if models.base != files.base:
             emit(Waiting("Loading {name}.", files.base.name))
             models.load(files.base)
-        from core.generation.compare import Cancelled, Watch
+        from core.generation.watch import Cancelled, Watch
 
         sampling = time.monotonic()
         stem = folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"

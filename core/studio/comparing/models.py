@@ -14,9 +14,10 @@ from accelerate.utils.memory import should_reduce_batch_size
 from core.families import get
 from core.families.base import FamilySpec
 from core.families.full_size import decode_in_tiles
-from core.generation.compare import Watch, render
 from core.generation.comparison import Comparison
 from core.generation.inputs import InputImage
+from core.generation.rendering import render
+from core.generation.watch import Watch
 from core.offsets.offset import Offset
 from core.studio.comparing.memory import RenderingNeeds, card_room, rendering
 from core.studio.library.choose import family_of_base

@@ -13,7 +13,7 @@ from core.studio.comparing.events import Saved
 
 if TYPE_CHECKING:
     from core.families.base import FamilyDefaults, FamilySpec
-    from core.generation.compare import RenderedImage
+    from core.generation.watch import RenderedImage
 
 
 def facts_of(

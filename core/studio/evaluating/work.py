@@ -87,8 +87,8 @@ def render_prompts(
 ) -> dict[str, list[Any]]:
     """Frames of each prompt under each column, by the column's name. Columns that share ω and offset share forwards."""
     from core.generation import limits
-    from core.generation.compare import Texts, render
     from core.generation.comparison import Comparison
+    from core.generation.rendering import Texts, render
 
     family, pipe = loaded.family, loaded.pipe
     size = family.defaults(pipe).size.with_chosen(settings.height, settings.width, settings.frames)

@@ -16,7 +16,8 @@ from core.events import TrainEvent
 from core.families import get
 from core.families.base import FamilySpec
 from core.families.full_size import decode_in_tiles
-from core.generation.compare import Cancelled, Comparison, Watch, encode, render
+from core.generation.rendering import Comparison, encode, render
+from core.generation.watch import Cancelled, Watch
 from core.method.guidance import GuidanceWeights
 from core.miniature.judge import Judge
 from core.miniature.scorer_cards import CARDS

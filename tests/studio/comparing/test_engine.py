@@ -201,7 +201,7 @@ class Slow:
         self.begun, self.ended = threading.Event(), threading.Event()
 
     def sample(self, comparison, files, watch):
-        from core.generation.compare import Cancelled
+        from core.generation.watch import Cancelled
 
         self.begun.set()
         while not watch.cancelled():

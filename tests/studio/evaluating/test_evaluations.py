@@ -13,58 +13,25 @@ import pytest
 from app.cli import main
 from core.errors import StudioError
 from core.miniature.scorers import JudgeScorer
-from core.miniature.world.scene import sample_prompts
-from core.offsets.writing import save_offset
 from core.studio.evaluating import scorers
 from core.studio.evaluating.events import ChunkDone
 from core.studio.evaluating.folder import Evaluation, create_evaluation, get_evaluation, list_evaluations, merge
 from core.studio.evaluating.report import write_report
-from core.studio.evaluating.settings import NPO, EvaluationSettings, columns_of, row_forwards
+from core.studio.evaluating.settings import NPO, columns_of, row_forwards
 from core.studio.evaluating.work import run_evaluation, shard_of
-from tests.builders.offsets import DELTA
+from tests.builders.evaluations import SMALL, contents, prepared, settings
 
 ROOT = Path(__file__).parents[3]
-SMALL = {
-    "base": "tiny",
-    "negative": "bad.safetensors",
-    "count": 4,
-    "batch": 2,
-    "steps": 2,
-    "cfg": (1.0, 3.0),
-    "probe": 1,
-    "choosing": 0.0,
-    "scorers": ("judge-preference", "judge-cleanliness"),
-}
 
 
 @pytest.fixture
 def space(workspace, tmp_path):
-    save_offset(workspace.offsets / "bad.safetensors", DELTA, family="sd15", provenance={})
-    (tmp_path / "prompts.txt").write_text("\n".join(sample_prompts(4, seed=5)) + "\n")
-    return workspace
-
-
-def settings(tmp_path, **changes):
-    return EvaluationSettings.from_dict({**SMALL, "prompts": str(tmp_path / "prompts.txt"), **changes})
+    return prepared(workspace, tmp_path)
 
 
 def finished(space, evaluation, **options):
     events = run_evaluation(space, evaluation, **options)
     return [event for event in events if isinstance(event, ChunkDone)]
-
-
-def contents(evaluation):
-    """Every file that the work made, by its place in the folder."""
-    made = [
-        *evaluation.folder.glob("chunks/*"),
-        *evaluation.folder.glob("images/*/*"),
-        evaluation.folder / "probe.json",
-    ]
-    return {
-        str(path.relative_to(evaluation.folder)): path.read_bytes()
-        for path in made
-        if not path.name.endswith(".lock") and not path.name.startswith(".")
-    }
 
 
 def copied(space, evaluation, name):

@@ -17,9 +17,12 @@ from core.studio.evaluating.folder import create_evaluation
 from core.studio.evaluating.report import write_report
 from core.studio.evaluating.settings import NPO, row_forwards
 from core.studio.evaluating.share import work_through
-from tests.studio.evaluating.test_evaluations import contents, settings, space
+from tests.builders.evaluations import contents, prepared, settings
 
-__all__ = ["space"]
+
+@pytest.fixture
+def space(workspace, tmp_path):
+    return prepared(workspace, tmp_path)
 
 
 def waited(evaluation, done, seconds=120):

@@ -9,111 +9,28 @@ Cost of an image: the rows of its form a step, 2 with the papers' one and 1 wher
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
-import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor, nn
 
 from core.errors import Sentence, StudioError
 from core.families.base import Conditioning, FamilySpec, Size
 from core.generation.comparison import Comparison
+from core.generation.decoding import decode, rough_images
 from core.generation.guided import PIPELINE_SCALE, guided_rows
 from core.generation.inputs import InputImage, arguments_with, callback_for, fitting, pipeline_with, steps_with
 from core.generation.limits import check_against_own, check_size
 from core.generation.prompt_syntax import read_prompt
 from core.generation.prompt_weights import WEIGHING, encode_weighted
+from core.generation.watch import Cancelled, RenderedImage, StepPreview, Watch
 from core.method.guidance import GuidanceWeights
 from core.method.schedule import NoiseSchedule
 from core.offsets.offset import Offset
 from core.offsets.row_gate import RowGate, row_gate
-
-OFTEN = 0.1
-
-
-class Cancelled(StudioError):
-    """The rendering was stopped; nothing is wrong."""
-
-    def __init__(self) -> None:
-        super().__init__("Stopped.")
-
-
-@dataclass(frozen=True)
-class RenderedImage:
-    """One finished image, or video of several frames; `column` counts in the comparison's columns."""
-
-    column: int
-    seed: int
-    weights: GuidanceWeights
-    frames: tuple[Image.Image, ...]
-
-    @property
-    def image(self) -> Image.Image:
-        """The image; of a video its middle frame."""
-        return self.frames[len(self.frames) // 2]
-
-
-@dataclass(frozen=True)
-class StepPreview:
-    """A step is done. `images` are rough pictures in the order column by column, seed by seed, of the batch at hand;
-    `columns` and `seeds` are those in it. `step` counts over all batches."""
-
-    step: int
-    steps: int
-    columns: tuple[int, ...]
-    seeds: tuple[int, ...]
-    images: tuple[Image.Image, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Watch:
-    """Who looks on while it renders.
-
-    Args:
-        step: called after every step with rough pictures; None draws none.
-        image: called with each image as its batch is finished.
-        note: called with a sentence where something was done otherwise than asked.
-        cancelled: asked after every step, and within a step before the next layer; true ends the rendering there.
-    """
-
-    step: Callable[[StepPreview], None] | None = None
-    image: Callable[[RenderedImage], None] = lambda image: None
-    note: Callable[[str], None] = lambda note: None
-    cancelled: Callable[[], bool] = lambda: False
-
-    @contextmanager
-    def over(self, *networks: nn.Module) -> Iterator[None]:
-        """Within it, layers of these networks ask whether the rendering is cancelled, at most every `OFTEN` seconds: one
-        step of a large model may take minutes."""
-
-        asked = time.monotonic()
-
-        def ask(module: nn.Module, inputs: Any) -> None:
-            nonlocal asked
-            if time.monotonic() - asked < OFTEN:
-                return
-            asked = time.monotonic()
-            if self.cancelled():
-                raise Cancelled
-
-        layers = [
-            layer
-            for net in networks
-            for layer in net.modules()
-            if next(layer.parameters(recurse=False), None) is not None
-        ]
-        handles = [layer.register_forward_pre_hook(ask) for layer in layers]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
 
 @dataclass(frozen=True)
@@ -147,69 +64,6 @@ def size_of(pipe: Any, family: FamilySpec, comparison: Comparison) -> Size:
 def start_latents(seeds: Sequence[int], shape: tuple[int, ...]) -> Tensor:
     """Unit Gaussian latents, one generator for each seed: (seeds, *shape), float32 on the CPU."""
     return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
-
-
-_preview_maps: WeakKeyDictionary[Any, Tensor] = WeakKeyDictionary()
-
-
-@torch.no_grad()
-def _preview_map(pipe: Any, family: FamilySpec) -> Tensor:
-    """The linear map from a latent to its colour, (channels + 1, 3): least squares over smooth random pictures that
-    the model's own VAE encodes. Fitted once for each VAE, for any number of latent channels."""
-    if pipe.vae not in _preview_maps:
-        noise = torch.rand(4, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1
-        pictures = F.interpolate(noise, size=(128, 128), mode="bicubic").clamp(-1, 1)
-        latents = _one_frame(family.encode_image(pipe, pictures.to(pipe.vae.device)).float().cpu())
-        colours = F.adaptive_avg_pool2d(pictures, (latents.shape[2], latents.shape[3])).movedim(1, -1).reshape(-1, 3)
-        known = F.pad(latents.movedim(1, -1).flatten(0, 2), (0, 1), value=1.0)
-        _preview_maps[pipe.vae] = torch.linalg.lstsq(known, colours).solution
-    return _preview_maps[pipe.vae]
-
-
-def _one_frame(latents: Tensor) -> Tensor:
-    """The latents themselves; of videos (batch, frames, channels, height, width) the middle frame's."""
-    return latents[:, latents.shape[1] // 2] if latents.ndim == 5 else latents
-
-
-def to_images(pixels: Tensor) -> list[Image.Image]:
-    """Pictures of (batch, 3, height, width) in [-1, 1], clipped."""
-    levels = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().byte().movedim(1, -1).cpu().numpy()
-    return [Image.fromarray(level) for level in levels]
-
-
-def rough_images(pipe: Any, family: FamilySpec, latents: Tensor) -> list[Image.Image]:
-    """A cheap picture of each latent, one pixel each, by the linear preview map."""
-    known = F.pad(_one_frame(latents).float().cpu().movedim(1, -1), (0, 1), value=1.0)
-    return to_images((known @ _preview_map(pipe, family)).movedim(-1, 1))
-
-
-def decode(
-    pipe: Any, family: FamilySpec, latents: Tensor, on_note: Callable[[str], None] = lambda note: None
-) -> list[tuple[Image.Image, ...]]:
-    """The frames of each of the final latents, a few at a time; tried again in float32, with a word to `on_note`, where
-    half precision gives NaN or nothing but black.
-
-    Raises:
-        StudioError: the latents or the VAE's output are NaN or infinite.
-    """
-    if not bool(torch.isfinite(latents).all()):
-        raise StudioError("Sampling ended in NaN or infinite values.", "Use a smaller ω or β, or full precision.")
-    results: list[tuple[Image.Image, ...]] = []
-    # decoding takes far more memory than a row of sampling: of a model of 512 pixels one at a time, of a small one several
-    at_once = max(1, 64**2 // (latents.shape[-2] * latents.shape[-1])) if latents.ndim == 4 else 1
-    for part in latents.split(at_once):
-        pixels = family.decode_latents(pipe, part)
-        spoilt = not bool(torch.isfinite(pixels).all()) or bool((pixels.flatten(1).amax(1) <= -0.99).any())
-        if spoilt and pipe.vae.dtype != torch.float32:
-            pipe.vae.to(torch.float32)
-            on_note("The VAE produced a black image in half precision; it was decoded again in float32.")
-            pixels = family.decode_latents(pipe, part)
-        if not bool(torch.isfinite(pixels).all()):
-            raise StudioError(
-                "The VAE produced NaN or infinite values.", "The model's VAE is damaged: download it again."
-            )
-        results += [tuple(to_images(one if one.ndim == 4 else one[None])) for one in pixels]
-    return results
 
 
 @dataclass(frozen=True)
