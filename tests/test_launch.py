@@ -333,14 +333,14 @@ def test_the_locks_pin_what_their_packages_need_on_every_system():
         for python in ("3.11", "3.12", "3.13")
     ]
     for machine in ({**machine, "extra": ""} for machine in machines):
-        here = {name for name, pin in pinned.items() if pin.marker is None or pin.marker.evaluate(machine)}
-        for name in here & {
+        installed = {name for name, pin in pinned.items() if pin.marker is None or pin.marker.evaluate(machine)}
+        for name in installed & {
             plain(distribution.metadata["Name"]) for distribution in importlib.metadata.distributions()
         }:
             for need in map(Requirement, importlib.metadata.requires(name) or []):
                 if need.marker is None or need.marker.evaluate(machine):
                     cuda = name == "torch" and plain(need.name).startswith(("nvidia", "cuda", "triton"))
-                    assert cuda or plain(need.name) in here, f"{name} needs {need} on {machine['sys_platform']}"
+                    assert cuda or plain(need.name) in installed, f"{name} needs {need} on {machine['sys_platform']}"
 
 
 # a real installation, of a package made here

@@ -135,10 +135,10 @@ def load_teacher(folder: Path) -> Callable[[Tensor, Tensor, list[str]], Tensor]:
     pipe.unet.set_attn_processor(AttnProcessor())
 
     @torch.no_grad()
-    def say(x_t: Tensor, t: Tensor, captions: list[str]) -> Tensor:
+    def predict(x_t: Tensor, t: Tensor, captions: list[str]) -> Tensor:
         return family.predict(pipe.unet, x_t, t, family.encode_prompt(pipe, captions))
 
-    return say
+    return predict
 
 
 def train(rank: int, options: argparse.Namespace) -> None:

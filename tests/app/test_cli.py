@@ -194,19 +194,19 @@ def test_fault_26_bytes_that_are_not_text_are_refused_in_a_sentence(capsys):
 
 
 def test_a_grid_and_the_scores_of_its_pictures_as_the_page_has_them(space, capsys):
-    given = ["a red circle", *space, "--cpu", "--json", "--x", "beta=0,1", "--y", "omega=1:3:2", "--seeds", "2"]
-    assert main(["grid", *given, "--dry-run"]) == 0
+    options = ["a red circle", *space, "--cpu", "--json", "--x", "beta=0,1", "--y", "omega=1:3:2", "--seeds", "2"]
+    assert main(["grid", *options, "--dry-run"]) == 0
     assert json.loads(capsys.readouterr().out)["pictures"] == 8
-    assert main(["grid", *given, "--set", "steps=1", "seed=3"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert [(c["place"], c["beta"], c["omega"], c["seed"]) for c in told["cells"]][:3] == [
+    assert main(["grid", *options, "--set", "steps=1", "seed=3"]) == 0
+    grid = json.loads(capsys.readouterr().out)
+    assert [(c["place"], c["beta"], c["omega"], c["seed"]) for c in grid["cells"]][:3] == [
         ([0, 0, 0], 0.0, 1.0, 3), ([0, 0, 0], 0.0, 1.0, 4), ([1, 0, 0], 1.0, 1.0, 3)
     ]  # fmt: skip
-    assert len(told["cells"]) == 8 and len(told["sheets"]) == 1
-    files = [cell["file"] for cell in told["cells"][:2]]
+    assert len(grid["cells"]) == 8 and len(grid["sheets"]) == 1
+    files = [cell["file"] for cell in grid["cells"][:2]]
     assert main(["score", *files, *space, "--json"]) == 0
     scores = json.loads(capsys.readouterr().out)
-    assert [round(row["judge-preference"], 3) for row in scores] == [cell["score"] for cell in told["cells"][:2]]
+    assert [round(row["judge-preference"], 3) for row in scores] == [cell["score"] for cell in grid["cells"][:2]]
     assert scores[0]["prompt"] == "a red circle"
     assert main(["score", *files, *space]) == 0
     assert "mean of 2" in capsys.readouterr().out

@@ -81,7 +81,7 @@ def test_a_held_dose_is_the_same_at_every_omega(omega, beta, other):
     assert beta_at(0.0, omega * beta) == 0.0
 
 
-def said(weights, predictions, t_fraction=0.5):
+def guided(weights, predictions, t_fraction=0.5):
     """The guided prediction of a form, from a table of predictions by their rows."""
     rows = weights.rows(t_fraction).used
     positive = predictions[rows.positive]
@@ -108,7 +108,7 @@ def test_every_form_is_its_published_equation_to_the_last_digit():
     assert set(published) == set(FORMS) == set(USES)
     for name, expected in published.items():
         weights = GuidanceWeights(omega=3, alpha=0.4, beta=0.7, quality=2, guidance=name)
-        torch.testing.assert_close(said(weights, table), expected)
+        torch.testing.assert_close(guided(weights, table), expected)
         assert weights.rows(0.5).forwards == (3 if name == "three-terms" else 2)
 
 
@@ -143,7 +143,7 @@ def test_without_offsets_every_form_is_the_guidance_it_says(name):
     expected = epsilon(m) if name == "autoguidance" else epsilon((omega + 1) * m)
     rows = weights.rows(0.5)
     zero = {row: table[Row(row.prompted, 1.0, 0.0)] for row in (rows.positive, *(row for _, row in rows.away))}
-    torch.testing.assert_close(said(weights, zero), expected)
+    torch.testing.assert_close(guided(weights, zero), expected)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_an_offset_that_moves_every_mean_by_d_moves_the_sampled_mean_as_the_dose
     weights = GuidanceWeights(omega=w, beta=b, quality=s, guidance=name)
     rows = weights.rows(0.5).used
     table = {row: epsilon(m * row.prompted + row.delta * d) for row in (rows.positive, *(row for _, row in rows.away))}
-    torch.testing.assert_close(said(weights, table), epsilon(mean(m, d, w, s, b)))
+    torch.testing.assert_close(guided(weights, table), epsilon(mean(m, d, w, s, b)))
 
 
 def test_the_late_form_begins_below_its_level_with_its_factor():

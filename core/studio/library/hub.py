@@ -75,10 +75,10 @@ def _is_private(host: str) -> bool:
     """Whether a name or address leads to anything but the public internet. A name that cannot be resolved here does not:
     a proxy may know it."""
     try:
-        found = {entry[4][0] for entry in socket.getaddrinfo(host, None)}
+        addresses = {entry[4][0] for entry in socket.getaddrinfo(host, None)}
     except OSError:
         return False
-    return any(not ipaddress.ip_address(str(address).partition("%")[0]).is_global for address in found)
+    return any(not ipaddress.ip_address(str(address).partition("%")[0]).is_global for address in addresses)
 
 
 def _fault_of(error: Exception, repo_id: str) -> StudioError:

@@ -141,10 +141,10 @@ WIDER_IN_0_2 = {"beta": 10.0, "beta_late": 10.0}
 
 def _within_range(keys: dict[str, Any]) -> list[Sentence]:
     """Brings strengths that version 0.2 allowed into today's range, in place: a sentence for each."""
-    told: list[Sentence] = []
+    sentences: list[Sentence] = []
     guidance = keys.get("guidance")
     if not isinstance(guidance, dict):
-        return told
+        return sentences
     for name, most in WIDER_IN_0_2.items():
         value, (low, high) = guidance.get(name), FIELDS[name].range
         if isinstance(value, bool) or not isinstance(value, int | float) or low <= value <= high or abs(value) > most:
@@ -164,8 +164,8 @@ def _within_range(keys: dict[str, Any]) -> list[Sentence]:
                 value=value,
                 limit=low,
             )
-        told.append(message)
-    return told
+        sentences.append(message)
+    return sentences
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
