@@ -37,5 +37,5 @@ def test_a_hundred_busy_ports_are_said(monkeypatch):
         raise OSError("in use")
 
     monkeypatch.setattr(socket.socket, "bind", refuse)
-    with pytest.raises(StudioError, match="No port from 7860 on is free"):
+    with pytest.raises(StudioError, match="No free port was found from 7860 upwards"):
         free_port(7860, "127.0.0.1")

@@ -47,5 +47,5 @@ def test_a_picture_that_is_meant_to_be_dark_is_left_alone():
 
 
 def test_fault_39_a_vae_that_is_damaged_in_float32_too_is_said():
-    with pytest.raises(StudioError, match="VAE gave NaN or infinite values"):
+    with pytest.raises(StudioError, match="VAE produced NaN or infinite values"):
         decoded(float("nan"), fine=None)
