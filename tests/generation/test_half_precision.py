@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from core.errors import StudioError
-from core.generation import compare as rendering
+from core.generation import decoding
 
 
 class Vae(nn.Module):
@@ -31,7 +31,7 @@ def decoded(fault, fine=torch.float32):
             (len(latents), 3, 8, 8), 0.5 if pipe.vae.dtype == pipe.vae.fine else pipe.vae.fault
         )
     )
-    return rendering.decode(pipe, family, torch.zeros(2, 4, 8, 8), notes.append), notes
+    return decoding.decode(pipe, family, torch.zeros(2, 4, 8, 8), notes.append), notes
 
 
 @pytest.mark.parametrize("fault", [float("nan"), float("inf"), -1.0])
