@@ -30,8 +30,8 @@ CONTROLS = (*FRONT, "scorers", *MORE)
 LABELS = {
     "negative": "Negative offset δ",
     "positive": "Positive offset η",
-    "omega": "ω · strength",
-    "alpha": "α · positive offset in the negative",
+    "omega": "Strength ω",
+    "alpha": "Shared positive offset α",
     "beta": "β · offset",
     "count": "Prompts",
     "scorers": "Scorers; the first decides",

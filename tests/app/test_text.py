@@ -67,6 +67,13 @@ def test_every_value_and_axis_has_its_chinese_name():
     assert not [name for name in (*names, *WORDS.values(), *KINDS.values(), *COLUMNS) if name not in CHINESE]
 
 
+def test_every_setting_of_an_evaluation_has_its_chinese():
+    from app.page.evaluate_actions import HELP
+    from app.page.evaluate_actions import LABELS as NAMES
+
+    assert not [text for text in (*NAMES.values(), *HELP.values()) if text not in CHINESE]
+
+
 def test_every_training_setting_and_recipe_has_its_chinese():
     from app.page.train_actions import HIDDEN
 
