@@ -13,8 +13,10 @@ from typing import Any
 
 from app import evaluate_commands, grid_commands, library_commands
 from app.arguments import add_rendering, parse_pairs, rendering_values
+from app.attention import add_attention
 from core import __version__
 from core.errors import StudioError
+from core.studio.attention import choose_attention
 
 
 def _add_workspace(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--share", action="store_true", help="a public link through Gradio; needs --auth")
     parser.add_argument("--auth", metavar="USER:PASSWORD", help="ask for a name and a password")
     parser.add_argument("--cpu", action="store_true", help="do not use a graphics card")
+    add_attention(parser)
     parser.add_argument("--medvram", action="store_true", help="less graphics memory, somewhat slower")
     parser.add_argument("--lowvram", action="store_true", help="least graphics memory, slowest")
     parser.add_argument("--theme", choices=("system", "light", "dark"), default="system")
@@ -81,10 +84,12 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--quick", action="store_true", help="without the self-test of under two minutes")
     _add_workspace(doctor)
     doctor.add_argument("--cpu", action="store_true", help="do not use a graphics card")
+    add_attention(doctor)
     for command in (train, resume, compare, runs):
         _add_common(command, dry_run=command is not runs)
     for command in (train, resume, compare):
         command.add_argument("--cpu", action="store_true", help="do not use a graphics card")
+        add_attention(command)
     for add in (
         grid_commands.add_grid,
         grid_commands.add_score,
@@ -313,6 +318,7 @@ def main(arguments: list[str]) -> int:
     try:
         for argument in arguments:
             _check_text(argument)
+        choose_attention(getattr(options, "attention_by", None))
         return COMMANDS[options.command](options)
     except StudioError as error:
         print(f"Error: {error}", file=sys.stderr)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from app.attention import add_attention
 from app.search_commands import add_search, preset, score, search
 from app.study_commands import add_study, run_study
 from core.errors import StudioError
@@ -72,6 +73,7 @@ def add_evaluate(commands: Any, common: Callable[..., None]) -> None:
         common(command, dry_run=command is run)
     for command in (run, resume, dose):
         command.add_argument("--cpu", action="store_true", help="do not use a graphics card")
+        add_attention(command)
 
 
 def add_gallery(commands: Any, common: Callable[..., None]) -> None:
@@ -88,6 +90,7 @@ def add_gallery(commands: Any, common: Callable[..., None]) -> None:
     gallery.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="omega, alpha, beta, count, seed, …")
     gallery.add_argument("--shard", default=None, metavar="3/16", help="do this share of the prompts alone")
     gallery.add_argument("--cpu", action="store_true", help="do not use a graphics card")
+    add_attention(gallery)
     gallery.set_defaults(scorers=None, cfg=None)
     common(gallery, dry_run=False)
 

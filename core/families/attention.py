@@ -11,6 +11,7 @@ diffusers would put a processor in place that does not know its joint sequence o
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -22,6 +23,8 @@ from torch import nn
 from core.errors import StudioError
 
 CHOICES = ("auto", "sdpa", "xformers", "plain")
+VARIABLE = "SELF_NPO_ATTENTION"
+"""The environment's name for the choice of a program and of the processes that it starts: training, evaluation."""
 _PROCESSORS = {
     "AttnProcessor2_0": "sdpa",
     "JointAttnProcessor2_0": "sdpa",
@@ -30,6 +33,11 @@ _PROCESSORS = {
     "XFormersJointAttnProcessor": "xformers",
     "AttnProcessor": "plain",
 }
+
+
+def chosen() -> str:
+    """The implementation that this program was started with; auto where none was named."""
+    return os.environ.get(VARIABLE) or "auto"
 
 
 def available() -> dict[str, str]:
@@ -50,18 +58,12 @@ def _processors(denoiser: nn.Module) -> dict[str, Any]:
     return dict(denoiser.attn_processors)  # type: ignore[arg-type]
 
 
-@contextmanager
-def attention(denoiser: nn.Module, name: str) -> Iterator[str]:
-    """The denoiser with that implementation of attention; yields what is in place. Its own is put back afterwards.
-
-    Args:
-        name: of `CHOICES`; auto leaves what diffusers chose, which is sdpa.
+def check(name: str) -> None:
+    """Whether there is such an implementation, and whether it works on this machine.
 
     Raises:
-        StudioError: there is no such implementation, it is missing on this machine, or this denoiser has no such form.
+        StudioError: it does not; says what is missing.
     """
-    from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0  # not needed to say what there is
-
     if name not in CHOICES:
         raise StudioError(
             "“{name}” is not an implementation of attention.", "Choose {known}.", name=name[:40], known=", ".join(CHOICES)
@@ -74,21 +76,47 @@ def attention(denoiser: nn.Module, name: str) -> Iterator[str]:
             name=name,
             missing=missing,
         )
+
+
+def put_in_place(denoiser: nn.Module, name: str) -> str:
+    """Gives the denoiser that implementation of attention, and returns the one that is in place then.
+
+    Args:
+        name: of `CHOICES`; auto leaves what diffusers chose, which is sdpa.
+
+    Raises:
+        StudioError: as `check`; or this denoiser has no such form.
+    """
+    from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0  # not needed to say what there is
+
+    check(name)
+    own = _processors(denoiser)
+    if name == "xformers" and in_place(denoiser) == "sdpa" and not _is_cogvideox(own):
+        denoiser.enable_xformers_memory_efficient_attention()  # type: ignore[operator]
+    elif name in ("plain", "sdpa") and all(type(p) in (AttnProcessor, AttnProcessor2_0) for p in own.values()):
+        denoiser.set_attn_processor(AttnProcessor() if name == "plain" else AttnProcessor2_0())  # type: ignore[operator]
+    current = in_place(denoiser)
+    if name not in ("auto", current):
+        denoiser.set_attn_processor(own)  # type: ignore[operator]
+        raise StudioError(
+            "This model's attention cannot use {name}; it still uses {current}.",
+            "Choose sdpa.",
+            name=name,
+            current=current,
+        )
+    return current
+
+
+@contextmanager
+def attention(denoiser: nn.Module, name: str) -> Iterator[str]:
+    """The denoiser with that implementation of attention; yields what is in place. Its own is put back afterwards.
+
+    Raises:
+        StudioError: as `put_in_place`.
+    """
     own = _processors(denoiser)
     try:
-        if name == "xformers" and in_place(denoiser) == "sdpa" and not _is_cogvideox(own):
-            denoiser.enable_xformers_memory_efficient_attention()  # type: ignore[operator]
-        elif name in ("plain", "sdpa") and all(type(p) in (AttnProcessor, AttnProcessor2_0) for p in own.values()):
-            denoiser.set_attn_processor(AttnProcessor() if name == "plain" else AttnProcessor2_0())  # type: ignore[operator]
-        current = in_place(denoiser)
-        if name not in ("auto", current):
-            raise StudioError(
-                "This model's attention cannot use {name}; it still uses {current}.",
-                "Choose sdpa.",
-                name=name,
-                current=current,
-            )
-        yield current
+        yield put_in_place(denoiser, name)
     finally:
         denoiser.set_attn_processor(own)  # type: ignore[operator]
 

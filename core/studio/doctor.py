@@ -83,9 +83,9 @@ def facts(workspace: Workspace, *, ask_hub: bool = True) -> dict[str, Any]:
 
 
 def _attention() -> dict[str, str]:
-    from core.families.attention import available
+    from core.families.attention import available, chosen
 
-    return available()
+    return {"chosen": chosen(), **available()}
 
 
 def _card() -> str:

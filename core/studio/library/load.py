@@ -12,17 +12,27 @@ from core.studio.workspace import ASSETS
 
 
 def load_base(base: Path, *, dtype: Any = None, device: str = "cpu") -> Any:
-    """The pipeline of a base: a diffusers folder, or a single file of a true architecture."""
+    """The pipeline of a base: a diffusers folder, or a single file of a true architecture. Its denoiser computes attention
+    as this program was started to (`core.families.attention.chosen`).
+
+    Raises:
+        StudioError: it cannot be loaded, or its attention cannot be computed in that way.
+    """
     import torch
 
     from core.families import get
+    from core.families.attention import check, chosen, put_in_place
 
-    family, dtype = family_of_base(base), dtype or torch.float32
+    check(chosen())  # before minutes of loading
+    family, dtype = get(family_of_base(base)), dtype or torch.float32
     if base.is_file():
         from core.families.full_size import load_single_file
 
-        return load_single_file(base, family, ASSETS / "configs", dtype=dtype, device=device)
-    return get(family).load(base, dtype=dtype, device=device)
+        pipe = load_single_file(base, family.name, ASSETS / "configs", dtype=dtype, device=device)
+    else:
+        pipe = family.load(base, dtype=dtype, device=device)
+    put_in_place(family.denoiser(pipe), chosen())
+    return pipe
 
 
 def load_offset(path: Path, family: str, denoiser: Any) -> Any:
@@ -45,6 +55,7 @@ def load_control(path: Path, family: str, denoiser: Any) -> Any:
         StudioError: it is of another family, incomplete or damaged.
     """
     from core.families import get
+    from core.families.attention import chosen, put_in_place
     from core.studio.library.entries import kind_of
 
     own = kind_of(path)[1]
@@ -65,6 +76,8 @@ def load_control(path: Path, family: str, denoiser: Any) -> Any:
             name=path.name,
             kind=type(error).__name__,
         ) from error
+    if hasattr(loaded, "attn_processors"):
+        put_in_place(loaded, chosen())
     return loaded.eval()
 
 

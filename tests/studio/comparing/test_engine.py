@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from core.errors import StudioError
+from core.families.attention import VARIABLE, in_place
 from core.generation.comparison import Comparison
 from core.generation.media import read_png
 from core.method.guidance import GuidanceWeights
@@ -43,6 +44,15 @@ def test_a_comparison_is_told_step_by_step_and_kept_with_its_settings(engine):
     assert facts == saved[3].settings
     assert (facts["seed"], facts["beta"], facts["guidance_scale"], facts["negative"]) == (4, 1, 3, "bad.safetensors")
     assert saved[3].path.parent == engine.workspace.outputs
+
+
+def test_the_attention_that_the_program_was_started_with_is_in_place(engine, monkeypatch):
+    monkeypatch.setenv(VARIABLE, "plain")
+    saved = [e for e in engine.compare(settings()) if isinstance(e, Saved)]
+    assert len(saved) == 2 and in_place(engine.models.pipe.unet) == "plain"
+    monkeypatch.setenv(VARIABLE, "fast")
+    with pytest.raises(StudioError, match="“fast” is not an implementation of attention"):
+        list(Engine(engine.workspace, cpu=True).compare(settings()))
 
 
 def test_stop_keeps_what_is_finished(engine):

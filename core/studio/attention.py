@@ -1,0 +1,22 @@
+"""What computes attention in this program and in the processes that it starts. Heavy imports happen inside."""
+
+from __future__ import annotations
+
+import os
+
+
+def choose_attention(name: str | None) -> None:
+    """Lets this program, and the trainings and evaluations that it starts, compute attention in that way.
+
+    Args:
+        name: of `core.families.attention.CHOICES`; None leaves what the environment says.
+
+    Raises:
+        StudioError: there is no such way, or it is missing on this machine.
+    """
+    if name is None:
+        return
+    from core.families.attention import VARIABLE, check
+
+    check(name)
+    os.environ[VARIABLE] = name
