@@ -50,7 +50,10 @@ def test_what_a_model_cannot_have_is_refused_and_nothing_changed(monkeypatch):
     ):
         pass
     monkeypatch.setattr(attention, "available", lambda: {"xformers": "yes"})
-    with pytest.raises(StudioError, match="cannot use xformers; it still uses sdpa"), attention.attention(denoiser, "xformers"):
+    with (
+        pytest.raises(StudioError, match="cannot use xformers; it still uses sdpa"),
+        attention.attention(denoiser, "xformers"),
+    ):
         pass
     assert attention.in_place(denoiser) == "sdpa"
 
