@@ -64,7 +64,7 @@ def add_evaluate(commands: Any, common: Callable[..., None]) -> None:
     dose.add_argument("offset", help="of the library, or a file")
     dose.add_argument("--base", default=None, help="a base of the library, or a folder")
     dose.add_argument("--omega", type=float, default=2.0, help="the strength of guidance it is used at (2)")
-    dose.add_argument("--prompts", type=int, default=3, help="how many prompts are measured (3)")
+    dose.add_argument("--prompts", type=int, default=8, help="how many prompts are measured (8)")
     scorers = evaluate.add_parser("scorers", help="the scorers: what they need, and whether it is here")
     scorers.add_argument("fetch", nargs="?", choices=("fetch",), help="fetch one from the Hub")
     scorers.add_argument("names", nargs="*", metavar="NAME")
@@ -266,11 +266,11 @@ def _list(options: argparse.Namespace, workspace: Any, show: Callable[[Any, str]
 
 
 def _dose(options: argparse.Namespace, workspace: Any, show: Callable[[Any, str], None]) -> int:
-    from core.studio.evaluating.dose import measure_dose
+    from core.studio.evaluating.dose import measure_strength
     from core.studio.evaluating.work import device_of
     from core.studio.library.choose import BUNDLED
 
-    strength = measure_dose(
+    strength = measure_strength(
         workspace,
         options.offset,
         base=options.base or BUNDLED,

@@ -15,7 +15,7 @@ Adder = Callable[..., argparse.ArgumentParser]
 
 
 def add_offset(commands: Any, common: Callable[..., None]) -> None:
-    """`offset info | convert | extract | merge`."""
+    """`offset info | convert | extract | merge | workflow`."""
     offset = commands.add_parser("offset", help="about offset files").add_subparsers(dest="action", required=True)
     info = offset.add_parser("info", help="what an offset file is")
     convert = offset.add_parser("convert", help="another dialect; a pickle as safetensors")
@@ -32,6 +32,12 @@ def add_offset(commands: Any, common: Callable[..., None]) -> None:
         command.add_argument("--base", default=None, help="a base of the library, or a folder")
     for command in (convert, extract, merge):
         command.add_argument("--out", default="", metavar="FILE", help="default: the workspace's offsets folder")
+    workflow = offset.add_parser(
+        "workflow", help="a picture's settings as a ComfyUI workflow with the offset on the negative model"
+    )
+    workflow.add_argument("file", help="a picture of the studio")
+    workflow.add_argument("--out", default="", metavar="FILE", help="default: beside the picture")
+    common(workflow, dry_run=False)
 
 
 def add_library(commands: Any, common: Callable[..., None]) -> None:
@@ -87,7 +93,14 @@ def run_offset(options: argparse.Namespace, workspace: Any, show: Callable[[Any,
     from core.studio.library import weights
     from core.studio.library.choose import BUNDLED
 
-    if options.action == "info":
+    if options.action == "workflow":
+        from core.generation.comfyui_export import save_workflow
+        from core.generation.media import read_settings
+
+        picture = Path(options.file).expanduser()
+        out = Path(options.out).expanduser() if options.out else picture.with_suffix(".comfyui.json")
+        facts = {"workflow": save_workflow(read_settings(picture), out).name}
+    elif options.action == "info":
         facts = weights.offset_info(workspace, options.file)
     elif options.action == "convert":
         facts = weights.convert_offset(

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from app.page import compare_actions as actions
-from app.page import diagram, examples, history, proposal, share, waiting
+from app.page import examples, guidance, history, proposal, share, waiting
 from app.page.fields import filled
 from app.page.form import make_controls, rows
 from app.page.html import scale_note
@@ -28,9 +28,8 @@ RECALL = """() => {
 """The browser keeps what Compare was set to; the server is not asked. What it kept is read in the page's head, before the
 fields are there: they would keep their opening values, and these would come back over a quick person's first change."""
 DICE = "() => -1"
-FIRST_OF_GUIDANCE = ("omega", "beta", "alpha")
+FIRST_OF_GUIDANCE = ("omega", "beta", "hold_dose", "alpha", "quality")
 ALPHA_RESTS = "α rests: it acts on a positive offset, and none is chosen."
-DRAWN = ("omega", "alpha", "beta", "positive")
 
 
 def _place(parts: dict[str, Any], group: str, leave: tuple[str, ...] = ()) -> None:
@@ -52,14 +51,16 @@ def _seeds(parts: dict[str, Any]) -> None:
             parts["again"] = gr.Button(label("Last seed"), size="sm", min_width=84, elem_id="again", interactive=False)
 
 
-def _guidance(parts: dict[str, Any], values: Mapping[str, Any]) -> None:
+def _guidance(parts: dict[str, Any], engine: Engine, values: Mapping[str, Any]) -> None:
     with gr.Group(elem_id="guidance"):
         for name in FIRST_OF_GUIDANCE:
             parts[name].render()
         gr.HTML(label(ALPHA_RESTS), elem_id="alpha-rests", padding=False, elem_classes="scale-note in-group")
+        guidance.place(parts)
+        _place(parts, "guidance", (*FIRST_OF_GUIDANCE, "guidance"))
         parts["diagram"] = gr.HTML("", elem_id="diagram", padding=False, elem_classes="in-group")
         parts["scale"] = gr.HTML(scale_note(values["omega"]), padding=False, elem_classes="in-group")
-        _place(parts, "guidance", FIRST_OF_GUIDANCE)
+        guidance.place_dose(parts, engine, values["negative"])
 
 
 def _more(parts: dict[str, Any]) -> None:
@@ -166,7 +167,7 @@ def build(engine: Engine, opening: Mapping[str, Any], *, persistent: bool = True
                 parts["estimate"] = gr.HTML("", elem_classes="scale-note", padding=False, elem_id="estimate")
             with gr.Column(elem_id="adjust"):
                 _seeds(parts)
-                _guidance(parts, values)
+                _guidance(parts, engine, values)
                 _place(parts, "top", ("prompt",))
                 _more(parts)
         with gr.Column(scale=6, min_width=320, elem_id="results"):
@@ -236,8 +237,7 @@ def _wire(tab: CompareTab, engine: Engine) -> None:
     tab.on(parts["dice"].click, None, (), ["seed"], js=DICE, api_visibility="private")
     tab.on(parts["again"].click, lambda seed: {"seed": seed}, ["last_seed"], ["seed"], **QUICK)
     tab.on(parts["last_seed"].change, lambda: {"again": gr.update(interactive=True)}, (), ["again"], **QUICK)
-    for name in DRAWN:
-        tab.on(parts[name].change, None, DRAWN, ["diagram", "scale"], js=diagram.DRAW, api_visibility="private")
+    guidance.wire(tab, engine)
     for name in names:
         tab.on(parts[name].change, None, names, js=fields.keeping(), api_visibility="private")
     editor = parts["picture"]
@@ -248,7 +248,7 @@ def _wire(tab: CompareTab, engine: Engine) -> None:
         return actions.estimate(engine, fields.read(inputs), betas)
 
     tab.on(
-        [parts[name].change for name in ("images", "steps", "height", "width", "base")],
+        [parts[name].change for name in ("images", "steps", "height", "width", "base", "guidance")],
         estimate,
         ["betas", *steady],
         ["estimate"],

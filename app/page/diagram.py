@@ -3,9 +3,8 @@
 from pathlib import Path
 
 SCRIPT = Path(__file__).with_name("diagram.js").read_text(encoding="utf-8")
-"""`npoDiagram(omega, alpha, beta, eta)`: a drawing, not a measurement; the directions are those of the formula."""
-
-DRAW = "(o, a, b, eta) => [window.npoDiagram(o, a, b, eta), window.npoScale(o)]"
+"""`npoDiagram(omega, alpha, beta, eta, form, quality, late)`: a drawing, not a measurement; the directions are those of the form's formula.
+Reads `window.npoForms` of `app.page.guidance`."""
 
 CSS = """
 .npo-diagram { width: 100%; height: 118px; display: block; }

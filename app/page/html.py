@@ -56,7 +56,7 @@ def cost_line(cost: Estimate) -> str:
     time = sentence("the time is known after the first rendering of this size")
     if cost.seconds is not None:
         time = sentence("about {time}", time=duration(cost.seconds))
-    parts = [time]
+    parts = [time, sentence("{count:,} row-forwards", count=cost.row_forwards)]
     if cost.needed:
         parts.append(sentence("takes about {needed:.1f} GiB", needed=cost.needed / 2**30))
         parts.append(sentence("{free:.1f} GiB free", free=cost.free / 2**30))

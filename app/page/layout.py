@@ -8,10 +8,10 @@ import gradio as gr
 
 from app.page import (
     compare,
-    diagram,
     evaluate,
     examples,
     grid,
+    guidance,
     library,
     presets,
     proposal,
@@ -133,9 +133,9 @@ def _open_compare(
         [parts[name] for name in (*outputs, "share")],
         js=compare.RECALL,
         **QUICK,
-    ).then(None, [parts[name] for name in compare.DRAWN], [parts["diagram"], parts["scale"]], js=diagram.DRAW).then(
-        *proposal.opened(form, engine), **QUICK
-    ).then(*_estimated(form, engine), **QUICK)
+    ).then(
+        None, [parts[name] for name in guidance.DRAWN], [parts[name] for name in guidance.SHOWN], js=guidance.DRAW
+    ).then(*proposal.opened(form, engine), **QUICK).then(*_estimated(form, engine), **QUICK)
 
 
 def _estimated(form: CompareTab, engine: Engine) -> tuple[Any, list[Any], list[Any]]:

@@ -23,6 +23,7 @@ def place(parts: dict[str, Any]) -> None:
             parts["share_png"] = gr.DownloadButton(label("Picture (PNG)"), size="sm", min_width=110)
             parts["share_gif"] = gr.DownloadButton(label("Flicker (GIF)"), size="sm", min_width=110)
             parts["share_mp4"] = gr.DownloadButton(label("Flicker (MP4)"), size="sm", min_width=110)
+            parts["share_workflow"] = gr.DownloadButton(label("ComfyUI workflow"), size="sm", min_width=110)
             parts["share_close"] = gr.Button(label("Close"), size="sm", min_width=80)
         parts["share_link"] = gr.Textbox(
             "",
@@ -31,6 +32,14 @@ def place(parts: dict[str, Any]) -> None:
             elem_classes="share-link",
             lines=1,
             max_lines=2,
+        )
+        gr.HTML(
+            label(
+                "For ComfyUI: put the offset's file into models/loras and the base, as one file, into models/checkpoints; open the workflow "
+                "there, and press Run. Its DualModelGuider then takes the negative prediction from the model with the offset."
+            ),
+            elem_classes="scale-note",
+            padding=False,
         )
     parts["share_code"] = gr.Textbox("", visible="hidden")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from app.page.text import sentence
 from app.page.views import Cell, Pair, address
 from app.page.wiring import Changes
 from core.errors import StudioError
+from core.generation.comfyui_export import save_workflow
 from core.studio.comparing.poster import save_pair
 from core.studio.presets.preset import preset_of
 from core.studio.presets.sharing import to_link
 
-MADE = ("shared", "shared_picture", "share_png", "share_gif", "share_mp4", "share_code", "status")
+MADE = ("shared", "shared_picture", "share_png", "share_gif", "share_mp4", "share_workflow", "share_code", "status")
 
 
 def share(folder: Path, chosen: tuple[Pair, Cell] | None) -> Changes:
@@ -44,8 +46,18 @@ def share(folder: Path, chosen: tuple[Pair, Cell] | None) -> Changes:
         "share_png": str(picture),
         "share_gif": gr.update(value=animation and str(animation), visible=animation is not None),
         "share_mp4": gr.update(value=video and str(video), visible=video is not None),
+        "share_workflow": _workflow(folder, pair.cells[-1], settings),
         "share_code": code,
     }
+
+
+def _workflow(folder: Path, cell: Cell, settings: Mapping[str, Any]) -> Any:
+    """The button of the ComfyUI workflow; hidden where two predictions cannot say the guidance."""
+    try:
+        path = save_workflow(settings, (folder / cell.file).with_suffix(".comfyui.json"))
+    except StudioError:
+        return gr.update(visible=False)
+    return gr.update(value=str(path), visible=True)
 
 
 def closed() -> dict[str, Any]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from app.page import compare, diagram, evaluate, examples, grid, ranges, views
+from app.page import compare, diagram, evaluate, examples, grid, guidance, ranges, views
 from core.studio.workspace import ASSETS
 
 FONTS = ["Studio", "ui-sans-serif", "system-ui", "Segoe UI", "Helvetica Neue", "Noto Sans", "sans-serif"]
@@ -86,7 +86,12 @@ THEME = gr.themes.Base(
 )
 
 CSS = (
-    Path(__file__).with_name("page.css").read_text(encoding="utf-8") + diagram.CSS + views.CSS + grid.CSS + evaluate.CSS
+    Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+    + diagram.CSS
+    + guidance.CSS
+    + views.CSS
+    + grid.CSS
+    + evaluate.CSS
 )
 
 
@@ -165,7 +170,7 @@ document.addEventListener('focusout', (e) => {
 """
 """Gradio leaves the list of a dropdown open when the Tab key leaves it: it is closed."""
 
-HEAD = f"<style>{FRAME}</style><script>{LANGUAGE}{compare.FIRST}{diagram.SCRIPT}{views.SCRIPT}{examples.SCRIPT}{ranges.SCRIPT}{NAMED}{DROPPED}{KEYS}{LISTS}{AT_ONCE}</script>"
+HEAD = f"<style>{FRAME}</style><script>{LANGUAGE}{compare.FIRST}{guidance.SCRIPT}{diagram.SCRIPT}{views.SCRIPT}{examples.SCRIPT}{ranges.SCRIPT}{NAMED}{DROPPED}{KEYS}{LISTS}{AT_ONCE}</script>"
 
 FORCE_THEME = {
     "system": "",

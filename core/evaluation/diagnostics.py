@@ -9,7 +9,8 @@ the negative weights, and the guided prediction  eps = (omega + 1) eps_c - omega
     effective scale   <eps - eps_u, D> / |D|**2 with D = eps_c - eps_u: how far guidance goes along plain CFG's direction. Of
                       plain CFG it is omega + 1, so the effective omega is the scale minus 1. Our reading of GA-Eval
                       (arXiv 2602.22570)
-    dose              |eps_n - eps_u| / |D|: how large the offset's part of guidance is beside the prompt's
+    dose              |eps_n - eps_u| / |D|: how large the offset's part of guidance is beside the prompt's; the ratio of
+                      `core.method.dose`, here of a setting with its alpha and beta, on the way that sampling takes
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from core.method.dose import ratio, root_mean_square
 from core.method.guidance import guide
 
 
@@ -62,8 +64,8 @@ class GuidanceMeter:
 
     @property
     def dose(self) -> float:
-        """Mean over the steps; 0 where nothing was measured."""
-        return sum(step.dose for step in self.steps) / len(self.steps) if self.steps else 0.0
+        """Root of the mean square over the steps, as `core.method.dose` has it; 0 where nothing was measured."""
+        return root_mean_square(step.dose for step in self.steps)
 
     def by_level(self) -> list[StepFacts]:
         """One entry a noise level, the noisiest first: several renderings are averaged."""
@@ -139,12 +141,11 @@ def _facts(level: float, positive: Tensor, negative: Tensor, plain: Tensor, omeg
     positive, negative, plain = (part.flatten(1) for part in (positive, negative, plain))
     guided, direction = guide(positive, negative, omega), positive - plain
     length = direction.square().sum(1)
-    offset = (negative - plain).norm(dim=1)
     return StepFacts(
         level=level,
         cosine=float(torch.cosine_similarity(positive, negative, dim=1).mean()),
         deviation_ratio=float((guided.std(1) / positive.std(1)).mean()),
-        dose=float((offset / length.sqrt().clamp(min=1e-12)).mean()),
+        dose=ratio(negative, plain, positive),
         overlap=float(((guided - plain) * direction).sum()),
         length=float(length.sum()),
     )

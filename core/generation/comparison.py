@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import StudioError
 from core.generation import limits
-from core.generation.settings import FIELDS, Rendering, Setting, Settings, column_values
+from core.generation.settings import FIELDS, OF_THE_FORM, Rendering, Setting, Settings, column_values
 from core.method.guidance import GuidanceWeights
 
 if TYPE_CHECKING:
@@ -93,6 +93,6 @@ class Comparison(Rendering):
     def facts(self, column: int, seed: int, *, video: bool) -> dict[str, Any]:
         """What a picture of it says of the settings that made it; of a path its last part alone."""
         own = {**column_values(self.columns[column]), "seed": seed}
-        taken = [name for name, about in FIELDS.items() if name != "images" and self.applies(about, video=video)]
+        taken = [name for name, about in FIELDS.items() if name not in OF_THE_FORM and self.applies(about, video=video)]
         facts = {name: own[name] if name in own else getattr(self, name) for name in taken}
         return {name: Path(value).name if FIELDS[name].is_file else value for name, value in facts.items()}

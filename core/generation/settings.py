@@ -190,6 +190,10 @@ class Settings(Rendering):
         1.0, "Steer away β", "How hard to steer away from bad pictures; 0 is plain CFG.", symbol="β", group="guidance",
         explained=True, wide=True, range=BETA_RANGE, step=0.05, preset="guidance.beta", metadata="NPO beta", axis=True,
     )  # fmt: skip
+    hold_dose: bool = _setting(
+        False, "Hold the dose", "β follows ω, so that ω·β stays: a stronger ω alone would make the offset stronger, too.", group="guidance",
+        explained=True, wide=True, preset="guidance.hold_dose",
+    )  # fmt: skip
     guidance: str = _setting(
         "npo", "Guidance", "Which predictions a step takes, and how they are put together.", group="guidance", wide=True,
         options=TITLES, preset="guidance.form", metadata="NPO guidance", axis=True,
@@ -215,7 +219,7 @@ class Settings(Rendering):
         range=SHARE, step=0.05, preset="guidance.late_from", axis=True,
     )  # fmt: skip
     late_strength: float = _setting(
-        1.0, "Late factor on ω and s", "A factor on both strengths below that noise level.", group="schedule", explained=True,
+        1.0, "Late factor on ω and s", "A factor on both strengths of the late form.", group="schedule", explained=True,
         wide=True, range=LATE_RANGE, step=0.05, preset="guidance.late_strength", axis=True,
     )  # fmt: skip
     interval_low: float = _setting(
@@ -310,7 +314,10 @@ FIELDS: dict[str, Setting] = _fields()
 DEFAULTS: dict[str, Any] = {name: about.default for name, about in FIELDS.items()}
 """Every setting with what it is where nothing is said. 0 and an empty scheduler are the model's own."""
 
-_SHARED = {*Rendering.__dataclass_fields__, "seed", "images"}
+OF_THE_FORM = ("images", "hold_dose")
+"""Settings of how the others are filled in: a picture does not have them."""
+
+_SHARED = {*Rendering.__dataclass_fields__, "seed", *OF_THE_FORM}
 COLUMN = tuple(name for name in FIELDS if name not in _SHARED)
 """The settings that each column may have of its own."""
 

@@ -121,6 +121,17 @@ def beta_at(omega: float, dose: float) -> float:
     return dose / omega if omega else 0.0
 
 
+PROPOSED = 1.4
+"""omega * beta * dose that is proposed where nothing else is known: that of the bundled Self-NPO offset, dose 0.72, where it helped most
+(omega 2, beta 1; presets/sd15/miniature-gentle.json)."""
+
+
+def proposed_beta(omega: float, dose: float, most: float = 1.0) -> float:
+    """The beta that is proposed for an offset of a measured dose: omega * beta * dose = `PROPOSED`, at most `most`; 0 without
+    guidance. In steps of a hundredth."""
+    return min(most, round(beta_at(omega, PROPOSED / dose), 2)) if dose > 0 else 0.0
+
+
 def difference(positive: Tensor, away: tuple[tuple[float, Tensor], ...]) -> Tensor:
     """How far a form moves the positive prediction: sum_i w_i (positive - other_i)."""
     moved = away[0][0] * (positive - away[0][1])

@@ -86,7 +86,7 @@ class GuidanceWeights:
         guidance: which form, one of `FORMS`; the default is the papers'.
         quality: strength of the third term, away from the worse model that reads the same prompt, 0 to 30.
         late_guidance: the form below the noise level `late_from` (t / T); "same" for one form all the way.
-        late_strength: a factor on omega and quality below that level, 0 to 4.
+        late_strength: a factor on omega and quality of the late form, 0 to 4.
         interval_low, interval_high: the noise levels between which there is guidance at all, 0 to 1.
         cfg_rescale: share of the guided prediction that gets the positive one's deviation, 0 to 1.
         apg_parallel, apg_norm, apg_momentum: of `treatments.projected` and `with_momentum`; 1, 0 and 0 leave guidance as it is.
@@ -150,9 +150,10 @@ class GuidanceWeights:
     @property
     def is_two_rows(self) -> bool:
         """Whether a stock pipeline's own sum of two rows is this setting; what it cannot say takes a sum of its own."""
-        forms = {self.guidance, self.guidance if self.late_guidance == SAME else self.late_guidance}
-        untouched = (self.late_strength, self.interval_low, self.interval_high) == (1.0, 0.0, 1.0)
-        return forms <= _TWO_ROWS and untouched and not self.is_treated
+        late = self.guidance if self.late_guidance == SAME else self.late_guidance
+        factor = 1.0 if self.late_guidance == SAME else self.late_strength
+        untouched = (factor, self.interval_low, self.interval_high) == (1.0, 0.0, 1.0)
+        return {self.guidance, late} <= _TWO_ROWS and untouched and not self.is_treated
 
     @property
     def is_treated(self) -> bool:
@@ -193,8 +194,8 @@ class GuidanceWeights:
     def rows(self, t_fraction: float) -> Rows:
         """The predictions of the step at noise level t / T in [0, 1]."""
         # one form in the noisy steps, another after them (arXiv 2603.20584)
-        late = t_fraction < self.late_from
-        form = FORMS[self.late_guidance if late and self.late_guidance != SAME else self.guidance]
+        late = self.late_guidance != SAME and t_fraction < self.late_from
+        form = FORMS[self.late_guidance if late else self.guidance]
         factor = self.late_strength if late else 1.0
         omega, quality = (
             factor * in_interval(strength, t_fraction, self.interval_low, self.interval_high)
@@ -218,9 +219,8 @@ class GuidanceWeights:
         text = "  ".join(parts)
         if self.beta and "beta" in self.strengths and self.beta_schedule != BetaSchedule():
             text += f" (t ≥ {self.beta_schedule.split:g}, then ×{self.beta_schedule.late:g})"
-        if self.late_guidance != SAME or self.late_strength != 1.0:
-            form = "" if self.late_guidance == SAME else f"{self.late_guidance} "
-            text += f"  t < {self.late_from:g}: {form}×{self.late_strength:g}"
+        if self.late_guidance != SAME:
+            text += f"  t < {self.late_from:g}: {self.late_guidance} ×{self.late_strength:g}"
         if (self.interval_low, self.interval_high) != (0.0, 1.0):
             text += f"  t {self.interval_low:g}–{self.interval_high:g}"
         if self.cfg_rescale:

@@ -11,9 +11,10 @@ from torch import Tensor
 from core.errors import Sentence
 from core.events import CheckpointSaved, Notice, RunFinished, RunPaused, RunStopped, TrainEvent
 from core.families.base import Conditioning
+from core.method.dose import SAMPLES, Dose
 from core.training.clock import Clock, is_due
 from core.training.cost import row_forwards_per_sample
-from core.training.dose import SAMPLES, Dose, measure_dose
+from core.training.dose import measure_dose
 from core.training.material import Material
 from core.training.previews import Shows
 from core.training.run_offset import OFFSET, RunOffset

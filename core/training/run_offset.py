@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 from core.errors import StudioError
+from core.method.dose import Dose
 from core.offsets.writing import save_offset
 from core.training.config import PATHS, TrainConfig
-from core.training.dose import Dose
 from core.training.student import Student
 
 OFFSET = "offset.safetensors"

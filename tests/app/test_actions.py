@@ -156,7 +156,7 @@ def test_choosing_a_picture_shows_its_pair_and_its_settings(engine, values):
 
 
 def test_the_cost_is_told_in_time_and_asked_again_only_while_the_engine_warms(engine, values):
-    assert compare_actions.estimate(engine, values, "")["estimate"] == "about 8 s"
+    assert compare_actions.estimate(engine, values, "")["estimate"] == "about 8 s · 200 row-forwards"
     assert compare_actions.estimate(engine, {**values, "images": 0}, "") == {}
     changes = compare_actions.opening_estimate(engine, values, "")
     assert not changes["loading"].active

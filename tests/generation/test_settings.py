@@ -117,7 +117,7 @@ def test_what_a_comparison_is_made_of_stands_in_its_pictures():
     assert (facts["omega"], facts["beta"], facts["seed"], facts["base"]) == (3.0, 0.5, 8, "model")
     assert facts["negative"] == "a.safetensors" and not {"frames", "strength", "control", "images"} & set(facts)
     assert {"frames", "fps"} <= set(comparison.facts(0, 7, video=True))
-    text = parse_parameters(parameters_text(facts | {"guidance_scale": 4.0}))
+    text = parse_parameters(parameters_text(facts | {"guidance_scale": 4.0})).values
     assert (text["omega"], text["beta"], text["seed"]) == (3.0, 0.5, 8)
 
 
@@ -162,7 +162,7 @@ comparison = Comparison.of(Settings.from_values(values))
 assert comparison.graininess == 1.5
 facts = comparison.facts(1, 0, video=False)
 assert facts["graininess"] == 1.5 and "Graininess: 1.5" in parameters_text(facts)
-assert parse_parameters(parameters_text(facts))["graininess"] == 1.5
+assert parse_parameters(parameters_text(facts)).values["graininess"] == 1.5
 preset = preset_of({"graininess": 1.5})
 assert resolve(workspace, parse_preset(preset.to_json())).values == {"graininess": 1.5}
 assert "graininess" in json.loads(schema_json())["$defs"]["Sampler"]["properties"]

@@ -12,10 +12,11 @@ from PIL import Image
 
 from core.errors import StudioError
 from core.events import RunFinished
+from core.method.dose import LEVELS
 from core.offsets.files import read_offset
 from core.training.config import recipe
 from core.training.cost import row_forwards_of_own_samples, row_forwards_of_step, row_forwards_per_sample
-from core.training.dose import LEVELS, measure_dose
+from core.training.dose import measure_dose
 from core.training.finetuning import Distillation, FineTuning
 from core.training.loop import train
 from core.training.material import flawed_texts, gather

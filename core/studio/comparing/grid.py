@@ -14,7 +14,8 @@ from core.errors import StudioError
 from core.generation import limits
 from core.generation.axes import parse_axis as parsed
 from core.generation.comparison import Comparison
-from core.generation.settings import COLUMN, FIELDS, Settings
+from core.generation.settings import COLUMN, DEFAULTS, FIELDS, Settings
+from core.method.forms import DOSED_BY_OMEGA, beta_at
 from core.method.guidance import GuidanceWeights
 from core.studio.comparing.engine import Engine
 from core.studio.comparing.events import Event, Saved
@@ -115,10 +116,21 @@ def cells(
         changed = {axis.name: value for axis, value in ((x, column), (y, row), (pages, page)) if axis.name}
         if (step := changed.pop("checkpoint", None)) is not None:
             changed["negative"] = f"{values.get('negative') or 'none'} step {step}"
-        settings = Settings.from_values({**values, **changed, "images": seeds})
+        settings = Settings.from_values({**values, **held(values, changed), "images": seeds})
         Comparison.of(settings)
         planned.append(((i, j, k), settings))
     return planned
+
+
+def held(values: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
+    """What an axis changes, and the β that holds the dose where ω changes, the form is dosed by it, and that is asked for."""
+    form = changed.get("guidance", values.get("guidance", DEFAULTS["guidance"]))
+    follows = values.get("hold_dose") and "omega" in changed and "beta" not in changed and form in DOSED_BY_OMEGA
+    if not follows:
+        return dict(changed)
+    dose = values.get("omega", DEFAULTS["omega"]) * values.get("beta", DEFAULTS["beta"])
+    low, high = FIELDS["beta"].range
+    return {**changed, "beta": min(high, max(low, round(beta_at(changed["omega"], dose), 4)))}
 
 
 def render_grid(

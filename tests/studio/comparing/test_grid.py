@@ -7,6 +7,7 @@ from PIL import Image
 
 from core.errors import StudioError
 from core.generation.media import read_png
+from core.generation.settings import DEFAULTS
 from core.studio.comparing.engine import Engine
 from core.studio.comparing.events import Sampling
 from core.studio.comparing.grid import Axis, Cell, Sheet, cells, parse_axis, render_grid
@@ -135,3 +136,17 @@ def test_checkpoints_of_a_run_are_an_axis(engine):
     assert "50, 100" in refused.value.remedy
     with pytest.raises(StudioError, match="replaces the negative offset"):
         cells(values, parse_axis("checkpoint", "50"), Axis("negative", ("a", "b")), NONE)
+
+
+def test_where_the_dose_is_held_beta_follows_an_axis_of_omega():
+    values = {**DEFAULTS, "omega": 2.0, "beta": 0.9, "hold_dose": True}
+    along = lambda values, *axes: [  # noqa: E731
+        (settings.omega, settings.beta) for _, settings in cells(values, *axes, *[Axis("", (None,))] * (3 - len(axes)))
+    ]
+    omegas = Axis("omega", (0.0, 1.0, 6.0))
+    assert along(values, omegas) == [(0.0, 0.0), (1.0, 1.8), (6.0, 0.3)]
+    assert along({**values, "hold_dose": False}, omegas) == [(0.0, 0.9), (1.0, 0.9), (6.0, 0.9)]
+    assert along({**values, "guidance": "both-branches"}, omegas)[2] == (6.0, 0.9), (
+        "its dose is beta, whatever omega is"
+    )
+    assert along(values, omegas, Axis("beta", (0.5,)))[2] == (6.0, 0.5), "an axis of beta is what was asked for"

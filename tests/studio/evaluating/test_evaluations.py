@@ -19,6 +19,8 @@ from core.studio.evaluating.folder import Evaluation, create_evaluation, get_eva
 from core.studio.evaluating.report import write_report
 from core.studio.evaluating.settings import NPO, columns_of, row_forwards
 from core.studio.evaluating.work import run_evaluation, shard_of
+from core.studio.library.choose import find_offset
+from core.studio.library.doses import known_dose
 from tests.builders.evaluations import SMALL, contents, prepared, settings
 
 ROOT = Path(__file__).parents[3]
@@ -222,7 +224,16 @@ def test_the_strength_of_an_offset_is_measured_from_a_few_prompts(space, capsys)
     assert main([*command, "--workspace", str(space.root)]) == 0
     strength = json.loads(capsys.readouterr().out)
     assert strength["dose"] > 0 and strength["as_cfg"] == pytest.approx(2 * strength["dose"], abs=1e-3)
-    assert len(strength["steps"]) == 25 and strength["sentence"].startswith("At β = 1 and ω = 2, bad moves")
+    assert list(strength["ratios"]) == ["0.1", "0.3", "0.5", "0.7", "0.9"]
+    assert strength["sentence"].startswith("At β = 1 and ω = 2, bad moves")
+    assert 0 < strength["proposed_beta"] <= 1
+    path = find_offset(space, "bad.safetensors")
+    assert known_dose(space, path) == strength["dose"], "it is kept, by the offset's contents"
+    path.rename(path.with_name("renamed.safetensors"))
+    try:
+        assert known_dose(space, path.with_name("renamed.safetensors")) == strength["dose"]
+    finally:
+        path.with_name("renamed.safetensors").rename(path)
 
 
 def test_a_gallery_has_numbered_pairs_with_their_prompts_and_goes_on(space, tmp_path, capsys):
