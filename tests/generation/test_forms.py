@@ -1,9 +1,12 @@
 """Every form of guidance through the row gate and the stock pipeline equals a loop written anew, with networks of their own."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
+from app.cli import main
 from core.errors import StudioError
 from core.families import get
 from core.generation.comparison import Comparison
@@ -220,3 +223,14 @@ def test_beta_by_noise_level_goes_with_every_form(sd15):
     weights = GuidanceWeights(omega=3.0, beta=0.8, guidance="three-terms", beta_schedule=schedule)
     assert weights.rows(0.6).away[1][1].delta == 0.8 and weights.rows(0.4).away[1][1].delta == 0.0
     assert len(ours(*sd15, (weights,))) == 1
+
+
+def test_the_command_line_tells_the_rows_of_a_form_with_both_offsets_before_it_starts(tmp_path, capsys):
+    sets = ["negative=sd15-mini-negative", "positive=sd15-mini-positive", "steps=10", "images=2"]
+    for form, rows in (("npo", 2), ("three-terms", 3)):
+        command = ["compare", "x", "--dry-run", "--json", "--workspace", str(tmp_path), "--set", *sets]
+        assert main([*command, f"guidance={form}"]) == 0
+        facts = json.loads(capsys.readouterr().out)
+        assert facts["row_forwards"] == 10 * 2 * (2 + rows) and facts["rows_of_largest_step"] == 2 * (2 + rows)
+        assert (facts["guidance"], facts["positive"]) == (form, "sd15-mini-positive")
+    assert main([*command, "guidance=best"]) == 1 and "guidance must be one of npo" in capsys.readouterr().err
