@@ -92,7 +92,8 @@ def measure_strength(
     from core.families.libraries import load_libraries
 
     load_libraries()
-    dose = _measured(load_parts(workspace, settings, device), texts)
+    parts = load_parts(workspace, settings, device)
+    dose = _measured(parts, parts.offsets[settings.negative], texts)
     keep_dose(workspace, path, dose.mean)
     return Strength(
         path.stem,
@@ -105,8 +106,8 @@ def measure_strength(
     )
 
 
-def _measured(parts: Parts, texts: Sequence[str]) -> Any:
-    """The dose of the parts' own offset on pictures that its base draws of these texts."""
+def _measured(parts: Parts, offset: Any, texts: Sequence[str]) -> Any:
+    """The dose of an offset on pictures that its base draws of these texts."""
     import torch
 
     from core.families.base import join, take
@@ -129,7 +130,7 @@ def _measured(parts: Parts, texts: Sequence[str]) -> Any:
         drawn = torch.Generator().manual_seed(SEED + number)
         return torch.randn((len(texts), *shape), generator=drawn).to(own.device, own.dtype)
 
-    with row_gate(denoiser, None, parts.negatives["own"], train_timesteps=schedule.timesteps) as gate:
+    with row_gate(denoiser, None, offset, train_timesteps=schedule.timesteps) as gate:
 
         def predict(x: torch.Tensor, t: torch.Tensor, text: Any, delta: float) -> torch.Tensor:
             results = []
