@@ -94,12 +94,10 @@ def run_offset(options: argparse.Namespace, workspace: Any, show: Callable[[Any,
     from core.studio.library.choose import BUNDLED
 
     if options.action == "workflow":
-        from core.generation.comfyui_export import save_workflow
-        from core.generation.media import read_settings
+        from core.studio.comparing.workflow import export_workflow
 
-        picture = Path(options.file).expanduser()
-        out = Path(options.out).expanduser() if options.out else picture.with_suffix(".comfyui.json")
-        facts = {"workflow": save_workflow(read_settings(picture), out).name}
+        out = Path(options.out).expanduser() if options.out else None
+        facts = {"workflow": export_workflow(Path(options.file).expanduser(), out).name}
     elif options.action == "info":
         facts = weights.offset_info(workspace, options.file)
     elif options.action == "convert":

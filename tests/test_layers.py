@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 METHOD = {"core.method"}
 FAMILIES = METHOD | {"core.families"}
 OFFSETS = FAMILIES | {"core.offsets"}
-DECLARATIONS = {"core.generation.settings", "core.generation.comparison"}
+DECLARATIONS = {"core.generation.settings", "core.generation.forms", "core.method.forms", "core.generation.comparison"}
 BELOW = {
     # the page knows the studio; the modules below it are plain data without torch, and a test holds them to that
     "app": {

@@ -14,8 +14,8 @@ from app.page.text import sentence
 from app.page.views import Cell, Pair, address
 from app.page.wiring import Changes
 from core.errors import StudioError
-from core.generation.comfyui_export import save_workflow
 from core.studio.comparing.poster import save_pair
+from core.studio.comparing.workflow import save_workflow
 from core.studio.presets.preset import preset_of
 from core.studio.presets.sharing import to_link
 
