@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,7 @@ def module_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
+@cache
 def is_module(name: str) -> bool:
     path = ROOT.joinpath(*name.split("."))
     return path.is_dir() or path.with_suffix(".py").is_file()
@@ -65,6 +67,7 @@ def statements(tree: ast.AST, *, at_once: bool) -> list[ast.AST]:
     return nodes
 
 
+@cache
 def imports(path: Path, *, at_once: bool = False) -> set[str]:
     """The modules a file imports, by whatever spelling: `from core import studio` is core.studio."""
     names: set[str] = set()
@@ -174,5 +177,7 @@ def test_the_reader_of_imports_sees_every_spelling(tmp_path, monkeypatch, source
         (tmp_path / "core" / inner).parent.mkdir(exist_ok=True)
         (tmp_path / "core" / inner).touch()
     monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    is_module.cache_clear()
     assert imports(file) == {wanted}
     assert imports(file, at_once=True) == (set() if "def" in source else {wanted})
+    is_module.cache_clear()

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from app.page import compare_actions as actions
-from app.page import examples, guidance, history, proposal, share, waiting
+from app.page import examples, guidance, history, proposal, share, strength, waiting
 from app.page.fields import filled
 from app.page.form import make_controls, rows
 from app.page.html import scale_note
@@ -63,9 +63,11 @@ def _guidance(parts: dict[str, Any], engine: Engine, values: Mapping[str, Any]) 
         guidance.place_dose(parts, engine, values["negative"])
 
 
-def _more(parts: dict[str, Any]) -> None:
+def _more(parts: dict[str, Any], persistent: bool) -> None:
     with gr.Accordion(label("Model and offsets"), open=True):
         _place(parts, "model")
+        if persistent:
+            strength.place(parts)
     with gr.Accordion(label("More"), open=False):
         _place(parts, "more")
         _place(parts, "schedule")
@@ -169,7 +171,7 @@ def build(engine: Engine, opening: Mapping[str, Any], *, persistent: bool = True
                 _seeds(parts)
                 _guidance(parts, engine, values)
                 _place(parts, "top", ("prompt",))
-                _more(parts)
+                _more(parts, persistent)
         with gr.Column(scale=6, min_width=320, elem_id="results"):
             _results(parts, persistent)
     parts |= {
@@ -186,6 +188,7 @@ def build(engine: Engine, opening: Mapping[str, Any], *, persistent: bool = True
     _wire(tab, engine)
     if persistent:
         history.wire(tab, engine)
+        strength.wire(tab, engine)
     share.wire(tab, engine)
     proposal.wire(tab, engine)
     return tab

@@ -65,14 +65,14 @@ def _settings(parts: dict[str, Any], engine: Engine) -> None:
     gr.HTML(label(WHAT_FOR), elem_classes="scale-note", padding=False)
     parts["evaluate_base"] = gr.Dropdown(bases, value=bases[0] if bases else None, label=label("Base model"))
     parts["evaluate_negative"] = _control("negative", engine, "sd15")
-    with gr.Row(elem_classes="even"):
+    with gr.Row():
         for name in FRONT[1:]:
             parts[f"evaluate_{name}"] = _control(name, engine, "sd15")
     with gr.Row(elem_classes="tight"):
         parts["start_evaluation"] = gr.Button(label("Start evaluation"), variant="primary", scale=3, min_width=160)
     parts["evaluation_plan"] = gr.HTML(elem_classes="status", padding=False)
     parts["evaluate_scorers"] = _control("scorers", engine, "sd15")
-    with gr.Accordion(label("Advanced: prompts, columns and controls"), open=False), gr.Row(elem_classes="even"):
+    with gr.Accordion(label("Advanced: prompts, columns and controls"), open=False), gr.Row():
         for name in MORE:
             parts[f"evaluate_{name}"] = _control(name, engine, "sd15")
 

@@ -46,7 +46,6 @@ LABELS = {
     "effective": "CFG at the effective scale, too",
 }
 HELP = {
-    "count": "More: narrower intervals.",
     "prompts": "Empty: those that come with the miniature. Otherwise a path on the studio's machine: text, or PartiPrompts, HPDv2, "
     "Pick-a-Pic, DrawBench, GenEval or VBench in their own formats.",
     "cfg": "The offset has to beat CFG at its best: these values of ω are tried, separated by commas.",

@@ -12,8 +12,14 @@ from app.page.text import label
 from app.page.views import CHOOSE
 from app.page.wiring import QUICK, Changes, CompareTab
 from core.studio.comparing.engine import Engine
+from core.studio.comparing.thumbs import DOWN, UP
 
+THUMBS = "Thumbs become pairs: Train has “My votes and thumbs”."
 SHOWN = ("past", "listed", "summary")
+
+
+ON_CHOSEN = ("star", "thumb_up", "thumb_down", "delete")
+"""Buttons that do something to the chosen picture."""
 
 
 def place(parts: dict[str, Any]) -> None:
@@ -33,7 +39,10 @@ def place(parts: dict[str, Any]) -> None:
     parts["past"] = gr.HTML("", elem_id="history", padding=False, js_on_load=CHOOSE)
     with gr.Row(elem_classes="tight actions"):
         parts["star"] = gr.Button(label("Favourite"), size="sm", min_width=90, interactive=False)
+        parts["thumb_up"] = gr.Button(label("👍 Better"), size="sm", min_width=90, interactive=False)
+        parts["thumb_down"] = gr.Button(label("👎 Worse"), size="sm", min_width=90, interactive=False)
         parts["delete"] = gr.Button(label("Delete"), size="sm", min_width=90, interactive=False)
+    gr.HTML(label(THUMBS), elem_classes="scale-note", padding=False)
     parts["listed"], parts["away"] = gr.State([]), gr.State([])
 
 
@@ -48,7 +57,7 @@ def wire(tab: CompareTab, engine: Engine) -> None:
     def pick(listed: list[Any], event: gr.SelectData) -> Changes:
         changes = choose(listed, int(event.index))
         alive = gr.update(interactive=True)
-        return {**changes, "star": alive, "delete": alive} if changes else {}
+        return {**changes, **dict.fromkeys(ON_CHOSEN, alive)} if changes else {}
 
     def mark(chosen: Any, words: str, starred: bool) -> Changes:
         return actions.mark(workspace, chosen, words, starred)
@@ -67,9 +76,15 @@ def wire(tab: CompareTab, engine: Engine) -> None:
         trigger_mode="always_last",
         **QUICK,
     )
-    chosen = ["chosen", "facts", "slide", "flicker", "reuse", "share", "star", "delete"]
+    chosen = ["chosen", "facts", "slide", "flicker", "reuse", "share", *ON_CHOSEN]
     tab.on(parts["past"].select, pick, ["listed"], chosen, **QUICK)
     tab.on(parts["star"].click, mark, ["chosen", *asked], [*SHOWN, "status"], **QUICK)
-    after = [*SHOWN, "status", "away", "undo", "chosen", "delete", "star"]
+    for button, value in (("thumb_up", UP), ("thumb_down", DOWN)):
+
+        def rate(chosen: Any, words: str, starred: bool, value: int = value) -> Changes:
+            return actions.rate(workspace, chosen, value, words, starred)
+
+        tab.on(parts[button].click, rate, ["chosen", *asked], [*SHOWN, "status"], **QUICK)
+    after = [*SHOWN, "status", "away", "undo", "chosen", *ON_CHOSEN]
     tab.on(parts["delete"].click, delete, ["chosen", *asked], after, **QUICK)
     tab.on(parts["undo"].click, undo, ["away", *asked], after, **QUICK)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import gradio as gr
@@ -15,6 +16,7 @@ from app.page.wiring import Changes
 from core.errors import StudioError
 from core.studio.comparing.gallery import bring_back, pictures, put_away, toggle_favourite
 from core.studio.comparing.groups import grouped
+from core.studio.comparing.thumbs import DOWN, UP, set_thumb, thumbs
 from core.studio.workspace import Workspace
 
 MOST = 240
@@ -25,7 +27,7 @@ def search(workspace: Workspace, words: str, starred: bool) -> Changes:
     """The pairs whose settings hold every word, newest first; a sentence where there is none."""
     faults: list[StudioError] = []
     groups = grouped(pictures(workspace, words or "", only_favourites=starred, limit=MOST, on_fault=faults.append))
-    pairs = [pair_of(group) for group in groups]
+    pairs = _with_thumbs([pair_of(group) for group in groups], thumbs(workspace))
     if pairs:
         line = sentence("{count} found, newest first.", count=len(pairs))
     elif words or starred:
@@ -33,6 +35,24 @@ def search(workspace: Workspace, words: str, starred: bool) -> Changes:
     else:
         line = sentence("No picture yet: what you render appears here.")
     return {"past": board(pairs), "listed": pairs, "summary": line + left_out(faults)}
+
+
+def _with_thumbs(pairs: Sequence[Pair], given: dict[str, int]) -> list[Pair]:
+    """The pairs with the thumb of each picture in its name."""
+    signs = {UP: " 👍", DOWN: " 👎"}
+    return [
+        replace(pair, cells=tuple(replace(c, name=c.name + signs.get(given.get(c.file, 0), "")) for c in pair.cells))
+        for pair in pairs
+    ]
+
+
+def rate(workspace: Workspace, chosen: tuple[Pair, Cell] | None, value: int, words: str, starred: bool) -> Changes:
+    """Gives the chosen picture a thumb; the same one again takes it away."""
+    try:
+        set_thumb(workspace, chosen[1].file if chosen else "", value)
+    except StudioError as error:
+        return {"status": fault(error)}
+    return search(workspace, words, starred)
 
 
 def mark(workspace: Workspace, chosen: tuple[Pair, Cell] | None, words: str, starred: bool) -> Changes:
@@ -59,8 +79,7 @@ def delete(workspace: Workspace, chosen: tuple[Pair, Cell] | None, words: str, s
         "away": gone,
         "undo": gr.update(interactive=True),
         "chosen": None,
-        "delete": nothing,
-        "star": nothing,
+        **dict.fromkeys(("star", "thumb_up", "thumb_down", "delete"), nothing),
     }
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from app.page import methods
 from app.page import train_actions as actions
 from app.page.curves import Shown
 from app.page.text import label
@@ -37,6 +38,7 @@ def _control(name: str, value: Any) -> Any:
 def _settings(parts: dict[str, Any], engine: Engine) -> None:
     bases = [choice.name for choice in list_bases(engine.workspace)]
     values = actions.recipe_values("studio")
+    methods.place(parts)
     parts["train_base"] = gr.Dropdown(bases, value=bases[0] if bases else None, label=label("Base model"))
     with gr.Row():
         parts["recipe"] = gr.Dropdown(list(RECIPE_HELP), value="studio", label=label("Recipe"), min_width=150)
@@ -99,6 +101,7 @@ def build(engine: Engine) -> Tab:
     }
     tab = Tab(parts, Opening(forecast(engine), FORM, PLANNED))
     _wire(tab, engine)
+    methods.wire(tab, engine)
     return tab
 
 

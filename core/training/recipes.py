@@ -126,5 +126,18 @@ RECIPE_HELP = {
     "official-sdxl": "The published SDXL script, to the letter: as official, with w = −5, random crops and a lower rate.",
 }
 
+RECIPE_FOR = {
+    "nothing": "studio",
+    "words": "from-words",
+    "pictures": "from-pictures",
+    "pairs": "diffusion-npo",
+    "votes": "diffusion-npo",
+    "scorer": "from-scorer",
+}
+"""The one recipe proposed for what a person has; a tuned checkpoint needs none."""
+
+OF_VOTES: dict[str, Any] = {"learning_rate": 1e-4, "steps": 200, "gradient_checkpointing": False}
+"""In which learning from a person's own votes differs from the published run: some dozens of pairs, not a million."""
+
 RECIPE_FAMILY = {"official": "sd15", "official-sdxl": "sdxl"}
 """The family that a recipe was written for, where it was written for one alone."""

@@ -439,7 +439,7 @@ def test_a_plan_tells_the_time_of_the_first_run_from_the_speed_of_rendering(engi
     engine.seconds = None
     assert "known after" in train_actions.forecast(engine, "miniature-sd15", "studio", form)["plan"]
     wrong = train_actions.forecast(engine, "miniature-sd15", "studio", {**form, "steps": None})
-    assert "steps is empty" in wrong["plan"] and not wrong["start_run"]["interactive"]
+    assert "Steps is empty" in wrong["plan"] and not wrong["start_run"]["interactive"]
 
 
 def test_recipe_profile_and_rank_fill_the_form(workspace):

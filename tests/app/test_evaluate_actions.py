@@ -205,3 +205,14 @@ def test_three_columns_are_shown_with_their_strengths(workspace, begun):
     study = get_study(workspace, study_actions.make(workspace, evaluation.id, asked)["studies"]["value"])
     vote_all(study, lambda one: "draw")
     assert "Bradley–Terry" in study_actions.look(workspace, study.id)["study_results"]
+
+
+def test_every_text_of_the_form_and_of_the_proposal_has_its_chinese():
+    from app.page.evaluate_actions import HELP, LABELS
+    from app.page.methods_actions import ASKED, HAVE, WHY
+    from app.page.text import CHINESE, SENTENCES
+
+    texts = [*LABELS.values(), *HELP.values(), *HAVE.values(), *WHY.values(), *(text for _, text in ASKED.values())]
+    assert not [text for text in texts if text not in CHINESE]
+    statuses = ("new", "running", "stopping", "stopped", "failed", "interrupted", "finished")
+    assert not [status for status in statuses if status not in SENTENCES]

@@ -114,6 +114,12 @@ class Ballot:
         with self._open() as connection:
             return dict(connection.execute("SELECT id, prompt FROM items ORDER BY id"))
 
+    def files(self) -> dict[tuple[int, str], str]:
+        """File of each item under each column."""
+        with self._open() as connection:
+            rows = connection.execute('SELECT item, "column", file FROM pictures')
+            return {(item, column): file for item, column, file in rows}
+
     def begin(self, columns: Sequence[str], pairs: int, shared: int) -> str:
         """A new voter, with the pairs that this voter will see in an order and on sides of their own; the voter's secret.
 

@@ -9,6 +9,7 @@ from itertools import combinations
 from typing import Any
 
 from core.errors import StudioError
+from core.studio.pairs import Preference
 from core.studio.studying.ballot import ANSWERS, CastVote
 from core.studio.studying.study import QUESTIONS, Study
 
@@ -175,3 +176,28 @@ def _read(row: dict[str, str | None], line: int) -> CastVote:
     if not named or values["answer"] not in ANSWERS or values["question"] not in QUESTIONS or not 0 <= at < 1e11:
         raise _bad_row(line)
     return CastVote(item=item, at=at, **texts)
+
+
+def preferences(study: Study) -> list[Preference]:
+    """Pairs of pictures of which one was preferred over all by more voters than the other.
+
+    Raises:
+        StudioError: the study cannot be read.
+    """
+    settings, ballot = study.settings, study.ballot
+    decisive, files, prompts = settings.questions[-1], ballot.files(), ballot.items()
+    balance: dict[tuple[int, str, str], int] = {}
+    for vote in ballot.votes():
+        if vote.question != decisive or vote.answer == "draw":
+            continue
+        first, second = sorted((vote.left, vote.right), key=settings.columns.index)
+        won = (vote.left if vote.answer == "left" else vote.right) == first
+        key = (vote.item, first, second)
+        balance[key] = balance.get(key, 0) + (1 if won else -1)
+    pairs = []
+    for (item, first, second), lead in balance.items():
+        winner, loser = (first, second) if lead > 0 else (second, first)
+        if lead:
+            paths = [study.picture(files[item, column]) for column in (winner, loser)]
+            pairs.append(Preference(prompts[item], *paths))
+    return pairs
