@@ -53,13 +53,15 @@ def _seeds(parts: dict[str, Any]) -> None:
 
 def _guidance(parts: dict[str, Any], engine: Engine, values: Mapping[str, Any]) -> None:
     with gr.Group(elem_id="guidance"):
-        for name in FIRST_OF_GUIDANCE:
+        for name in FIRST_OF_GUIDANCE[:2]:  # the two that the drawing follows most, with it above the fold
+            parts[name].render()
+        parts["diagram"] = gr.HTML("", elem_id="diagram", padding=False, elem_classes="in-group")
+        parts["scale"] = gr.HTML(scale_note(values["omega"]), padding=False, elem_classes="in-group")
+        for name in FIRST_OF_GUIDANCE[2:]:
             parts[name].render()
         gr.HTML(label(ALPHA_RESTS), elem_id="alpha-rests", padding=False, elem_classes="scale-note in-group")
         guidance.place(parts)
         _place(parts, "guidance", (*FIRST_OF_GUIDANCE, "guidance"))
-        parts["diagram"] = gr.HTML("", elem_id="diagram", padding=False, elem_classes="in-group")
-        parts["scale"] = gr.HTML(scale_note(values["omega"]), padding=False, elem_classes="in-group")
         guidance.place_dose(parts, engine, values["negative"])
 
 

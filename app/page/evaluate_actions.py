@@ -32,7 +32,7 @@ LABELS = {
     "positive": "Positive offset η",
     "omega": "Strength ω",
     "alpha": "Shared positive offset α",
-    "beta": "β · offset",
+    "beta": "Steer away β",
     "count": "Prompts",
     "scorers": "Scorers; the first decides",
     "prompts": "File of prompts",

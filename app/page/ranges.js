@@ -15,7 +15,7 @@
         line.setAttribute('role', 'alert');
         box.append(line);
       }
-      line.textContent = (window.npoLanguage().startsWith('zh') ? range.chinese : range.english).replace('{value}', input.value.slice(0, 24));
+      line.textContent = ((navigator.language || 'en').startsWith('zh') ? range.chinese : range.english).replace('{value}', input.value.slice(0, 24));
     }
     input.toggleAttribute('aria-invalid', !right);
     if (right) input.removeAttribute('aria-describedby'); else input.setAttribute('aria-describedby', line.id);

@@ -12,8 +12,6 @@ from app.page.wiring import QUEUED, Changes, Opening, Tab
 from core.studio.comparing.engine import Engine
 
 FORGET = "() => { Object.keys(localStorage).filter(k => k.startsWith('self-npo')).forEach(k => localStorage.removeItem(k)); location.reload(); }"
-CHOOSE = "(language) => { window.npoChoose(language); }"
-CHOSEN = "() => localStorage.getItem('self-npo-language') || ''"
 TOGGLE = "() => { document.body.classList.toggle('dark'); }"
 
 
@@ -38,12 +36,6 @@ def build(engine: Engine, *, paths: bool = True) -> Tab:
                 elem_classes="scale-note",
                 padding=False,
             )
-            language = gr.Radio(
-                [(label("As the browser"), ""), ("English", "en"), ("中文", "zh")],
-                value="",
-                label=label("Language"),
-                elem_id="language",
-            )
             with gr.Row(elem_classes="tight actions"):
                 dark = gr.Button(label("Light or dark"), size="sm")
                 forget = gr.Button(label("Forget what this browser remembers"), size="sm")
@@ -58,8 +50,6 @@ def build(engine: Engine, *, paths: bool = True) -> Tab:
 
     tab = Tab(parts, Opening(tell, ("report",), ("report",)))
     tab.on(test.click, check, (), ["report"], concurrency_limit=1, **QUEUED)
-    language.input(None, language, js=CHOOSE, api_visibility="private")
-    gr.on(None, None, None, language, js=CHOSEN, api_visibility="private", show_progress="hidden", queue=False)
     tab.on(dark.click, None, js=TOGGLE, api_visibility="private")
     tab.on(forget.click, None, js=FORGET, api_visibility="private")
     return tab

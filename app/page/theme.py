@@ -110,8 +110,6 @@ FACES = _face("page-latin.woff2", "U+0020-00FF,U+2013-2032,U+20AC,U+2122,U+2190-
 FRAME = FACES + Path(__file__).with_name("frame.css").read_text(encoding="utf-8")
 """What lies outside the components: Gradio scopes CSS to its own containers, so this goes into the page's head."""
 
-LANGUAGE = Path(__file__).with_name("language.js").read_text(encoding="utf-8")
-"""Before everything else: Gradio asks the browser for its language once."""
 
 NAMED = """
 new MutationObserver(() => document.querySelectorAll('.empty[aria-label]:not([role])').forEach(
@@ -170,7 +168,7 @@ document.addEventListener('focusout', (e) => {
 """
 """Gradio leaves the list of a dropdown open when the Tab key leaves it: it is closed."""
 
-HEAD = f"<style>{FRAME}</style><script>{LANGUAGE}{compare.FIRST}{guidance.SCRIPT}{diagram.SCRIPT}{views.SCRIPT}{examples.SCRIPT}{ranges.SCRIPT}{NAMED}{DROPPED}{KEYS}{LISTS}{AT_ONCE}</script>"
+HEAD = f"<style>{FRAME}</style><script>{compare.FIRST}{guidance.SCRIPT}{diagram.SCRIPT}{views.SCRIPT}{examples.SCRIPT}{ranges.SCRIPT}{NAMED}{DROPPED}{KEYS}{LISTS}{AT_ONCE}</script>"
 
 FORCE_THEME = {
     "system": "",

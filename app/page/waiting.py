@@ -154,10 +154,12 @@ def render_all(
     try:
         while job is not None:
             clear()
-            yield from compare_actions.render(engine, job.values, job.betas, mode, job.picture, cancelled)
+            changes: Changes = {}
+            for changes in compare_actions.render(engine, job.values, job.betas, mode, job.picture, cancelled):
+                yield changes
             mode = "fixed"  # the form has moved on
             job = waiting.take()
-            yield shown(waiting)
+            yield {**changes, **shown(waiting)}  # whoever asks through the API reads the last answer alone
     finally:
         waiting.end()
 

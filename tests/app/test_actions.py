@@ -24,8 +24,7 @@ from app.page.views import Cell, Pair, board, flicker, slider
 from app.page.wiring import by_component
 from core.errors import StudioError
 from core.events import PoolProgress, PreviewSaved, RunFailed, RunFinished, RunStarted, StepDone
-from core.generation.media import read_png, save_png
-from core.studio.comparing.events import Estimate, Note, Sampling, Saved, Waiting
+from core.generation.media import read_png
 from core.studio.comparing.settings import opening_values
 from core.studio.presets.files import save_preset
 from core.studio.presets.preset import preset_of
@@ -37,41 +36,7 @@ from core.studio.runs.notes import read_notes
 from core.studio.runs.run import create_run, get_run
 from core.studio.workspace import Workspace
 from core.training.config import TrainConfig
-
-
-class Player:
-    """An engine that plays prepared events instead of rendering."""
-
-    cpu, warming = True, ""
-
-    def __init__(self, workspace, fault=None, seconds=8.0):
-        self.workspace, self.fault, self.seconds = workspace, fault, seconds
-        self.asked = []
-
-    def outputs(self):
-        return self.workspace.outputs
-
-    def compare(self, comparison, *, cancelled=lambda: False):
-        self.asked.append(comparison)
-        if self.fault:
-            raise self.fault
-        yield Waiting("Loading {name}.", "miniature-sd15")
-        if cancelled():
-            return
-        rough = tuple(Image.new("RGB", (8, 8), "red") for _ in comparison.columns for _ in comparison.seeds)
-        yield Sampling(1, 2, tuple(range(len(comparison.columns))), comparison.seeds, rough)
-        yield Sampling(2, 2, tuple(range(len(comparison.columns))), comparison.seeds, rough, 2.0)
-        for column, weights in enumerate(comparison.columns):
-            for seed in comparison.seeds:
-                path = self.workspace.outputs / f"20260101-000000-abcdef-{column}-{seed}.png"
-                settings = {"prompt": comparison.prompt, "seed": seed, "model": comparison.base, "size": "64x64"}
-                settings |= {"omega": weights.omega, "alpha": weights.alpha, "beta": weights.beta, "steps": 2}
-                save_png(Image.new("RGB", (64, 64), "green"), path, settings)
-                yield Saved(column, seed, path, settings, path)
-        yield Note("The prompt is cut.")
-
-    def estimate(self, comparison):
-        return Estimate(comparison.row_forwards, self.seconds, None, 0, 0)
+from tests.builders.player import Player
 
 
 @pytest.fixture

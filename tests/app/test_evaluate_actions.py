@@ -15,7 +15,7 @@ from core.studio.evaluating.settings import NPO, columns_of
 from core.studio.evaluating.work import picture_path
 from core.studio.studying.study import get_study, list_studies
 from core.studio.workspace import Workspace
-from tests.app.test_actions import Player
+from tests.builders.player import Player
 from tests.builders.studies import vote_all
 
 FORM = {name: DEFAULTS[name] for name in CONTROLS} | {
@@ -216,3 +216,12 @@ def test_every_text_of_the_form_and_of_the_proposal_has_its_chinese():
     assert not [text for text in texts if text not in CHINESE]
     statuses = ("new", "running", "stopping", "stopped", "failed", "interrupted", "finished")
     assert not [status for status in statuses if status not in SENTENCES]
+
+
+def test_each_scorer_is_listed_with_the_size_of_what_is_missing(workspace):
+    choices = {name: title for title, name in actions.scorer_choices(workspace)}
+    bundled = [name for name, title in choices.items() if title.startswith("Bundled judge")]
+    assert bundled and not any("GB" in choices[name] for name in bundled)
+    assert any(title.endswith(" GB") for title in choices.values()), (
+        "those that must be downloaded say how large they are"
+    )

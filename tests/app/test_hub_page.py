@@ -75,7 +75,7 @@ def test_a_model_is_fetched_in_the_library_and_stands_in_its_list(online, tmp_pa
     get("sd15").tiny().save_pretrained(made)
     hub.files = {str(p.relative_to(made)): p.read_bytes() for p in made.rglob("*") if p.is_file()}
     open_hub(page, "Library").fill("a/b")
-    page.get_by_role("button", name="Fetch").click()
+    page.get_by_role("button", name="Download (safetensors only)").click()
     status_and_row = page.get_by_text(f"a--b@{hub.sha[:12]}").filter(visible=True)
     expect(status_and_row).to_have_count(2, timeout=60_000)
     assert (studio.workspace / "models" / f"a--b@{hub.sha[:12]}" / "model_index.json").is_file()

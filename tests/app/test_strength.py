@@ -4,7 +4,7 @@ from app.page import strength
 from core.errors import StudioError
 from core.studio.evaluating.dose import Strength
 from core.studio.workspace import Workspace
-from tests.app.test_actions import Player
+from tests.builders.player import Player
 
 
 def said(monkeypatch, tmp_path, measure):

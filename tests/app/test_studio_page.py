@@ -281,7 +281,7 @@ def test_a_chinese_browser_reads_chinese(browser, studio):
     page.goto(studio.address)
     page.get_by_role("button", name="生成", exact=True).wait_for(timeout=30_000)
     tabs = [each.inner_text() for each in page.get_by_role("tab").all()]
-    assert tabs[:7] == ["对比", "网格", "训练", "模型库", "预设", "运行", "设置"]
+    assert tabs[:8] == ["对比", "网格", "训练", "评估", "模型库", "预设", "运行", "设置"]
     expect(page.locator("#estimate")).to_have_text(re.compile("约 |首次生成"), timeout=20_000)
     page.get_by_role("button", name="生成", exact=True).click()
     page.get_by_text(re.compile(r"^第 \d+ 步，共 25 步")).wait_for(timeout=LONG)
@@ -343,15 +343,6 @@ def test_a_number_outside_its_range_is_named_at_its_field_while_it_is_typed(page
     expect(page.get_by_label("First seed", exact=True)).to_have_attribute("aria-invalid", "")
     page.get_by_label("First seed", exact=True).fill("-1")
     expect(line).to_have_count(0)
-
-
-def test_the_language_is_chosen_in_settings_and_kept(page):
-    tab(page, "Settings")
-    page.get_by_role("radio", name="中文").click()
-    expect(page.get_by_role("button", name="生成", exact=True)).to_be_visible(timeout=30_000)
-    page.get_by_label("提示词", exact=True).fill("x" * 4001)
-    page.get_by_role("button", name="生成", exact=True).click()
-    expect(page.locator("#status")).to_contain_text("最多读取 4000 个。", timeout=20_000)
 
 
 def test_what_is_queued_while_something_renders_comes_next(page):

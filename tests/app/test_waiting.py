@@ -6,7 +6,7 @@ from app.page import waiting
 from app.page.waiting import Job, WaitingList
 from core.studio.comparing.settings import opening_values
 from core.studio.workspace import Workspace
-from tests.app.test_actions import Player
+from tests.builders.player import Player
 
 
 @pytest.fixture
@@ -38,7 +38,8 @@ def test_what_waits_is_rendered_in_the_order_it_was_put_into_and_each_fault_is_i
     waiting.change(jobs, "x", "remove")
     steps = list(going)
     assert prompts(engine.asked) == ["one", "four", "two", "three"]
-    assert steps[-1] == {"waiting": ""} and not jobs.busy
+    assert steps[-1]["waiting"] == "" and not jobs.busy
+    assert steps[-1]["status"].startswith("Done."), "the last answer holds the result: a program reads no other"
 
 
 def test_a_stop_ends_the_one_at_hand_and_the_next_begins(engine, values):

@@ -2,7 +2,9 @@
 
 from core.miniature.world.scene import sample_prompts
 from core.offsets.writing import save_offset
+from core.studio.evaluating.events import ChunkDone
 from core.studio.evaluating.settings import EvaluationSettings
+from core.studio.evaluating.work import run_evaluation
 from tests.builders.offsets import DELTA
 
 SMALL = {
@@ -28,6 +30,12 @@ def prepared(workspace, tmp_path):
 def settings(tmp_path, **changes):
     """Settings of an evaluation of four pairs."""
     return EvaluationSettings.from_dict({**SMALL, "prompts": str(tmp_path / "prompts.txt"), **changes})
+
+
+def finished(space, evaluation, **options):
+    """Does the work of an evaluation; the chunks that were done."""
+    events = run_evaluation(space, evaluation, **options)
+    return [event for event in events if isinstance(event, ChunkDone)]
 
 
 def contents(evaluation):

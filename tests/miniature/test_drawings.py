@@ -219,3 +219,15 @@ def test_training_goes_on_where_it_was_cut_off_and_elsewhere(drawings, tmp_path,
     torch.testing.assert_close(carried["model"][name], state["average"][name], atol=5e-3, rtol=0.05)
     with pytest.raises(SystemExit):
         kept.unpack(folder, other)
+
+
+def test_weights_kept_in_eight_bits_come_back_within_half_a_step_of_their_row():
+    generator = torch.Generator().manual_seed(0)
+    matrix = torch.randn(5, 3, 3, 3, generator=generator) * torch.tensor([1e-3, 1.0, 50.0, 1.0, 0.0]).view(5, 1, 1, 1)
+    tensors = {"conv.weight": matrix, "conv.bias": torch.tensor([0.5, 2.0]), "counter": torch.tensor(7)}
+    packed = kept.coarse(tensors)
+    assert packed["conv.weight"].dtype == torch.int8
+    back = kept.fine(packed)
+    step = matrix.flatten(1).abs().amax(1) / 127
+    assert (((back["conv.weight"] - matrix).flatten(1).abs().amax(1)) <= step / 2 + 1e-9).all()
+    assert torch.equal(back["conv.bias"], tensors["conv.bias"]) and torch.equal(back["counter"], tensors["counter"])

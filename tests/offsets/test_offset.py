@@ -116,7 +116,7 @@ def test_the_row_gate_adds_both_kinds_of_a_module():
 def test_a_dense_part_of_another_shape_is_refused():
     with pytest.raises(StudioError, match="bias of conv_norm_out does not fit"):
         Offset({}, {"conv_norm_out": DenseLayer(None, torch.ones(3))}).check_fits(FAMILY.tiny().unet)
-    with pytest.raises(StudioError, match="the model's no weight"):
+    with pytest.raises(StudioError, match="but the model's has no weight"):
         Offset({"mid_block": LowRankLayer(torch.ones(1, 2), torch.ones(2, 1))}).check_fits(FAMILY.tiny().unet)
 
 

@@ -3,9 +3,9 @@
     python -m assets.build.drawings.kept pack WORK assets/build/drawings/state
     python -m assets.build.drawings.kept unpack assets/build/drawings/state WORK
 
-The latents' basis, the VAE and the judges trained so far are always carried; the denoiser only with `--denoiser`, since it is large and
-changes as long as it is trained. Of it only the averaged weights are kept: training goes on from them with a fresh
-optimiser and a short warm-up, which costs less than twice the size would.
+The latents' basis, the VAE and the judges trained so far are always carried; the denoiser only with `--denoiser`, since it is
+large and changes as long as it is trained. Of it only the averaged weights are kept, matrices in 8 bits with a scale for each
+row: training continues from them with a fresh optimiser and a short warm-up.
 """
 
 from __future__ import annotations
@@ -33,6 +33,34 @@ def widened(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
 
 
+SCALE = ".scale"
+
+
+def coarse(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Matrices and convolutions in int8, each row (output channel) with a float32 scale of its own; the rest in float16."""
+    packed: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and tensor.ndim >= 2:
+            rows = tensor.float().flatten(1)
+            scale = rows.abs().amax(1).clamp(min=1e-12) / 127
+            packed[name] = (rows / scale[:, None]).round().to(torch.int8).view(tensor.shape).contiguous()
+            packed[name + SCALE] = scale
+        else:
+            packed |= halved({name: tensor})
+    return packed
+
+
+def fine(packed: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What `coarse` has packed, in float32."""
+    tensors = {}
+    for name, tensor in packed.items():
+        if name + SCALE in packed:
+            tensors[name] = (tensor.float().flatten(1) * packed[name + SCALE][:, None]).view(tensor.shape)
+        elif not name.endswith(SCALE):
+            tensors |= widened({name: tensor})
+    return tensors
+
+
 def pack(work: Path, folder: Path, *, denoiser: bool) -> None:
     """Writes the kept files of WORK into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -43,7 +71,7 @@ def pack(work: Path, folder: Path, *, denoiser: bool) -> None:
         shutil.copy(file, folder / f"judge-{file.name}")
     if denoiser:
         state = torch.load(work / "state.pt", weights_only=True)
-        save_file(halved(state["average"]), folder / "denoiser.safetensors")
+        save_file(coarse(state["average"]), folder / "denoiser.safetensors")
         facts = {"step": state["step"], "cpu_seconds": state["seconds"], "log": state["log"]}
         (folder / "training.json").write_text(json.dumps(facts) + "\n")
 
@@ -54,7 +82,7 @@ def unpack(folder: Path, work: Path) -> None:
     if (work / "state.pt").exists() or (work / "vae.safetensors").exists():
         raise SystemExit(f"{work} already holds a training")
     if (folder / "denoiser.safetensors").exists():
-        weights = widened(load_file(folder / "denoiser.safetensors"))
+        weights = fine(load_file(folder / "denoiser.safetensors"))
         Miniature().load_state_dict(weights)  # fails here rather than after the first chunk is drawn
         facts = json.loads((folder / "training.json").read_text())
         state = {"model": weights, "average": weights, "step": facts["step"], "log": facts["log"]}

@@ -76,7 +76,7 @@ def test_a_strange_key_in_it_is_refused_by_its_name(name, tmp_path):
 def test_a_kind_that_needs_the_base_says_so(name):
     file = read_offset(FILES / f"{name}.safetensors")
     assert file.needs_base and len(file.adapters) == 1
-    with pytest.raises(StudioError, match=f"of type {file.adapters[0]}.*--base"):
+    with pytest.raises(StudioError, match=f"of the kind {file.adapters[0]}.*--base"):
         load_lora(FILES / f"{name}.safetensors")
 
 

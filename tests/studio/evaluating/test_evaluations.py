@@ -14,14 +14,13 @@ from app.cli import main
 from core.errors import StudioError
 from core.miniature.scorers import JudgeScorer
 from core.studio.evaluating import scorers
-from core.studio.evaluating.events import ChunkDone
 from core.studio.evaluating.folder import Evaluation, create_evaluation, get_evaluation, list_evaluations, merge
 from core.studio.evaluating.report import write_report
 from core.studio.evaluating.settings import NPO, columns_of, row_forwards
-from core.studio.evaluating.work import run_evaluation, shard_of
+from core.studio.evaluating.work import shard_of
 from core.studio.library.choose import find_offset
 from core.studio.library.doses import known_dose
-from tests.builders.evaluations import SMALL, contents, prepared, settings
+from tests.builders.evaluations import SMALL, contents, finished, prepared, settings
 
 ROOT = Path(__file__).parents[3]
 
@@ -29,11 +28,6 @@ ROOT = Path(__file__).parents[3]
 @pytest.fixture
 def space(workspace, tmp_path):
     return prepared(workspace, tmp_path)
-
-
-def finished(space, evaluation, **options):
-    events = run_evaluation(space, evaluation, **options)
-    return [event for event in events if isinstance(event, ChunkDone)]
 
 
 def copied(space, evaluation, name):
@@ -150,7 +144,7 @@ def test_pictures_and_scores_belong_to_the_prompts_beside_them(space, tmp_path):
         ({"count": True}, "not a valid count"),
         ({"omega": float("nan")}, "not a valid omega"),
         ({"cfg": "1,x"}, "“x” is not a valid cfg"),
-        ({"omga": 1}, "no setting “omga”. Did you mean omega"),
+        ({"omga": 1}, "“omga” is not a setting of an evaluation. Did you mean omega"),
         ({"scorers": ("best",)}, "no scorer “best”"),
         ({"scorers": ()}, "No scorer is chosen"),
         ({"first": 4}, "fewer prompts than the first"),

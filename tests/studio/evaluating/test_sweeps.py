@@ -16,11 +16,15 @@ from core.studio.evaluating.report import write_report
 from core.studio.evaluating.results import figures_of
 from core.studio.evaluating.settings import NPO, EvaluationSettings, cells_of, columns_of, row_forwards
 from core.studio.evaluating.sweep import best_settings
+from tests.builders.evaluations import finished, prepared, settings
 from tests.builders.offsets import DELTA
-from tests.studio.evaluating.test_evaluations import finished, settings, space
 
-__all__ = ["space"]
 SWEEP = {"sweep_x": "beta=0,1,2", "sweep_y": "omega=1,2", "controls": False, "effective": False, "probe": 0}
+
+
+@pytest.fixture
+def space(workspace, tmp_path):
+    return prepared(workspace, tmp_path)
 
 
 def test_cells_that_are_columns_already_are_not_rendered_twice():
