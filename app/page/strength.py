@@ -12,7 +12,7 @@ from app.page.html import fault
 from app.page.text import label, sentence
 from app.page.wiring import RENDERING, Changes, Tab
 from core.errors import StudioError
-from core.studio.comparing.engine import Engine
+from core.studio.comparing.engine import Engine, is_out_of_memory
 from core.studio.evaluating.dose import Strength, measure_strength
 from core.studio.evaluating.work import device_of
 from core.studio.locks import waiting_for
@@ -66,8 +66,6 @@ def measured(engine: Engine, base: str, offset: str, omega: float) -> Iterator[C
         yield {"offset_strength": fault(error), "measure_strength": alive}
         return
     except RuntimeError as error:
-        from core.studio.comparing.models import is_out_of_memory
-
         if not is_out_of_memory(error):
             raise
         full = StudioError(

@@ -1,14 +1,49 @@
-"""Whether a process that a file names still lives: by its id and start time, so that a reboot or another program under the same
-id never passes for it. No torch."""
+"""Processes of this program: how several are launched together, and whether one that a file names still lives, by its id and
+start time, so that a reboot or another program under the same id never passes for it. No torch."""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+
+def cuda_devices() -> int:
+    """CUDA devices on this machine, without importing torch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        return int(pynvml.nvmlDeviceGetCount())
+    except Exception:  # no driver, no card, or no library: the CPU does the work
+        return 0
+
+
+def launched(worker: list[str], *, cpu: bool, processes: int = 0, precision: str = "no") -> list[str]:
+    """The command that runs a module as a detached worker: under a launcher where there is more than one process.
+
+    Args:
+        worker: arguments of Python: `-m`, the module, and its own.
+        processes: how many; 0 is one for each CUDA device, and one on a CPU.
+        precision: accelerate's mixed precision.
+    """
+    count = processes or (1 if cpu else max(1, cuda_devices()))
+    if count == 1:
+        return [sys.executable, *worker]
+    if cpu:  # accelerate's own launcher starts several processes on a CPU through MPI alone
+        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count)]
+    else:
+        launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(count)]
+        launch += ["--num_machines", "1", "--mixed_precision", precision, "--dynamo_backend", "no"]
+    return [sys.executable, *launch, *worker]
 
 
 def identity(process: psutil.Process) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from core.studio.comparing.events import Estimate, Event, Note, Sampling, Waitin
 from core.studio.library.choose import find_base, find_control, find_offset
 from core.studio.locks import waiting_for
 from core.studio.workspace import ASSETS, Workspace
+from core.training.faults import is_out_of_memory as is_out_of_memory
 
 if TYPE_CHECKING:
     from core.generation.watch import RenderedImage, StepPreview
@@ -252,8 +253,6 @@ def _key(comparison: Comparison) -> str:
 
 def _fault(error: Exception) -> StudioError:
     """A fault of the machine or of a library as a person should know it; the console has the whole of it."""
-    from core.studio.comparing.models import is_out_of_memory
-
     if is_out_of_memory(error):
         return StudioError(
             "The machine ran out of memory.", "Choose fewer seeds, a smaller size, or start with --medvram."

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from accelerate.utils.memory import should_reduce_batch_size
 
 from core.families import get
 from core.families.base import FamilySpec
@@ -165,8 +164,3 @@ class Models:
             watch=watch,
             max_rows=max_rows,
         )
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether the machine or its card had no room for what was asked."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or should_reduce_batch_size(error)

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -46,7 +45,7 @@ from core.studio.evaluating.live import LiveRow, live_figures
 from core.studio.evaluating.settings import EvaluationSettings, columns_of, row_forwards
 from core.studio.evaluating.work import all_columns
 from core.studio.locks import waiting_for
-from core.studio.processes import end_family, identity, living
+from core.studio.processes import end_family, identity, launched, living
 from core.studio.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -184,29 +183,7 @@ def start(evaluation: Evaluation, *, cpu: bool = False, processes: int = 0) -> E
 def command_of(evaluation: Evaluation, *, cpu: bool, processes: int) -> list[str]:
     """The command of the detached process: under a launcher where there is more than one."""
     worker = ["-m", "core.studio.evaluating.worker", str(evaluation.folder), *(["--cpu"] if cpu else [])]
-    count = processes or (1 if cpu else max(1, _cards()))
-    if count == 1:
-        return [sys.executable, *worker]
-    if cpu:  # accelerate's own launcher starts several processes on a CPU through MPI alone
-        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count)]
-    else:
-        launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(count)]
-        launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    return [sys.executable, *launch, *worker]
-
-
-def _cards() -> int:
-    """CUDA devices, without importing torch."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-        return int(pynvml.nvmlDeviceGetCount())
-    except Exception:  # no driver, no card, or no library: the CPU renders
-        return 0
+    return launched(worker, cpu=cpu, processes=processes)
 
 
 _children: list[subprocess.Popen] = []

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import psutil
 from core.errors import StudioError
 from core.files import newest_first, read_text, write_text
 from core.studio.locks import holding, waiting_for
-from core.studio.processes import end_family
+from core.studio.processes import end_family, launched
 from core.studio.runs.run import QUEUED, REQUEST, Run, create_run
 from core.studio.runs.turn import STARTING, claim, holder_of, taken
 from core.studio.workspace import Workspace
@@ -27,32 +26,10 @@ from core.training.config import TrainConfig
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def _devices() -> int:
-    """CUDA devices on this machine, without importing torch."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-        return int(pynvml.nvmlDeviceGetCount())
-    except Exception:  # no driver, no card, or no library: the CPU trains
-        return 0
-
-
 def command_of(run: Run, *, cpu: bool = False, processes: int | None = None) -> list[str]:
     """The command of the detached process: under `accelerate launch` when there is more than one process."""
     worker = ["-m", "core.studio.runs.worker", str(run.folder), *(["--cpu"] if cpu else [])]
-    count = processes or (1 if cpu else max(1, _devices()))
-    if count == 1:
-        return [sys.executable, *worker]
-    if cpu:  # accelerate's own launcher starts several processes on a CPU through MPI alone
-        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count)]
-    else:
-        launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(count)]
-        launch += ["--num_machines", "1", "--mixed_precision", run.config.precision, "--dynamo_backend", "no"]
-    return [sys.executable, *launch, *worker]
+    return launched(worker, cpu=cpu, processes=processes or 0, precision=run.config.precision)
 
 
 def start_run(run: Run, *, cpu: bool = False, processes: int | None = None) -> Run:
