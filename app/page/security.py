@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from app.page.bounds import BoundedBodies, SlowedLogins
+from app.page.language import ChosenLanguage
 from app.page.replies import headers_of, refuse
 from app.page.routes import UsedRoutesOnly
 from app.page.voting import LINK
@@ -143,14 +144,14 @@ class WithHeaders:
 
 def guarded(app: Any, *, any_host: bool, in_a_space: bool, uploads: Path) -> Any:
     """The application behind all that is refused before it is asked, outermost first: its headers, whose page asks, host
-    names, routes, how much is sent, how fast passwords are tried.
+    names, routes, how much is sent, how fast passwords are tried; and behind all that the language a person chose.
 
     Args:
         any_host: answer to any host name: for servers on a network, behind a tunnel or in a Space.
         in_a_space: shown in a frame of its host.
         uploads: the folder where Gradio keeps what is uploaded.
     """
-    app = SlowedLogins(app)
+    app = SlowedLogins(ChosenLanguage(app))
     app = BoundedBodies(app, uploads)
     app = UsedRoutesOnly(app)
     app = TrustedHostMiddleware(app, allowed_hosts=["*"] if any_host else list(LOCAL), www_redirect=False)

@@ -7,11 +7,17 @@ from collections.abc import Iterator
 import gradio as gr
 
 from app.page import settings_actions as actions
+from app.page.language import COOKIE
 from app.page.text import label
 from app.page.wiring import QUEUED, Changes, Opening, Tab
 from core.studio.comparing.engine import Engine
 
-FORGET = "() => { Object.keys(localStorage).filter(k => k.startsWith('self-npo')).forEach(k => localStorage.removeItem(k)); location.reload(); }"
+FORGET = (
+    "() => { Object.keys(localStorage).filter(k => k.startsWith('self-npo')).forEach(k => localStorage.removeItem(k)); document.cookie = '%s=;path=/;max-age=0'; location.reload(); }"
+    % COOKIE
+)
+CHOOSE = f"(language) => {{ document.cookie = '{COOKIE}=' + language + ';path=/;SameSite=Lax;max-age=' + (language ? 31536000 : 0); location.reload(); }}"
+CHOSEN = f"() => (document.cookie.match(/(?:^|; ){COOKIE}=(\\w+)/) || ['', ''])[1]"
 TOGGLE = "() => { document.body.classList.toggle('dark'); }"
 
 
@@ -36,6 +42,12 @@ def build(engine: Engine, *, paths: bool = True) -> Tab:
                 elem_classes="scale-note",
                 padding=False,
             )
+            language = gr.Radio(
+                [(label("As the browser"), ""), ("English", "en"), ("中文", "zh")],
+                value="",
+                label=label("Language"),
+                elem_id="language",
+            )
             with gr.Row(elem_classes="tight actions"):
                 dark = gr.Button(label("Light or dark"), size="sm")
                 forget = gr.Button(label("Forget what this browser remembers"), size="sm")
@@ -50,6 +62,8 @@ def build(engine: Engine, *, paths: bool = True) -> Tab:
 
     tab = Tab(parts, Opening(tell, ("report",), ("report",)))
     tab.on(test.click, check, (), ["report"], concurrency_limit=1, **QUEUED)
+    language.input(None, language, js=CHOOSE, api_visibility="private")
+    gr.on(None, None, None, language, js=CHOSEN, api_visibility="private", show_progress="hidden", queue=False)
     tab.on(dark.click, None, js=TOGGLE, api_visibility="private")
     tab.on(forget.click, None, js=FORGET, api_visibility="private")
     return tab

@@ -9,6 +9,7 @@ import pytest
 from app.page import bounds
 from app.page.bounds import BoundedBodies, SlowedLogins
 from tests.builders import pages
+from tests.builders.coroutines import finished
 
 FORM = {"Content-Type": "multipart/form-data; boundary=x"}
 
@@ -101,7 +102,7 @@ def test_two_uploads_at_once_share_the_room(tmp_path, monkeypatch):
         await first
         await bounded(scope, receive, send)
 
-    asyncio.run(race())
+    finished(race())
     assert statuses == [507, 200, 200]
 
 
@@ -124,15 +125,15 @@ def test_fault_80_wrong_passwords_cost_time_and_a_right_one_forgets_them():
             await logins({"type": "http", "path": "/login", "client": (address, 1), "headers": []}, None, swallow)
 
     logins = SlowedLogins(gradio, sleep=sleep)
-    asyncio.run(attempt(logins, "10.0.0.1", 9))
+    finished(attempt(logins, "10.0.0.1", 9))
     assert slept == [1, 2, 4, 8, 8, 8]
-    asyncio.run(attempt(logins, "10.0.0.2", 3))
+    finished(attempt(logins, "10.0.0.2", 3))
     assert len(slept) == 6, "another address pays for its own alone"
     right = True
-    asyncio.run(attempt(logins, "10.0.0.1", 1))
+    finished(attempt(logins, "10.0.0.1", 1))
     right = False
     del slept[:]
-    asyncio.run(attempt(logins, "10.0.0.1", 4))
+    finished(attempt(logins, "10.0.0.1", 4))
     assert slept == [1]
 
 

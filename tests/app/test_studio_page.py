@@ -275,6 +275,20 @@ def test_settings_open_with_the_report_and_nobody_is_asked_for_it(page):
     assert not page.faults
 
 
+def test_the_language_is_chosen_in_settings_and_kept(page):
+    tab(page, "Settings")
+    page.get_by_role("radio", name="中文").click()
+    expect(page.get_by_role("button", name="生成", exact=True)).to_be_visible(timeout=30_000)
+    expect(page.get_by_role("tab").first).to_have_text("对比")
+    page.get_by_label("提示词", exact=True).fill("x" * 4001)
+    page.get_by_role("button", name="生成", exact=True).click()
+    expect(page.locator("#status")).to_contain_text("最多读取 4000 个。", timeout=20_000)
+    page.get_by_role("tab", name="设置").click()
+    expect(page.get_by_role("radio", name="中文")).to_be_checked()
+    page.get_by_role("radio", name="跟随浏览器").click()
+    expect(page.get_by_role("button", name="Render", exact=True)).to_be_visible(timeout=30_000)
+
+
 def test_a_chinese_browser_reads_chinese(browser, studio):
     context = browser.new_context(locale="zh-CN")
     page = context.new_page()
