@@ -12,10 +12,10 @@ from app.page.text import label
 from app.page.wiring import QUEUED, Changes, Opening, Tab
 from core.studio.comparing.engine import Engine
 
-FORGET = (
-    "() => { Object.keys(localStorage).filter(k => k.startsWith('self-npo')).forEach(k => localStorage.removeItem(k)); document.cookie = '%s=;path=/;max-age=0'; location.reload(); }"
-    % COOKIE
-)
+FORGET = f"""() => {{
+  Object.keys(localStorage).filter(k => k.startsWith('self-npo')).forEach(k => localStorage.removeItem(k));
+  document.cookie = '{COOKIE}=;path=/;max-age=0'; location.reload();
+}}"""
 CHOOSE = f"(language) => {{ document.cookie = '{COOKIE}=' + language + ';path=/;SameSite=Lax;max-age=' + (language ? 31536000 : 0); location.reload(); }}"
 CHOSEN = f"() => (document.cookie.match(/(?:^|; ){COOKIE}=(\\w+)/) || ['', ''])[1]"
 TOGGLE = "() => { document.body.classList.toggle('dark'); }"

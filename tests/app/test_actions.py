@@ -25,6 +25,7 @@ from app.page.wiring import by_component
 from core.errors import StudioError
 from core.events import PoolProgress, PreviewSaved, RunFailed, RunFinished, RunStarted, StepDone
 from core.generation.media import read_png
+from core.studio.comparing.grid import parse_axis, render_grid
 from core.studio.comparing.settings import opening_values
 from core.studio.presets.files import save_preset
 from core.studio.presets.preset import preset_of
@@ -161,6 +162,13 @@ def test_the_page_opens_with_a_rendered_pair_and_after_a_reload_with_the_last_on
     last = compare_actions.last_pairs_or_opening(workspace, persistent=True)
     assert [pair.caption for pair in last] == ["seed 4", "seed 5"]
     assert compare_actions.last_pairs_or_opening(workspace, persistent=False)[0].cells[0].source.startswith("data:")
+
+
+def test_the_rows_of_a_grid_do_not_take_the_place_of_the_last_comparison(engine, values, workspace):
+    rendered(engine, values)
+    assert list(render_grid(engine, values, parse_axis("beta", "0.5, 2"), parse_axis("", ""), parse_axis("", "")))
+    last = compare_actions.last_pairs_or_opening(workspace, persistent=True)
+    assert [[cell.settings["beta"] for cell in pair.cells] for pair in last] == [[0, 1], [0, 1]]
 
 
 def test_the_input_picture_and_its_mask_are_told():

@@ -38,15 +38,17 @@ def grouped(pictures: Sequence[Picture]) -> list[Group]:
     ]
 
 
+def is_comparison(group: Group) -> bool:
+    """Whether it is what Compare shows: plain CFG first, other settings beside it. Rows of a grid are often not."""
+    first = group.pictures[0].settings
+    return len(group.pictures) > 1 and not first.get("beta") and first.get("alpha", 1) == 1
+
+
 def newest_groups(workspace: Workspace) -> list[Group]:
-    """The pairs of the last rendering, seed by seed; none where nothing was rendered."""
-    names = sorted((file.stem for file in workspace.outputs.glob("*.png") if _NAME.fullmatch(file.stem)), reverse=True)
-    if not names:
-        return []
-    match = _NAME.fullmatch(names[0])
-    stamp = match[1] if match else ""
-    groups = [group for group in grouped(pictures(workspace, limit=64)) if group.stamp == stamp]
-    return sorted(groups, key=lambda group: group.seed)
+    """The pairs of the last comparison, seed by seed; none where nothing was compared lately."""
+    groups = [group for group in grouped(pictures(workspace, limit=64)) if is_comparison(group)]
+    newest = max((group.stamp for group in groups), default="")
+    return sorted((group for group in groups if group.stamp == newest), key=lambda group: group.seed)
 
 
 def settings_of(file: Path) -> dict[str, Any]:
