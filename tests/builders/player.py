@@ -30,7 +30,7 @@ class Player:
         yield Sampling(2, 2, tuple(range(len(comparison.columns))), comparison.seeds, rough, 2.0)
         for column, weights in enumerate(comparison.columns):
             for seed in comparison.seeds:
-                path = self.workspace.outputs / f"20260101-{len(self.asked):06}-abcdef-{column}-{seed}.png"
+                path = self.workspace.outputs / f"20260101-{len(self.asked) - 1:06}-abcdef-{column}-{seed}.png"
                 settings = {"prompt": comparison.prompt, "seed": seed, "model": comparison.base, "size": "64x64"}
                 settings |= {"omega": weights.omega, "alpha": weights.alpha, "beta": weights.beta, "steps": 2}
                 save_png(Image.new("RGB", (64, 64), "green"), path, settings)
