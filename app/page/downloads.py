@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-import secrets
 import shutil
 import tempfile
 from pathlib import Path
@@ -14,19 +14,25 @@ from core.files import cannot_read
 def to_download(path: Path) -> str:
     """A copy of a file where the page may send it from: in the folder of this process that is gone when the studio ends.
 
-    Gradio refuses to send files of other folders, and the workspace's own are not opened to requests.
+    Gradio refuses to send files of other folders, and the workspace's own are not opened to requests. A file that has not
+    changed since is handed out once.
 
     Raises:
         StudioError: the file cannot be read.
     """
-    folder = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir()) / f"download-{secrets.token_hex(8)}"
-    copy = folder / path.name
     try:
-        folder.mkdir(parents=True)
-        try:
-            os.link(path, copy)
-        except OSError:  # another disk, or one without links
-            shutil.copyfile(path, copy)
+        state = path.stat()
+        key = hashlib.sha256(f"{path.absolute()}\0{state.st_mtime_ns}\0{state.st_size}".encode()).hexdigest()[:32]
+        folder = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir()) / f"download-{key}"
+        copy = folder / path.name
+        if not copy.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(path, copy)
+            except OSError:  # another disk, or one without links
+                part = copy.with_name(f"{copy.name}.part")
+                shutil.copyfile(path, part)
+                os.replace(part, copy)
     except OSError as error:
         raise cannot_read(path.name, error) from error
     return str(copy)

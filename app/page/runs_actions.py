@@ -12,6 +12,7 @@ from typing import Any
 import gradio as gr
 
 from app.page.curves import loss_chart, loss_points, preview_board, status_line
+from app.page.downloads import to_download
 from app.page.html import fault, left_out
 from app.page.text import sentence, translate, word
 from app.page.train_actions import CONTROLS
@@ -67,7 +68,7 @@ def _standing(run: Run) -> Changes:
         "runs_curve": loss_chart({run.id: loss_points(events)}),
         "runs_previews": preview_board(run, events),
         "runs_settings": json.dumps(run.config.to_dict(), indent=2),
-        "download": gr.update(value=str(offset) if offset else None, interactive=offset is not None),
+        "download": gr.update(value=to_download(offset) if offset else None, interactive=offset is not None),
         "runs_timer": gr.Timer(active=running),
         "watch": alive,
         "runs_use": gr.update(interactive=offset is not None),

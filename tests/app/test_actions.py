@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 from PIL import Image, PngImagePlugin
@@ -507,7 +508,8 @@ def test_a_chart_draws_each_run_and_survives_odd_losses():
     assert len(points) <= curves.POINTS and points[0][0] < points[-1][0]
 
 
-def test_runs_are_looked_at_noted_compared_put_away_and_brought_back(workspace):
+def test_runs_are_looked_at_noted_compared_put_away_and_brought_back(workspace, tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "served"))
     one = run_with(workspace, STARTED, done(1), RunFinished(offset="o"))
     two = run_with(workspace, STARTED, done(1), done(2), rank=16)
     refreshed = runs_actions.refresh(workspace, None)
@@ -522,6 +524,9 @@ def test_runs_are_looked_at_noted_compared_put_away_and_brought_back(workspace):
     (one.folder / "offset.safetensors").write_bytes(b"x")
     followed = runs_actions.follow(workspace, one.id)
     assert followed["download"]["interactive"] and followed["runs_use"]["interactive"]
+    served = Path(followed["download"]["value"])
+    assert served.read_bytes() == b"x" and served.is_relative_to(tmp_path / "served"), "Gradio sends nothing else"
+    assert runs_actions.follow(workspace, one.id)["download"]["value"] == str(served)
     named = runs_actions.keep_notes(workspace, one.id, "The good one", "because")
     assert any(line.startswith("The good one") for line, _ in named["runs"]["choices"])
     assert read_notes(one).text == "because"
