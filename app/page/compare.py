@@ -106,7 +106,7 @@ def _more(parts: dict[str, Any], persistent: bool) -> None:
         _place(parts, "input")
     parts["dropped"] = gr.File(
         label=label("Settings of a picture or video: drop it anywhere on the page"),
-        file_types=[".png", ".jpg", ".jpeg", ".webp", ".mp4"],
+        file_types=[".png", ".jpg", ".jpeg", ".webp", ".gif", ".mp4"],
         type="filepath",
         height=90,
         elem_id="dropped",

@@ -28,7 +28,7 @@ def _choosing(parts: dict[str, Any], engine: Engine, persistent: bool) -> None:
     parts["presets_left"] = gr.HTML("", padding=False, elem_classes="scale-note")
     parts["dropped"] = gr.File(
         label=label("Drop a preset here: a JSON file, a picture or a video"),
-        file_types=[".json", ".png", ".jpg", ".jpeg", ".webp", ".mp4"],
+        file_types=[".json", ".png", ".jpg", ".jpeg", ".webp", ".gif", ".mp4"],
         type="filepath",
         height=90,
         elem_classes="drop-file",

@@ -100,8 +100,8 @@ def save_gif(frames: Sequence[Image.Image], path: Path, settings: Mapping[str, A
         )
 
 
-def _picture_texts(path: Path, formats: tuple[str, ...] = ("PNG", "JPEG", "WEBP")) -> dict[str, str]:
-    """The texts of a picture that may hold settings: chunks of a PNG, EXIF of the others."""
+def _picture_texts(path: Path, formats: tuple[str, ...] = ("PNG", "JPEG", "WEBP", "GIF")) -> dict[str, str]:
+    """The texts of a picture that may hold settings: chunks of a PNG, the comment of a GIF, EXIF of the others."""
     again = "Drop a picture as the program saved it."
     try:
         if path.stat().st_size > FILE_LIMIT:
@@ -111,6 +111,9 @@ def _picture_texts(path: Path, formats: tuple[str, ...] = ("PNG", "JPEG", "WEBP"
         with Image.open(path, formats=formats) as image:
             if image.width * image.height > PIXEL_LIMIT:
                 raise StudioError("“{name}” has too many pixels.", again, name=path.name)
+            if image.format == "GIF":
+                comment = image.info.get("comment", b"").decode("utf-8", "replace")
+                return {CHUNK: comment} if comment.startswith("{") else {}
             texts = {str(key): text for key, text in image.info.items() if isinstance(text, str)}
             return texts if image.format == "PNG" else {**texts, **texts_of_exif(image.getexif())}
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:

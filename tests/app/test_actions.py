@@ -196,6 +196,8 @@ def test_a_pair_is_shared_as_picture_animation_video_and_link_with_its_settings_
     assert (
         animation.n_frames == 2 and changes["share_mp4"]["value"].endswith(".mp4") and len(changes["share_code"]) > 20
     )
+    dropped = propose_file(workspace, workspace.outputs / "shared" / Path(changes["share_gif"]["value"]).name)
+    assert dropped.values["prompt"] == "绿色的月亮 θ" and dropped.values["beta"] == 1.0
     assert share_actions.share(workspace.outputs, None) == {}
     bundled = compare_actions.opening_pairs()[0]
     assert "bundled with the studio" in share_actions.share(workspace.outputs, (bundled, bundled.cells[0]))["status"]

@@ -222,7 +222,7 @@ def read_preset(path: Path) -> Preset:
     Raises:
         StudioError: the file cannot be read, or says nothing this studio knows.
     """
-    if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".mp4"):
+    if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".gif", ".mp4"):
         from core.generation.media import read_settings
 
         return preset_of(known_values(read_settings(path)), name=path.stem)

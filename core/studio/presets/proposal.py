@@ -19,7 +19,7 @@ OF_THE_MODEL = tuple(
     name for name, about in FIELDS.items() if name != "base" and about.group not in ("top", "seeds", "input")
 )
 """Settings that were chosen for a model: they mean little for another one."""
-_PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif")
 
 
 @dataclass(frozen=True)
