@@ -188,7 +188,7 @@ def render(
                 saved.append(event)
             elif isinstance(event, Note):
                 notes.append(event.text)
-        pairs = pairs_of(saved, comparison.seeds, names, scorer_of(comparison.base))
+        pairs = pairs_of(saved, comparison.seeds, names, scorer_of(engine.workspace, comparison.base))
     except StudioError as error:
         yield {"status": fault(error), **at_rest()}
         return

@@ -45,7 +45,7 @@ def _control(name: str, engine: Engine, family: str) -> Any:
     if name == "scorers":
         return gr.Dropdown(
             actions.scorer_choices(engine.workspace),
-            value=list(default_scorers(BUNDLED)),
+            value=list(default_scorers(engine.workspace, BUNDLED)),
             multiselect=True,
             label=title,
         )

@@ -21,7 +21,7 @@ from core.studio.evaluating.job import EvaluationState, estimate_of, list_states
 from core.studio.evaluating.live import LiveRow
 from core.studio.evaluating.scorers import ALL, default_scorers, missing
 from core.studio.evaluating.settings import NPO, EvaluationSettings
-from core.studio.library.choose import family_of_base, find_base, list_offsets
+from core.studio.library.choose import family_of_base, find_base, list_offsets, start_values
 from core.studio.workspace import Workspace
 
 FRONT = ("negative", "omega", "beta", "count")
@@ -76,7 +76,7 @@ def forecast(engine: Engine, base: str | None, values: Mapping[str, Any]) -> Cha
     try:
         settings = settings_of(base, values)
         cost = estimate_of(engine.workspace, settings, seconds_of_row_forward(engine, settings.base))
-        lacking = missing(engine.workspace, settings.scorers or default_scorers(settings.base))
+        lacking = missing(engine.workspace, settings.scorers or default_scorers(engine.workspace, settings.base))
     except StudioError as error:
         return {"evaluation_plan": fault(error), "start_evaluation": gr.update(interactive=False)}
     time = sentence("known after the first rendering or run on this base")
@@ -115,15 +115,16 @@ def scorer_choices(workspace: Workspace) -> list[tuple[str, str]]:
 def choose_base(engine: Engine, base: str | None) -> Changes:
     """Another base has other offsets, and other scorers fit it."""
     try:
-        family = family_of_base(find_base(engine.workspace, base or ""))
+        path = find_base(engine.workspace, base or "")
+        family = family_of_base(path)
     except StudioError as error:
         return {"evaluation_plan": fault(error)}
     offsets = ["none", *(choice.name for choice in list_offsets(engine.workspace, family))]
-    own = next((name for name in offsets if str(base).startswith("miniature") and name.startswith(_stem(base))), "none")
+    own = start_values(path).get("negative")
     return {
-        "evaluate_negative": gr.update(choices=offsets, value=own),
+        "evaluate_negative": gr.update(choices=offsets, value=own if own in offsets else "none"),
         "evaluate_positive": gr.update(choices=offsets, value="none"),
-        "evaluate_scorers": gr.update(value=list(default_scorers(base or ""))),
+        "evaluate_scorers": gr.update(value=list(default_scorers(engine.workspace, base or ""))),
     }
 
 
@@ -153,10 +154,6 @@ def evaluate_run(engine: Engine, run_id: str | None) -> Changes:
         **({"evaluate_base": base} if base else {}),
         "evaluate_negative": gr.update(choices=offsets, value=f"run {run_id}"),
     }
-
-
-def _stem(base: str | None) -> str:
-    return f"{str(base).removeprefix('miniature-')}-mini-negative"
 
 
 def begin(engine: Engine, base: str | None, values: Mapping[str, Any]) -> Changes:

@@ -35,8 +35,9 @@ from torch.nn.parallel import DistributedDataParallel
 from assets.build.latents import fit_basis
 from assets.build.layout import TOKENS, asset, make_scheduler, make_text_encoder, make_tokenizer, make_unet
 from core.method.schedule import NoiseSchedule, Prediction
+from core.miniature.language import Scene
 from core.miniature.world.render import render
-from core.miniature.world.scene import Scene, caption, sample_scene
+from core.miniature.world.scene import caption, sample_scene
 
 WARMUP = 200
 

@@ -26,11 +26,11 @@ from torch import Tensor
 from assets.build.layout import asset
 from core.evaluation.statistics import Gaussian, frechet_difference, frechet_distance, mean_difference, win_rate
 from core.families import detect, get
-from core.families.base import Conditioning, Size, join
+from core.families.base import Conditioning, join
 from core.generation.rendering import start_latents
 from core.method.guidance import BetaSchedule, GuidanceWeights, guide
-from core.miniature.judge import Judge, Scores
-from core.miniature.world.scene import parse, sample_prompts
+from core.miniature.judge import Scores
+from core.miniature.worlds import World, world_of
 from core.offsets.files import load_lora
 from core.offsets.offset import Offset
 from core.offsets.row_gate import row_gate
@@ -72,7 +72,7 @@ class Sampler:
 
     @torch.no_grad()
     def sample(self, prompts: list[str], seeds: list[int], setting: dict[str, Any], offsets: dict[str, Any]) -> Tensor:
-        """Pictures (prompts, 3, 64, 64) in [-1, 1]."""
+        """Pictures (prompts, 3, side, side) in [-1, 1]."""
         weights = GuidanceWeights(
             omega=setting.get("omega", 0.0),
             alpha=setting.get("alpha", 1.0),
@@ -80,7 +80,7 @@ class Sampler:
             beta_schedule=BetaSchedule(split=setting.get("split", 0.0), late=setting.get("late", 1.0)),
         )
         family, pipe = self.family, self.pipe
-        size = Size(64, 64)
+        size = family.defaults(pipe).size
         cond = family.encode_prompt(pipe, prompts, size)
         empty = family.encode_prompt(pipe, [""] * len(prompts), size, negative=True)
         x = start_latents(seeds, family.latent_shape(pipe, size))
@@ -115,15 +115,24 @@ class Sampler:
             return family.decode_latents(pipe, x).float().clamp(-1, 1)
 
 
+def judged(base: Path) -> World:
+    """The world that a base draws."""
+    world = world_of(base)
+    if world is None:
+        raise SystemExit(f"{base.name} draws none of the worlds")
+    return world
+
+
 def sample_part(rank: int, options: argparse.Namespace) -> None:
     """Samples every setting on this process's share of the prompts."""
     torch.set_num_threads(1)
-    prompts = sample_prompts(options.first + options.prompts, seed=options.seed, pairs=options.pairs)[options.first :]
+    world = judged(options.base)
+    prompts = world.sample(options.first + options.prompts, options.seed, pairs=options.pairs)[options.first :]
     mine = range(rank, len(prompts), options.processes)
-    sampler, judge = Sampler(options.base, options.steps), Judge.load(asset("judge"))
+    sampler, judge = Sampler(options.base, options.steps), world.judge(asset(""), options.judge)
     for setting in json.loads(options.settings.read_text()):
         key = f"{zlib.crc32(json.dumps(setting, sort_keys=True).encode()):08x}"
-        file = options.out / f"{key}-{options.first}-{options.prompts}-{rank}.pt"
+        file = options.out / f"{key}-{options.judge}-{options.first}-{options.prompts}-{rank}.pt"
         if file.exists():
             continue
         offsets = {kind: load_offset(setting.get(kind)) for kind in ("positive", "negative")}
@@ -132,13 +141,13 @@ def sample_part(rank: int, options: argparse.Namespace) -> None:
             rows = mine[start : start + BATCH]
             texts = [prompts[row] for row in rows]
             images = sampler.sample(texts, [1_000_000 + options.first + row for row in rows], setting, offsets)
-            parts.append(judge.score(images, [parse(text) for text in texts]))
+            parts.append(judge.score(images, [world.parse(text) for text in texts]))
         scores = Scores.join(parts)
         torch.save({"setting": setting, "rows": list(mine), "scores": vars(scores)}, file)
         if rank == 0:
             means = {
                 name: round(float(getattr(scores, name).mean()), 4)
-                for name in ("accuracy", "cleanliness", "preference")
+                for name in ("named", "accuracy", "cleanliness", "preference")
             }
             print(json.dumps({"name": setting["name"], **means}), flush=True)
 
@@ -159,7 +168,7 @@ def gather(out: Path) -> dict[str, Scores]:
 
 def report(options: argparse.Namespace) -> None:
     """A table of every setting, with paired intervals against one of them."""
-    judge, scores = Judge.load(asset("judge")), gather(options.out)
+    judge, scores = judged(options.base).judge(asset(""), options.judge), gather(options.out)
     before = scores[options.against]
     rows = []
     for name, now in scores.items():
@@ -168,6 +177,7 @@ def report(options: argparse.Namespace) -> None:
         row = {
             "name": name,
             "n": len(now.accuracy),
+            "named": round(float(now.named.mean()), 4),
             "accuracy": round(float(now.accuracy.mean()), 4),
             "whole": round(float(now.whole.mean()), 4),
             "clean": round(float(now.cleanliness.mean()), 4),
@@ -179,6 +189,7 @@ def report(options: argparse.Namespace) -> None:
             count = min(len(now.accuracy), len(before.accuracy))
             after, base = now.first(count), before.first(count)
             row["dFD"] = str(frechet_difference(after.features, base.features, judge.clean, draws=options.draws))
+            row["d_named"] = str(mean_difference(after.named, base.named))
             row["d_accuracy"] = str(mean_difference(after.accuracy, base.accuracy))
             row["d_clean"] = str(mean_difference(after.cleanliness, base.cleanliness))
             row["d_preference"] = str(mean_difference(after.preference, base.preference))
@@ -201,12 +212,14 @@ def main() -> None:
     sample.add_argument("--steps", type=int, default=25)
     sample.add_argument("--seed", type=int, default=2026)
     sample.add_argument("--processes", type=int, default=2)
-    sample.add_argument("--base", type=Path, default=asset("miniature-sd15"))
     report_command = commands.add_parser("report")
     report_command.add_argument("out", type=Path)
     report_command.add_argument("--against", required=True)
     report_command.add_argument("--only", nargs="*", help="these settings alone")
     report_command.add_argument("--draws", type=int, default=200)
+    for command in (sample, report_command):
+        command.add_argument("--base", type=Path, default=asset("miniature-sd15"))
+        command.add_argument("--judge", default="choosing", help="what the judge is for: choosing or reporting")
     options = parser.parse_args()
     if options.command == "report":
         report(options)

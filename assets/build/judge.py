@@ -20,9 +20,11 @@ from torch import Tensor
 from assets.build.latents import PatchBasis, fit_basis
 from assets.build.layout import make_vae
 from core.evaluation.statistics import Gaussian, frechet_distance
-from core.miniature.judge import Judge, SceneReader
+from core.miniature.judge import Judge
+from core.miniature.language import Scene
+from core.miniature.world.judge import SIDE, SceneReader
 from core.miniature.world.render import render
-from core.miniature.world.scene import ATTRIBUTES, FLAWS, Scene, sample_scene
+from core.miniature.world.scene import ATTRIBUTES, FLAWS, LANGUAGE, sample_scene
 
 
 @torch.no_grad()
@@ -104,7 +106,7 @@ def main() -> None:
     clean_rng = np.random.default_rng(options.seed + 6)
     references = through_vae([sample_scene(clean_rng) for _ in range(8192)], basis, vae)
     placeholder = Gaussian(torch.zeros(1), torch.zeros(1, 1))
-    judge = Judge(reader, placeholder, {})
+    judge = Judge(reader, LANGUAGE, SIDE, placeholder, {})
     features = torch.cat([judge.score(as_input(part), [{}] * len(part)).features for part in references.split(256)])
     clean = Gaussian.of(features)
     held_rng = np.random.default_rng(options.seed + 8)

@@ -1,9 +1,10 @@
-"""The bundled judge: reads a picture of the miniature's world back and says what it shows and how clean it is.
+"""The bundled judges: each reads a picture of a miniature's world back and says what it shows and how clean it is.
 
-It was trained on the renderer alone, through the miniature's VAE, never on generated pictures. What it is asked is
-what the caption names (`core.miniature.world.scene.parse`), and the number of objects.
+They were trained on renderings alone, through the miniature's VAE, never on generated pictures. What a judge is asked is
+what the caption names (`core.miniature.language.Language.parse`), and the number of objects.
 
     accuracy     share of what was asked that is read right, 0 to 1
+    named        share of the objects asked for whose name is read right, of all names there are, 0 to 1
     cleanliness  probability that the picture is not spoilt, 0 to 1
     preference   cleanliness times the mean probability of what was asked, 0 to 1: higher is what a person of this
                  world would choose
@@ -12,8 +13,8 @@ what the caption names (`core.miniature.world.scene.parse`), and the number of o
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -24,37 +25,10 @@ from torch import Tensor, nn
 
 from core.errors import StudioError
 from core.evaluation.statistics import Gaussian
-from core.miniature.world.scene import ATTRIBUTES, FLAWS, LAYOUTS, Asked
+from core.miniature.language import ARRANGEMENTS, Asked, Language
 
 FEATURES = 128
-_TWO = torch.tensor([layout in ("beside", "above") for layout in LAYOUTS])
-
-
-class SceneReader(nn.Module):
-    """A small convolutional network: pictures (batch, 3, 64, 64) in [-1, 1] to features and one head an attribute."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        widths = (3, 32, 64, 96, 128)
-        layers: list[nn.Module] = []
-        for before, after in zip(widths[:-1], widths[1:], strict=True):
-            layers += [
-                nn.Conv2d(before, after, 3, padding=1, stride=2 if before == 3 else 1),
-                nn.GroupNorm(8, after),
-                nn.SiLU(),
-                nn.Conv2d(after, after, 3, padding=1, stride=1 if before == 3 else 2),
-                nn.GroupNorm(8, after),
-                nn.SiLU(),
-            ]
-        self.body = nn.Sequential(*layers)
-        self.embed = nn.Sequential(nn.Flatten(), nn.Linear(128 * 16, FEATURES), nn.SiLU())
-        self.heads = nn.ModuleDict({name: nn.Linear(FEATURES, len(v)) for name, v in ATTRIBUTES.items()})
-        self.flaw = nn.Linear(FEATURES, len(FLAWS))
-
-    def forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """Features (batch, 128), logits of each attribute, logits of the flaw (batch, 6)."""
-        features = self.embed(self.body(images))
-        return features, {name: head(features) for name, head in self.heads.items()}, self.flaw(features)
+"""Features of every judge's network."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +36,7 @@ class Scores:
     """Scores of pictures, each (batch,): see the module's text. `whole` is 1 where everything asked is right."""
 
     accuracy: Tensor
+    named: Tensor
     cleanliness: Tensor
     preference: Tensor
     whole: Tensor
@@ -70,82 +45,83 @@ class Scores:
 
     def first(self, count: int) -> Scores:
         """Scores of the first `count` pictures."""
-        return Scores(
-            self.accuracy[:count],
-            self.cleanliness[:count],
-            self.preference[:count],
-            self.whole[:count],
-            self.features[:count],
-        )
+        return Scores(**{each.name: getattr(self, each.name)[:count] for each in fields(self)})
 
     @classmethod
     def join(cls, parts: Sequence[Scores]) -> Scores:
         """Scores of several batches as one."""
-        names = ("accuracy", "cleanliness", "preference", "whole", "features")
-        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+        return cls(**{each.name: torch.cat([getattr(part, each.name) for part in parts]) for each in fields(cls)})
 
 
 class Judge:
-    """The trained reader with the statistics of clean scenes.
+    """A trained reader of a world with the statistics of clean scenes.
 
     Args:
-        reader: the network.
+        reader: the network: pictures to features, logits of each attribute, logits of the flaw.
+        language: of the world: what may be asked.
+        side: pixels of the pictures that it reads; others are resized.
         clean: mean and covariance of the features of clean renderings.
         facts: what was measured of it when it was trained.
     """
 
-    def __init__(self, reader: SceneReader, clean: Gaussian, facts: dict[str, float]) -> None:
-        self.reader, self.clean, self.facts = reader.eval().requires_grad_(False), clean, facts
+    def __init__(
+        self, reader: nn.Module, language: Language, side: int, clean: Gaussian, facts: dict[str, float]
+    ) -> None:
+        self.reader, self.language, self.side = reader.eval().requires_grad_(False), language, side
+        self.clean, self.facts = clean, facts
+        self._two = torch.tensor([place in ARRANGEMENTS for place in language.attributes[language.place]])
 
     @classmethod
-    def load(cls, folder: Path) -> Judge:
-        """The judge kept in `folder`.
+    def load(cls, file: Path, make_reader: Callable[[], nn.Module], language: Language, side: int) -> Judge:
+        """The judge kept in `file`, a path without ending: its weights as .safetensors, what was measured as .json.
 
         Raises:
             StudioError: there is none, or it is damaged.
         """
         try:
-            tensors = load_file(folder / "judge.safetensors")
-            facts = json.loads((folder / "judge.json").read_text(encoding="utf-8"))
+            tensors = load_file(file.with_suffix(".safetensors"))
+            facts = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
             clean = Gaussian(tensors.pop("clean_mean").double(), tensors.pop("clean_covariance").double())
-            reader = SceneReader()
+            reader = make_reader()
             reader.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
         except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
             raise StudioError("The bundled judge is missing or damaged.", "Reinstall the studio.") from error
-        return cls(reader, clean, facts)
+        return cls(reader, language, side, clean, facts)
 
     @torch.no_grad()
     def score(self, images: Tensor, asked: Sequence[Asked]) -> Scores:
         """Scores pictures against what their captions ask for.
 
         Args:
-            images: (batch, 3, height, width) in [-1, 1]; other sizes than 64 are resized.
-            asked: one for each picture; empty where nothing was asked (accuracy is then 1).
+            images: (batch, 3, height, width) in [-1, 1]; other sizes than the judge's are resized.
+            asked: one for each picture; empty where nothing was asked (everything is then right).
         """
-        if images.shape[-2:] != (64, 64):
-            images = F.interpolate(images, size=(64, 64), mode="bilinear", antialias=True, align_corners=False)
+        if images.shape[-2:] != (self.side, self.side):
+            size = (self.side, self.side)
+            images = F.interpolate(images, size=size, mode="bilinear", antialias=True, align_corners=False)
         features, logits, flaw = self.reader(images.float())
         chances = {name: value.softmax(-1) for name, value in logits.items()}
         cleanliness = flaw.softmax(-1)[:, 0]
-        right, mean_chance = [], []
+        right, named, mean_chance = [], [], []
         for row, wanted in enumerate(asked):
-            picked = [chances[name][row, ATTRIBUTES[name].index(value)] for name, value in wanted.items()]
-            best = [chances[name][row].max() for name in wanted]
+            picked = {name: chances[name][row, self._index(name, value)] for name, value in wanted.items()}
+            hits = {name: bool(chance >= chances[name][row].max()) for name, chance in picked.items()}
             if wanted:
-                two = chances["layout"][row][_TWO].sum()
-                count = two if "second_shape" in wanted else 1 - two
-                picked, best = [*picked, count], [*best, torch.maximum(count, 1 - count)]
-            if not picked:
-                right.append(torch.ones(1))
-                mean_chance.append(torch.ones(()))
-                continue
-            stacked = torch.stack(picked)
-            right.append((stacked >= torch.stack(best)).float())
-            mean_chance.append(stacked.mean())
+                two = chances[self.language.place][row][self._two].sum()
+                picked["count"] = two if f"second_{self.language.noun}" in wanted else 1 - two
+                hits["count"] = bool(picked["count"] >= 0.5)
+            names = [hit for name, hit in hits.items() if name.endswith(self.language.noun)]
+            right.append(torch.tensor(list(hits.values()) or [True]).float())
+            named.append(torch.tensor(names or [True]).float().mean())
+            mean_chance.append(torch.stack(list(picked.values())).mean() if picked else torch.ones(()))
         return Scores(
-            accuracy=torch.stack([r.mean() for r in right]),
+            accuracy=torch.stack([each.mean() for each in right]),
+            named=torch.stack(named),
             cleanliness=cleanliness,
             preference=cleanliness * torch.stack(mean_chance),
-            whole=torch.stack([r.min() for r in right]),
+            whole=torch.stack([each.min() for each in right]),
             features=features,
         )
+
+    def _index(self, name: str, value: str) -> int:
+        return self.language.attributes[name].index(value)

@@ -1,4 +1,4 @@
-"""The bundled judges as scorers: they need no download, and read the miniatures' worlds alone."""
+"""The bundled judges as scorers: they need no download, and read pictures of their own world alone."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from core.evaluation.scorer import ScorerCard
 from core.evaluation.statistics import Gaussian
 from core.miniature.judge import Judge
 from core.miniature.scorer_cards import CARDS
-from core.miniature.world.scene import parse
 
 
 class JudgeScorer:
-    """One figure of the judge of the shapes' world.
+    """One figure of a judge.
 
     Args:
         judge: it may be shared between the scorers.
@@ -31,9 +30,9 @@ class JudgeScorer:
         """(images,) float32, 0 to 1.
 
         Raises:
-            StudioError: a prompt is not a sentence of the miniature's world.
+            StudioError: a prompt is not a sentence of the judge's world.
         """
-        scores = self.judge.score(as_signed(images), [parse(prompt) for prompt in prompts])
+        scores = self.judge.score(as_signed(images), [self.judge.language.parse(prompt) for prompt in prompts])
         return getattr(scores, self.figure).float()
 
     def features(self, images: Sequence[Image.Image]) -> Tensor:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from core.errors import StudioError
-from core.miniature.world.scene import Asked
+from core.miniature.language import Asked
 from core.miniature.world.video import ATTRIBUTES, FLAWS
 
 SEEN = (0, 2, 4, 6, 8)

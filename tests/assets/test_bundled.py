@@ -11,9 +11,9 @@ from core.families import detect, get
 from core.generation.rendering import Comparison
 from core.generation.rendering import render as render_pairs
 from core.method.guidance import GuidanceWeights
-from core.miniature.judge import Judge
 from core.miniature.world.render import render
 from core.miniature.world.scene import parse, sample_prompts, sample_scene
+from core.miniature.worlds import SHAPES
 from core.offsets.files import load_lora, read_offset
 from core.studio.comparing.settings import comparison_of
 
@@ -49,7 +49,7 @@ def test_every_word_of_the_world_is_one_token(pipe):
 def test_the_judge_reads_clean_scenes_through_the_vae_and_knows_spoilt_ones(pipe):
     import numpy as np
 
-    judge, rng = Judge.load(ASSETS / "judge"), np.random.default_rng(99)
+    judge, rng = SHAPES.judge(ASSETS), np.random.default_rng(99)
     scenes = [sample_scene(rng) for _ in range(64)] + [sample_scene(rng, spoilt=1.0) for _ in range(64)]
     images = FAMILY.decode_latents(pipe, FAMILY.encode_image(pipe, render(scenes) * 2 - 1)).clamp(-1, 1)
     scores = judge.score(images, [s.attributes for s in scenes])
@@ -60,7 +60,7 @@ def test_the_judge_reads_clean_scenes_through_the_vae_and_knows_spoilt_ones(pipe
 @pytest.mark.parametrize("name", ["miniature-sd15", "miniature-sdxl"])
 @pytest.mark.long
 def test_guidance_makes_the_miniatures_pictures_cleaner_and_truer(name):
-    judge, family = Judge.load(ASSETS / "judge"), get(detect(ASSETS / name))
+    judge, family = SHAPES.judge(ASSETS), get(detect(ASSETS / name))
     pipe, scores = family.load(ASSETS / name), {}
     for omega in (0.0, 5.0):
         parts = []

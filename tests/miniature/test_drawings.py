@@ -16,9 +16,12 @@ from assets.build.drawings.muon import Muon, orthogonalize
 from assets.build.drawings.render import SIDE, Drawings, render, render_scene
 from core.errors import StudioError
 from core.evaluation.statistics import Gaussian
-from core.miniature.drawings.judge import FEATURES, READERS, DrawingsJudge
-from core.miniature.drawings.scene import Scene, caption, describe, parse, sample_prompts, sample_scene, vocabulary
-from core.miniature.drawings.words import ATTRIBUTES, FLAWS, HELD_OUT, PLACES, STYLES, THINGS
+from core.miniature.drawings.judge import READERS
+from core.miniature.drawings.judge import SIDE as JUDGED
+from core.miniature.drawings.scene import LANGUAGE, caption, describe, parse, sample_prompts, sample_scene, vocabulary
+from core.miniature.drawings.words import ATTRIBUTES, FLAWS, HELD_OUT, STYLES, THINGS
+from core.miniature.judge import FEATURES, Judge
+from core.miniature.language import PLACES, Scene
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +81,7 @@ def redness(image):
 def test_a_thing_stands_where_and_as_large_as_the_scene_says(drawings):
     for seed in range(5):
         centers, areas = {}, {}
-        for place in PLACES[:5]:
+        for place in PLACES:
             rows, columns = np.nonzero(redness(render_scene(scene(place=place, seed=seed), drawings)))
             centers[place] = (rows.mean(), columns.mean())
         for size in ("small", "large"):
@@ -157,7 +160,7 @@ class Prescribed(torch.nn.Module):
 def test_the_judge_counts_what_was_asked_and_no_more():
     answer = {name: values[0] for name, values in ATTRIBUTES.items()} | {"first_thing": "fox", "place": "beside"}
     reader = Prescribed([answer] * 4, ["clean", "clean", "blurry", "clean"])
-    judge = DrawingsJudge(reader, Gaussian(torch.zeros(1), torch.zeros(1, 1)), {})
+    judge = Judge(reader, LANGUAGE, JUDGED, Gaussian(torch.zeros(1), torch.zeros(1, 1)), {})
     asked = [
         parse("a fox beside a bear"),
         parse("a fox on the left"),
@@ -166,7 +169,7 @@ def test_the_judge_counts_what_was_asked_and_no_more():
     ]
     scores = judge.score(torch.zeros(4, 3, 64, 64), asked)
     # two things right, arrangement right, and there are two; one right, but neither place nor number; nothing right but two
-    assert scores.things.tolist() == pytest.approx([1, 1, 0, 1])
+    assert scores.named.tolist() == pytest.approx([1, 1, 0, 1])
     assert scores.accuracy.tolist() == pytest.approx([1, 1 / 3, 1 / 4, 1])
     assert (scores.cleanliness > 0.9).tolist() == [True, True, False, True]
     assert scores.preference[0] > 0.9 > scores.preference[1] > scores.preference[2]
@@ -178,14 +181,14 @@ def test_a_judge_is_kept_and_read_back(name, tmp_path):
     clean = {"clean_mean": torch.zeros(FEATURES), "clean_covariance": torch.eye(FEATURES)}
     save_file({**reader.state_dict(), **clean}, tmp_path / f"{name}.safetensors")
     (tmp_path / f"{name}.json").write_text(json.dumps({"accuracy": 0.5}))
-    judge = DrawingsJudge.load(tmp_path, name)
+    judge = Judge.load(tmp_path / name, READERS[name], LANGUAGE, JUDGED)
     images = torch.rand(2, 3, SIDE, SIDE) * 2 - 1
     reader.eval()
     torch.testing.assert_close(judge.score(images, [{}, {}]).features, reader(images)[0])
     assert judge.facts == {"accuracy": 0.5}
     (tmp_path / f"{name}.safetensors").write_bytes(b"cut off")
     with pytest.raises(StudioError, match="damaged"):
-        DrawingsJudge.load(tmp_path, name)
+        Judge.load(tmp_path / name, READERS[name], LANGUAGE, JUDGED)
 
 
 def test_training_goes_on_where_it_was_cut_off_and_elsewhere(drawings, tmp_path, monkeypatch):

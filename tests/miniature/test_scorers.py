@@ -8,10 +8,10 @@ from PIL import Image
 from core.errors import StudioError
 from core.evaluation.pixels import as_signed
 from core.generation.decoding import to_images
-from core.miniature.judge import Judge
 from core.miniature.scorers import CARDS, JudgeScorer
 from core.miniature.world.render import render
 from core.miniature.world.scene import describe, parse, sample_scene
+from core.miniature.worlds import SHAPES
 from core.studio.workspace import ASSETS
 
 
@@ -20,7 +20,7 @@ def test_the_judges_figures_are_those_of_the_judge_itself_in_the_order_of_the_pi
     scenes = [sample_scene(rng, spoilt=0.5) for _ in range(6)]
     images = to_images(render(scenes))
     prompts = [describe(scene.attributes) for scene in scenes]
-    judge = Judge.load(ASSETS / "judge")
+    judge = SHAPES.judge(ASSETS)
     expected = judge.score(as_signed(images), [parse(prompt) for prompt in prompts])
     for figure in ("preference", "accuracy", "cleanliness"):
         scorer = JudgeScorer(judge, figure)
@@ -32,4 +32,4 @@ def test_the_judges_figures_are_those_of_the_judge_itself_in_the_order_of_the_pi
 
 def test_a_prompt_of_another_world_is_refused():
     with pytest.raises(StudioError):
-        JudgeScorer(Judge.load(ASSETS / "judge"), "accuracy").score([Image.new("RGB", (64, 64))], ["a castle"])
+        JudgeScorer(SHAPES.judge(ASSETS), "accuracy").score([Image.new("RGB", (64, 64))], ["a castle"])

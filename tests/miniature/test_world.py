@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import StudioError
+from core.miniature.language import Scene
 from core.miniature.world.render import COLOR_VALUES, render, shape_distance
 from core.miniature.world.scene import (
     ATTRIBUTES,
     FLAWS,
     SHAPES,
-    Scene,
     caption,
     describe,
     parse,
@@ -47,7 +47,7 @@ def test_the_vocabulary_is_about_sixty_words_and_holds_every_word_used():
 
 @pytest.mark.parametrize("text", ["a dog", "", "red circle", "a red circle, on fire", "a circle beside a square"])
 def test_a_sentence_of_another_world_is_refused_with_an_example(text):
-    with pytest.raises(StudioError, match="miniature's world") as refused:
+    with pytest.raises(StudioError, match="miniature.s world") as refused:
         parse(text)
     assert refused.value.remedy
 

@@ -7,13 +7,14 @@
 
 `measure` samples prompts and lets a judge read them: tune with the choosing one, report with the other, on other
 prompts (`--first`), once more with `--held-out`. `sheet` draws 64 prompts, seeds 0 to 63, none left out. `model` writes
-the diffusers folder in float16.
+the diffusers folder in float16 with its prompts and logs, and copies the judges that WORK has.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,10 @@ from assets.build.drawings.latents import PatchBasis
 from assets.build.drawings.layout import Miniature, make_vae
 from assets.build.layout import asset, make_scheduler
 from core.evaluation.statistics import Gaussian, frechet_distance
-from core.miniature.drawings.judge import DrawingsJudge
-from core.miniature.drawings.scene import parse, sample_prompts
+from core.miniature.drawings.judge import READERS, SIDE
+from core.miniature.drawings.scene import LANGUAGE, parse, sample_prompts
+from core.miniature.judge import Judge, Scores
+from core.miniature.worlds import DRAWINGS
 
 PROMPT_SEED = 777
 SHEET_SEED = 12
@@ -58,7 +61,8 @@ def pipeline(work: Path) -> Any:
 
 def measure(options: argparse.Namespace) -> None:
     """Samples the prompts at each omega and prints what the judge reads."""
-    pipe, judge = pipeline(options.work), DrawingsJudge.load(options.work / "judge", options.judge)
+    pipe = pipeline(options.work)
+    judge = Judge.load(options.work / "judge" / options.judge, READERS[options.judge], LANGUAGE, SIDE)
     pipe.scheduler = DPMSolverMultistepScheduler.from_config(pipe.scheduler.config)
     count = options.first + options.prompts
     prompts = sample_prompts(count, PROMPT_SEED, pairs=options.pairs, held_out=options.held_out)[options.first :]
@@ -74,13 +78,28 @@ def measure(options: argparse.Namespace) -> None:
                 ).images
             pixels = torch.from_numpy(np.asarray(images, np.float32)).permute(0, 3, 1, 2) * 2 - 1
             scores.append(judge.score(pixels, [parse(text) for text in texts]))
-        whole = {name: torch.cat([getattr(part, name) for part in scores]) for name in vars(scores[0])}
+        whole = vars(Scores.join(scores))
         features = whole.pop("features")
         row: dict[str, Any] = {"omega": omega, "n": len(prompts), "judge": options.judge, "held_out": options.held_out}
         row |= {name: round(float(value.double().mean()), 4) for name, value in whole.items()}
         row["FD"] = round(frechet_distance(Gaussian.of(features), judge.clean), 2)
         row["cpu_seconds"] = round(time.process_time() - started)
         print(json.dumps(row), flush=True)
+
+
+def model(work: Path, folder: Path) -> None:
+    """Writes the folder of the bundled model, and the judges beside it."""
+    pipeline(work).to(torch.float16).save_pretrained(folder)
+    (folder / "world.json").write_text('{"world": "drawings"}\n')
+    (folder / "prompts.txt").write_text("".join(f"{prompt}\n" for prompt in sample_prompts(2000, 11)))
+    log = torch.load(work / "state.pt", weights_only=True)["log"]
+    (folder / "training.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
+    shutil.copy(work / "vae.jsonl", folder)
+    for purpose, name in DRAWINGS.judges.items():
+        for ending in ("safetensors", "json"):
+            shutil.copy(work / "judge" / f"{purpose}.{ending}", asset("judge") / f"{name}.{ending}")
+    for file in folder.rglob("*"):
+        file.chmod(0o755 if file.is_dir() else 0o644)  # weights are saved for their owner alone
 
 
 def main() -> None:
@@ -110,9 +129,7 @@ def main() -> None:
         prompts = sample_prompts(64, SHEET_SEED, pairs=0.2, held_out=options.held_out)
         sheet(pipeline(options.work), prompts, options.omega).save(options.out, optimize=True)
     else:
-        folder = asset(options.name)
-        pipeline(options.work).to(torch.float16).save_pretrained(folder)
-        (folder / "prompts.txt").write_text("".join(f"{prompt}\n" for prompt in sample_prompts(2000, 11)))
+        model(options.work, asset(options.name))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,8 @@ from assets.build.drawings.muon import Muon
 from assets.build.drawings.render import Drawings, as_input, render
 from assets.build.layout import make_scheduler
 from core.method.schedule import NoiseSchedule
-from core.miniature.drawings.scene import Scene, caption, sample_scene
+from core.miniature.drawings.scene import caption, sample_scene
+from core.miniature.language import Scene
 
 WARMUP = 100
 PASSES = 3

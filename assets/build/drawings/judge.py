@@ -29,9 +29,11 @@ from assets.build.drawings.layout import make_vae
 from assets.build.drawings.muon import Muon
 from assets.build.drawings.render import Drawings, as_input, render
 from core.evaluation.statistics import Gaussian, frechet_distance
-from core.miniature.drawings.judge import READERS, DrawingsJudge, Scores
-from core.miniature.drawings.scene import Scene, sample_scene
+from core.miniature.drawings.judge import READERS, SIDE
+from core.miniature.drawings.scene import LANGUAGE, sample_scene
 from core.miniature.drawings.words import ATTRIBUTES, FLAWS
+from core.miniature.judge import Judge, Scores
+from core.miniature.language import Scene
 
 RATE = 2e-3
 SEEDS = {"choosing": 101, "reporting": 202}
@@ -87,7 +89,7 @@ def shifted(images: Tensor, random: torch.Generator) -> Tensor:
     return torch.roll(F.pad(images, (3,) * 4, mode="replicate"), (down, across), (2, 3))[:, :, 3:-3, 3:-3]
 
 
-def measure(judge: DrawingsJudge, world: World, seed: int, count: int) -> dict[str, float]:
+def measure(judge: Judge, world: World, seed: int, count: int) -> dict[str, float]:
     """What the judge reads right of pictures through the VAE that it has not seen."""
 
     def scored(**options) -> Scores:
@@ -98,20 +100,20 @@ def measure(judge: DrawingsJudge, world: World, seed: int, count: int) -> dict[s
             judge.score(pictures[start : start + 100], [s.attributes for s in scenes[start : start + 100]])
             for start in range(0, count, 100)
         ]
-        return Scores(**{name: torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])})
+        return Scores.join(parts)
 
     facts: dict[str, float] = {}
     clean = scored()
-    facts["things_right"] = float(clean.things.mean())
+    facts["things_right"] = float(clean.named.mean())
     facts["accuracy"] = float(clean.accuracy.mean())
     facts["clean_called_clean"] = float((clean.cleanliness > 0.5).double().mean())
     facts[f"frechet_floor_{count}"] = frechet_distance(Gaussian.of(clean.features), judge.clean)
     held = scored(held_out=True, pairs=0.0)
-    facts["held_out_pairs_things_right"] = float(held.things.mean())
+    facts["held_out_pairs_things_right"] = float(held.named.mean())
     facts["held_out_pairs_accuracy"] = float(held.accuracy.mean())
     spoilt = scored(spoilt=1.0)
     facts["spoilt_called_spoilt"] = float((spoilt.cleanliness < 0.5).double().mean())
-    facts["spoilt_things_right"] = float(spoilt.things.mean())
+    facts["spoilt_things_right"] = float(spoilt.named.mean())
     facts[f"frechet_of_spoilt_{count}"] = frechet_distance(Gaussian.of(spoilt.features), judge.clean)
     return {name: round(value, 4) for name, value in facts.items()}
 
@@ -170,7 +172,7 @@ def main() -> None:
             state = {"model": reader.state_dict(), "optimizer": optimizer.state_dict()}
             save(state_file, state | {"step": step, "seconds": seconds})
 
-    judge = DrawingsJudge(reader, Gaussian(torch.zeros(1), torch.zeros(1, 1)), {})
+    judge = Judge(reader, LANGUAGE, SIDE, Gaussian(torch.zeros(1), torch.zeros(1, 1)), {})
     clean_rng = np.random.default_rng([seed, 6])
     references = world.pictures([sample_scene(clean_rng) for _ in range(options.references)], decoded=True)
     features = [judge.score(as_input(part), [{}] * len(part)).features for part in references.split(100)]

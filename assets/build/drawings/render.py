@@ -12,8 +12,8 @@ from PIL import Image, ImageFilter
 from torch import Tensor
 
 from assets.build.drawings import spoil
-from core.miniature.drawings.scene import Scene
 from core.miniature.drawings.words import GROUNDS, STYLES, THINGS
+from core.miniature.language import Scene
 
 SIDE = 96
 SIZES = {(1, "small"): (38, 48), (1, "large"): (62, 80), (2, "small"): (30, 36), (2, "large"): (42, 50)}

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from zlib import crc32
 
+from core.miniature.language import ARRANGEMENTS, PLACES
+
 STYLES: dict[str, str] = {
     "soft": "noto",
     "vintage": "noto-v1",
@@ -180,8 +182,6 @@ ICONS: dict[str, str] = {
 
 THINGS = tuple(ICONS)
 SIZES = ("small", "large")
-PLACES = ("left", "right", "top", "bottom", "middle", "beside", "above")
-"""Where one thing stands; `beside` and `above` are the two arrangements of two things, first left or on top."""
 GROUNDS: dict[str, tuple[int, int, int]] = {
     "white": (246, 246, 246),
     "gray": (150, 152, 158),
@@ -216,7 +216,7 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "second_thing": THINGS,
     "second_style": tuple(STYLES),
     "second_size": SIZES,
-    "place": PLACES,
+    "place": (*PLACES, *ARRANGEMENTS),
     "ground": tuple(GROUNDS),
     "pattern": PATTERNS,
 }

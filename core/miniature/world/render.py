@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.miniature.world.scene import COLORS, GROUNDS, SHAPES, Scene
+from core.miniature.language import Scene
+from core.miniature.world.scene import COLORS, GROUNDS, SHAPES
 
 COLOR_VALUES = {
     "red": (0.86, 0.13, 0.15),

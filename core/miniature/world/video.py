@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from core.errors import StudioError
+from core.miniature.language import Asked
 from core.miniature.world.render import COLOR_VALUES, GROUND_VALUES, shape_distance, spoil
-from core.miniature.world.scene import COLORS, GROUNDS, Asked
+from core.miniature.world.scene import COLORS, GROUNDS
 
 FRAMES, SIDE = 9, 48
 SHAPES = ("circle", "square", "triangle", "star", "ring", "cross")

@@ -160,7 +160,7 @@ def render_grid(
     for place, settings in planned:
         shared = {key: value for key, value in settings.values().items() if key not in (*COLUMN, "seed")}
         groups.setdefault(json.dumps(shared, sort_keys=True), []).append((place, settings))
-    score = scorer_of(str(values.get("base", "")))
+    score = scorer_of(engine.workspace, str(values.get("base", "")))
     done: list[Cell] = []
     for members in groups.values():
         if cancelled():

@@ -3,39 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from core.errors import StudioError
-from core.studio.workspace import ASSETS
-
-if TYPE_CHECKING:
-    from core.miniature.judge import Judge
+from core.miniature.worlds import World
+from core.studio.library.worlds import world_of_base
+from core.studio.workspace import ASSETS, Workspace
 
 Scorer = Callable[[Path, str], float | None]
 """(PNG file, prompt) -> preference, 0 to 1; None where the judge does not know what is asked for."""
 
 
-@lru_cache(maxsize=1)
-def _judge() -> Judge:
-    from core.miniature.judge import Judge
-
-    return Judge.load(ASSETS / "judge")
-
-
-def applies(base: str) -> bool:
-    """Whether the judge knows pictures of this base: those of the bundled models of shapes."""
-    return base.startswith("miniature-sd")
+def scorer_of(workspace: Workspace, base: str) -> Scorer:
+    """The judge of the world that a base draws; a scorer that says None where it draws none. Torch is imported at the first score."""
+    world = world_of_base(workspace, base)
+    return partial(score, world) if world else lambda file, prompt: None
 
 
-def scorer_of(base: str) -> Scorer:
-    """The judge for pictures of a base; a scorer that says None where it does not apply. Torch is imported at the first score."""
-    return score if applies(base) else lambda file, prompt: None
-
-
-def score(file: Path, prompt: Any) -> float | None:
-    """Preference of the bundled judge for a picture of its world, 0 to 1, in thousandths.
+def score(world: World, file: Path, prompt: Any) -> float | None:
+    """Preference of a world's judge for a picture of it, 0 to 1, in thousandths.
 
     Raises:
         StudioError: the file is not a picture.
@@ -44,11 +32,10 @@ def score(file: Path, prompt: Any) -> float | None:
     import torch
 
     from core.generation.media import open_picture
-    from core.miniature.world.scene import parse
 
     try:
-        asked = parse(str(prompt))
+        asked = world.parse(str(prompt))
     except StudioError:
         return None
     pixels = torch.from_numpy(np.array(open_picture(file).convert("RGB"))).movedim(-1, 0)[None].float() / 127.5 - 1
-    return round(float(_judge().score(pixels, [asked]).preference), 3)
+    return round(float(world.judge(ASSETS).score(pixels, [asked]).preference), 3)

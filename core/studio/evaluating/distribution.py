@@ -35,7 +35,7 @@ def distribution_of(evaluation: Evaluation, names: Sequence[str], same: str) -> 
     if len(features.get(NPO, ())) < FEWEST:
         return {}
     seeds, points = evaluation.settings.seeds, _reference(evaluation)
-    clean = _clean(names) or (Gaussian.of(points) if points is not None and len(points) > 1 else None)
+    clean = _clean(evaluation, names) or (Gaussian.of(points) if points is not None and len(points) > 1 else None)
     columns: dict[str, dict[str, float]] = {name: {} for name in features}
     measured: dict[str, Any] = {"pairs": len(features[NPO]), "columns": columns}
     for column, own in features.items():
@@ -56,13 +56,9 @@ def distribution_of(evaluation: Evaluation, names: Sequence[str], same: str) -> 
     return measured if any(columns.values()) else {}
 
 
-def _clean(names: Sequence[str]) -> Any:
+def _clean(evaluation: Evaluation, names: Sequence[str]) -> Any:
     """Mean and covariance of the features of clean renderings, for the bundled judge; None for other scorers."""
-    if not any(name.startswith("judge-") for name in names):
-        return None
-    from core.miniature.judge import Judge
-
-    return Judge.load(ASSETS / "judge").clean
+    return evaluation.world.judge(ASSETS).clean if any(name.startswith("judge-") for name in names) else None
 
 
 def _reference(evaluation: Evaluation) -> Any:

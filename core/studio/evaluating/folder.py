@@ -27,7 +27,8 @@ from typing import Any
 from core.errors import StudioError
 from core.evaluation.prompts import Prompt, read_prompts
 from core.files import read_json, whole_file, write_json
-from core.studio.evaluating.scorers import cards_of, check, default_scorers
+from core.miniature.worlds import SHAPES, WORLDS, World, world_of
+from core.studio.evaluating.scorers import cards_of, check, default_scorers, judged_world
 from core.studio.evaluating.settings import EvaluationSettings, columns_of, offsets_of
 from core.studio.library.choose import find_base, find_offset
 from core.studio.library.entries import hash_of
@@ -56,6 +57,11 @@ class Evaluation:
     def facts(self) -> dict[str, Any]:
         """Hashes, versions and machine, as they were when it was created."""
         return read_json(self.folder / "facts.json", dict)
+
+    @property
+    def world(self) -> World:
+        """The world whose judge scores its pictures; before there were several it was that of shapes."""
+        return WORLDS.get(str(self.facts.get("world", "")), SHAPES)
 
     @property
     def chunks(self) -> int:
@@ -120,20 +126,18 @@ def list_evaluations(workspace: Workspace) -> list[Evaluation]:
 
 
 def own_prompts(base: Path, first: int, count: int) -> list[Prompt]:
-    """Prompts that come with a miniature of shapes, of a seed that nothing was trained or chosen on.
+    """Prompts of the world that a miniature draws, of a seed that nothing was trained or chosen on.
 
     Raises:
-        StudioError: the base brings none.
+        StudioError: the base draws none of the worlds.
     """
-    if not base.name.startswith("miniature-sd"):
+    world = world_of(base)
+    if world is None:
         raise StudioError("This model has no bundled prompts.", "Choose a file of prompts.")
-    from core.miniature.world.scene import sample_prompts
-
+    two = f"second_{world.language.noun}"
     return [
-        Prompt(
-            text, "two objects" if any(joint in text for joint in (" left of ", " above ", " and ")) else "one object"
-        )
-        for text in sample_prompts(first + count, seed=31_415)[first:]
+        Prompt(text, "two objects" if two in world.parse(text) else "one object")
+        for text in world.prompts(first, count)
     ]
 
 
@@ -168,7 +172,7 @@ def create_evaluation(workspace: Workspace, settings: EvaluationSettings, name: 
     base = find_base(workspace, settings.base)
     offsets = {key: find_offset(workspace, getattr(settings, key)) for key in ("positive", "negative")}
     others = {name: find_offset(workspace, name) for name in offsets_of(settings) if name}
-    names = settings.scorers or default_scorers(settings.base)
+    names = settings.scorers or default_scorers(workspace, settings.base)
     cards = cards_of(names)
     check(workspace, names)
     settings = dataclasses.replace(counted(settings), scorers=tuple(names))
@@ -185,6 +189,7 @@ def create_evaluation(workspace: Workspace, settings: EvaluationSettings, name: 
     }
     with whole_file(folder / "prompts.jsonl") as staged, staged.open("w", encoding="utf-8") as file:
         for prompt in _prompts_of(settings, base):
+            facts.setdefault("world", judged_world(workspace, prompt.text, settings.base).name)
             file.write(json.dumps({"text": prompt.text, "category": prompt.category}, ensure_ascii=False) + "\n")
     write_json(folder / "facts.json", facts)
     (folder / "chunks").mkdir()

@@ -15,7 +15,7 @@ from typing import Any
 from core.errors import StudioError
 from core.evaluation.prompts import LENGTH_LIMIT
 from core.files import read_text
-from core.studio.evaluating.scorers import ALL, check, load
+from core.studio.evaluating.scorers import ALL, check, judged_world, load
 from core.studio.workspace import Workspace
 
 KINDS = (".png", ".jpg", ".jpeg", ".webp")
@@ -79,7 +79,7 @@ def score_folders(
 
     check(workspace, names)
     pairs, missing = pairs_of(without, with_)
-    scorers = load(workspace, names)
+    scorers = load(workspace, names, judged_world(workspace, pairs[0][2]))
     scores = {name: (array("f"), array("f")) for name in names}
     for scorer in scorers:
         scorer.to(device.partition(":")[0])

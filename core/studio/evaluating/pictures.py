@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import StudioError
-from core.studio.evaluating.scorers import cards_of, load
+from core.studio.evaluating.scorers import cards_of, judged_world, load
 from core.studio.workspace import Workspace
 
 
@@ -33,7 +33,8 @@ def score_pictures(
             raise StudioError("“{name}” has no prompt in it.", "Give one with --prompt.", name=file.name)
         rows.append({"file": str(file), "prompt": str(own)})
     pictures = [open_picture(file).convert("RGB") for file in files]
-    for name, scorer in zip(names, load(workspace, names), strict=True):
+    world = judged_world(workspace, rows[0]["prompt"] if rows else "")
+    for name, scorer in zip(names, load(workspace, names, world), strict=True):
         for row, score in zip(rows, scorer.score(pictures, [row["prompt"] for row in rows]).tolist(), strict=True):
             row[name] = round(score, 4)
     return rows

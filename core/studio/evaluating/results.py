@@ -10,7 +10,7 @@ from typing import Any
 from core.errors import StudioError
 from core.studio.evaluating.distribution import distribution_of
 from core.studio.evaluating.folder import Evaluation
-from core.studio.evaluating.scorers import ALL, default_scorers
+from core.studio.evaluating.scorers import ALL
 from core.studio.evaluating.settings import NPO, EvaluationSettings, cfg_name
 from core.studio.evaluating.sweep import sweep_figures
 from core.studio.evaluating.work import all_columns, picture_path
@@ -72,7 +72,7 @@ def figures_of(evaluation: Evaluation, *, draws: int = 2000) -> dict[str, Any]:
     from core.evaluation.statistics import mean_interval
 
     settings = evaluation.settings
-    names = list(settings.scorers or default_scorers(settings.base))
+    names = list(settings.scorers or evaluation.facts["scorers"])
     scores, pairs, failures = _gather(evaluation, names)
     if not pairs:
         raise StudioError("No chunk of the evaluation is done yet.", "Run it first.")

@@ -10,19 +10,27 @@ from core.errors import StudioError
 from core.evaluation.scorer import CARDS, ScorerCard, WeightFile
 from core.files import cannot_write, whole_file
 from core.miniature.scorer_cards import CARDS as BUNDLED_CARDS
+from core.miniature.worlds import SHAPES, World, world_reading
 from core.offsets.header import file_hash
+from core.studio.library.worlds import world_of_base
 from core.studio.workspace import ASSETS, Workspace
 
 ALL = {**BUNDLED_CARDS, **CARDS}
 """Every scorer by name, the bundled judges first."""
 
 
-def default_scorers(base: str) -> tuple[str, ...]:
-    """The bundled judges for a miniature of shapes; none for other bases, for which a person chooses.
+def default_scorers(workspace: Workspace, base: str) -> tuple[str, ...]:
+    """The bundled judges for a base that draws one of their worlds; none for other bases, for which a person chooses.
 
     The first decides the verdict.
     """
-    return tuple(BUNDLED_CARDS) if base.startswith("miniature-sd") else ()
+    return tuple(BUNDLED_CARDS) if world_of_base(workspace, base) else ()
+
+
+def judged_world(workspace: Workspace, prompt: str, base: str = "") -> World:
+    """The world whose judge scores pictures: the base's own, else the one in whose words the prompt is written. Where there is
+    neither, the world of shapes, whose judge says what it does not understand."""
+    return (world_of_base(workspace, base) if base else None) or world_reading(prompt) or SHAPES
 
 
 def cards_of(names: Sequence[str]) -> list[ScorerCard]:
@@ -145,22 +153,22 @@ def _weights(workspace: Workspace, file: WeightFile) -> dict[str, Any]:
         raise cannot_write(path.name, error) from error
 
 
-def load(workspace: Workspace, names: Sequence[str]) -> list[Any]:
+def load(workspace: Workspace, names: Sequence[str], world: World) -> list[Any]:
     """The scorers, ready to score on the CPU; `to` moves them.
+
+    Args:
+        world: whose judge the bundled scorers ask.
 
     Raises:
         StudioError: as `check`, or weights that do not fit.
     """
     check(workspace, names)
     scorers: list[Any] = []
-    judge: Any = None
     for name in names:
         if name in BUNDLED_CARDS:
-            from core.miniature.judge import Judge
             from core.miniature.scorers import JudgeScorer
 
-            judge = judge or Judge.load(ASSETS / "judge")
-            scorers.append(JudgeScorer(judge, name.removeprefix("judge-")))
+            scorers.append(JudgeScorer(world.judge(ASSETS), name.removeprefix("judge-")))
         else:
             scorers.append(_published(workspace, name))
     return scorers

@@ -217,7 +217,7 @@ def run_evaluation(
 
     yield Measured(effective_omega=_probed(evaluation, settings, loaded)["effective_omega"])
     columns = all_columns(evaluation)
-    scorers = load(workspace, settings.scorers or default_scorers(settings.base))
+    scorers = load(workspace, settings.scorers or default_scorers(workspace, settings.base), evaluation.world)
     with _on_device(scorers, device.partition(":")[0]):
         with waiting_for(evaluation.folder / "probe.lock"):
             keep_reference(evaluation, settings, scorers)

@@ -19,9 +19,9 @@ from core.families.full_size import decode_in_tiles
 from core.generation.rendering import Comparison, encode, render
 from core.generation.watch import Cancelled, Watch
 from core.method.guidance import GuidanceWeights
-from core.miniature.judge import Judge
 from core.miniature.scorer_cards import CARDS
 from core.miniature.scorers import JudgeScorer
+from core.miniature.worlds import World, world_of
 from core.offsets.offset import Offset
 from core.studio.library.choose import family_of_base, find_base, prompts_of
 from core.studio.library.load import load_base
@@ -55,15 +55,18 @@ def train_run(run: Run, *, cpu: bool, stop: Callable[[], str | None]) -> Iterato
     prompts = prompts_of(base, config.prompts_file)
     shown = config.preview_prompts or tuple(prompts[:4])
     preview = preview_of(pipe, family, config, shown, stop) if shown else None
-    score = score_of(config.scorer) if config.method == "ranking" else None
+    score = score_of(config.scorer, world_of(base)) if config.method == "ranking" else None
     yield from train(config, run.folder, pipe, family, prompts, stop=stop, preview=preview, score=score, cpu=cpu)
 
 
-def score_of(name: str) -> Score:
+def score_of(name: str, world: World | None) -> Score:
     """A scorer by its name, for training by ranking: the bundled judges.
 
+    Args:
+        world: that the base draws.
+
     Raises:
-        StudioError: there is none of that name.
+        StudioError: there is none of that name, or the base draws none of the judges' worlds.
     """
     if name not in CARDS:
         raise StudioError(
@@ -72,7 +75,12 @@ def score_of(name: str) -> Score:
             name=name[:40],
             names=", ".join(CARDS),
         )
-    return JudgeScorer(Judge.load(ASSETS / "judge"), name.removeprefix("judge-")).score
+    if world is None:
+        raise StudioError(
+            "The bundled judges cannot read pictures of this base model.",
+            "Train on pairs, or choose a bundled miniature as the base model.",
+        )
+    return JudgeScorer(world.judge(ASSETS), name.removeprefix("judge-")).score
 
 
 def preview_of(
