@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from app.arguments import add_rendering, rendering_values
+from app.attention import add_attention
 from core.errors import StudioError
 
 
@@ -23,6 +24,7 @@ def add_grid(commands: Any, common: Callable[..., None]) -> None:
         )
     grid.add_argument("--seeds", type=int, default=1, help="pictures of each cell, 1 to 16 (1)")
     grid.add_argument("--cpu", action="store_true", help="do not use a graphics card")
+    add_attention(grid)
     common(grid, dry_run=True)
 
 
@@ -32,6 +34,7 @@ def add_score(commands: Any, common: Callable[..., None]) -> None:
     score.add_argument("files", nargs="+", metavar="FILE", help="pictures that this studio or another program made")
     score.add_argument("--scorer", nargs="*", default=["judge-preference"], help="see `evaluate scorers`")
     score.add_argument("--prompt", default=None, help="for pictures without one")
+    add_attention(score)
     common(score, dry_run=False)
 
 

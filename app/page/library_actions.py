@@ -24,6 +24,7 @@ KINDS = {
     "offset": "offset",
     "weights": "whole weights",
     "control": "control network",
+    "embedding": "textual inversion",
     "pickle": "pickle",
 }
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from core.errors import StudioError
 from core.generation.comfyui_graph import facts_of_workflow
+from core.generation.prompt_syntax import named_inversions
 from core.generation.settings import FIELDS, METADATA
 
 
@@ -33,12 +34,14 @@ class ForeignPicture:
         values: the settings that both programs have, in our names.
         model: the base model's name; empty where it is not said.
         adapters: names of the LoRAs that were used.
+        inversions: names of the textual inversions that were used, as far as they are said.
         left_out: what has no counterpart here, name and value, a sampler that this studio does not have first.
     """
 
     values: Mapping[str, Any] = field(default_factory=dict)
     model: str = ""
     adapters: tuple[str, ...] = ()
+    inversions: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
 
 
@@ -111,14 +114,22 @@ def _picture(facts: Mapping[str, Any], others: list[str] | None = None) -> Forei
     adapters = facts.get("adapters")
     named = [str(name) for name in (adapters if isinstance(adapters, list) else []) if isinstance(name, str) and name]
     prompt = facts.get("prompt")
+    texts = [text for text in (prompt, facts.get("negative_prompt")) if isinstance(text, str)]
+    words = [*inversions_of(facts.get("ti hashes")), *(name for text in texts for name in named_inversions(text))]
     named += _LORA.findall(prompt) if isinstance(prompt, str) else []
     model = facts.get("model")
     return ForeignPicture(
         _same_things(facts),
         model if isinstance(model, str) else "",
         tuple(dict.fromkeys(named))[:_MOST],
+        tuple(dict.fromkeys(words))[:_MOST],
         tuple(left_out + (others or []))[:_MOST],
     )
+
+
+def inversions_of(text: Any) -> list[str]:
+    """The names in A1111's `TI hashes`, `name: hash, name: hash`."""
+    return re.findall(r"([^:,]{1,120}?)\s*:\s*[0-9a-fA-F]{6,64}(?:\s*,\s*|$)", text) if isinstance(text, str) else []
 
 
 def _size(text: str) -> dict[str, str]:

@@ -30,6 +30,7 @@ _NAMES = {
     "size": "Size",
     "model": "Model",
     **METADATA,
+    "textual_inversions": "TI hashes",
     "version": "Version",
 }
 """Our setting to its name in the `parameters` text, in the order written."""

@@ -6,13 +6,15 @@ e_empty + w (e − e_empty), as ComfyUI does. Cost: one more text encoding.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from core.families.base import Conditioning, FamilySpec, Size
-from core.generation.prompt_syntax import WrittenPrompt, read_prompt
+from core.generation.prompt_syntax import WrittenPrompt
+from core.generation.textual_inversion import Inversion, learned_words, place
 
 WEIGHING = ("sd15", "sdxl")
 """Families whose tokens can be weighed."""
@@ -28,14 +30,27 @@ def token_weights(pipe: Any, family: FamilySpec, prompt: WrittenPrompt) -> Tenso
     return torch.tensor([prompt.weight_at(start, end) if end > start else 1.0 for start, end in offsets])
 
 
-def encode_weighted(pipe: Any, family: FamilySpec, text: str, size: Size, *, negative: bool = False) -> Conditioning:
+def encode_weighted(
+    pipe: Any,
+    family: FamilySpec,
+    text: str,
+    size: Size,
+    *,
+    negative: bool = False,
+    inversions: Mapping[str, Inversion] = {},  # noqa: B006 it is never changed
+) -> Conditioning:
     """A prompt's conditioning, one row, its weights applied where the family has them; marks are never read as words.
 
+    Args:
+        inversions: textual inversions by name.
+
     Raises:
-        StudioError: a weight out of range.
+        StudioError: a weight out of range, or a textual inversion is called that is not for this model.
     """
-    prompt = read_prompt(text)
-    cond = family.encode_prompt(pipe, [prompt.text], size, negative=negative)
+    placed = place(pipe, family, text, inversions)
+    prompt = placed.prompt
+    with learned_words(pipe, family, placed):
+        cond = family.encode_prompt(pipe, [prompt.text], size, negative=negative)
     if not prompt.weights or family.name not in WEIGHING:
         return cond
     empty = family.encode_prompt(pipe, [""], size)[HIDDEN]

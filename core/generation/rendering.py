@@ -9,7 +9,7 @@ Cost of an image: the rows of its form a step, 2 with the papers' one and 1 wher
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -24,8 +24,9 @@ from core.generation.decoding import decode, rough_images
 from core.generation.guided import PIPELINE_SCALE, guided_rows
 from core.generation.inputs import InputImage, arguments_with, callback_for, fitting, pipeline_with, steps_with
 from core.generation.limits import check_against_own, check_size
-from core.generation.prompt_syntax import read_prompt
+from core.generation.prompt_syntax import named_inversions
 from core.generation.prompt_weights import WEIGHING, encode_weighted
+from core.generation.textual_inversion import Inversion, place
 from core.generation.watch import Cancelled, RenderedImage, StepPreview, Watch
 from core.method.guidance import GuidanceWeights
 from core.method.schedule import NoiseSchedule
@@ -48,11 +49,18 @@ class Texts:
         return Texts(cond, negative)
 
 
-def encode(pipe: Any, family: FamilySpec, prompt: str, negative_prompt: str, size: Size) -> Texts:
-    """Encodes the texts of a comparison."""
+def encode(
+    pipe: Any,
+    family: FamilySpec,
+    prompt: str,
+    negative_prompt: str,
+    size: Size,
+    inversions: Mapping[str, Inversion] = {},  # noqa: B006 it is never changed
+) -> Texts:
+    """Encodes the texts of a comparison, its textual inversions by name."""
     return Texts(
-        encode_weighted(pipe, family, prompt, size),
-        encode_weighted(pipe, family, negative_prompt, size, negative=True),
+        encode_weighted(pipe, family, prompt, size, inversions=inversions),
+        encode_weighted(pipe, family, negative_prompt, size, negative=True, inversions=inversions),
     )
 
 
@@ -189,6 +197,7 @@ def render(
     positive: Offset | None = None,
     negative: Offset | None = None,
     texts: Texts | None = None,
+    inversions: Mapping[str, Inversion] = {},  # noqa: B006 it is never changed
     input_image: InputImage | None = None,
     watch: Watch = Watch(),  # noqa: B008 it is frozen
     max_rows: int | None = None,
@@ -199,6 +208,7 @@ def render(
         pipe: a stock pipeline of the family; left as it was.
         positive, negative: the offsets eta and delta.
         texts: encoded already, where the text encoder has been freed; None encodes the comparison's.
+        inversions: textual inversions by name, that the texts may call.
         input_image: a picture to begin from or to follow.
         watch: who looks on.
         max_rows: most rows of one forward; None is no limit.
@@ -223,8 +233,8 @@ def render(
         )
     steps = steps_with(input_image, comparison.steps)
     if texts is None:
-        texts = encode(pipe, family, comparison.prompt, comparison.negative_prompt, size)
-        _note_what_is_not_read(pipe, family, comparison, watch)
+        texts = encode(pipe, family, comparison.prompt, comparison.negative_prompt, size, inversions)
+        _note_what_is_not_read(pipe, family, comparison, inversions, watch)
     denoiser, batches = family.denoiser(pipe), _batches(comparison, max_rows)
     projected = any(column.is_projected for column in comparison.columns)
     schedule = NoiseSchedule.from_scheduler(pipe.scheduler) if projected else None
@@ -259,9 +269,18 @@ def render(
     return sorted(finished, key=lambda image: (image.column, order[image.seed]))
 
 
-def _note_what_is_not_read(pipe: Any, family: FamilySpec, comparison: Comparison, watch: Watch) -> None:
+def _note_what_is_not_read(
+    pipe: Any, family: FamilySpec, comparison: Comparison, inversions: Mapping[str, Inversion], watch: Watch
+) -> None:
     for name, text in (("prompt", comparison.prompt), ("negative prompt", comparison.negative_prompt)):
-        prompt = read_prompt(text)
+        placed = place(pipe, family, text, inversions)
+        prompt = placed.prompt
+        for remark in placed.notes:
+            watch.note(remark)
+        for called in named_inversions(text):
+            if called.lower() not in {known.lower() for known in inversions}:
+                note = "There is no textual inversion “{name}” in the embeddings folder: its name was read as words."
+                watch.note(Sentence(note, name=called[:60]))
         if lost := family.left_out(pipe, prompt.text):
             note = "The model ignores the end of the {name}: “{lost}”."
             watch.note(Sentence(note, name=Sentence(name), lost=lost[:200]))

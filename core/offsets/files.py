@@ -20,7 +20,9 @@ from core.offsets.kinds import rank_of
 from core.offsets.low_rank import LowRankLayer
 from core.offsets.offset import DenseLayer, Offset
 from core.offsets.scaling import DIFFUSERS, IN_HEADER, SAT, check_rotation, config_of, scale_of
+from core.offsets.t2i_adapter import is_t2i_adapter
 from core.offsets.tensors import read_tensors
+from core.offsets.textual_inversion import is_textual_inversion
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,18 @@ def _whole_header(files: list[Path]) -> Header:
 def _described(path: Path) -> tuple[OffsetFile, Contents, list[Path]]:
     files = weight_files(path)
     header = _whole_header(files)
-    if is_controlnet(header.shapes):
+    if is_controlnet(header.shapes) or is_t2i_adapter(header.shapes):
+        kind = "ControlNet" if is_controlnet(header.shapes) else "T2I-Adapter"
         raise StudioError(
-            "“{name}” is a ControlNet, not an offset.",
+            "“{name}” is a {kind}, not an offset.",
             "Put it into a folder of models and choose it as the control network.",
+            name=path.name,
+            kind=kind,
+        )
+    if is_textual_inversion(header.shapes):
+        raise StudioError(
+            "“{name}” is a textual inversion, not an offset.",
+            "Import it or put it into the workspace's embeddings folder, and write its name in a prompt.",
             name=path.name,
         )
     contents = classify(header.shapes, path.name)

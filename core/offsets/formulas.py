@@ -59,7 +59,8 @@ def _lokr(parts: Mapping[str, Tensor]) -> Tensor:
         large = _tucker(parts["lokr_t2"], parts["lokr_w2_a"], parts["lokr_w2_b"])
     else:
         large = parts["lokr_w2_a"] @ parts["lokr_w2_b"]
-    return torch.kron(small.reshape(*small.shape, *(1,) * (large.ndim - 2)), large)
+    # kron cannot view a tensor whose axes einsum has changed
+    return torch.kron(small.reshape(*small.shape, *(1,) * (large.ndim - 2)), large.contiguous())
 
 
 def _glora(parts: Mapping[str, Tensor], weight: Tensor) -> tuple[Tensor, int]:

@@ -32,7 +32,7 @@ class Workspace:
         chosen = root or os.environ.get("SELF_NPO_WORKSPACE") or platformdirs.user_data_dir("self-npo-studio", False)
         self.root = Path(chosen).expanduser().resolve()
         try:
-            for folder in (self.runs, self.offsets, self.outputs, self.models, self.presets):
+            for folder in (self.runs, self.offsets, self.outputs, self.models, self.presets, self.embeddings):
                 folder.mkdir(parents=True, exist_ok=True)
             probe = self.root / f".probe-{os.getpid()}"
             probe.touch()
@@ -50,7 +50,7 @@ class Workspace:
                     else "its folder is read-only or the disk reports a fault"
                 ),
             ) from error
-        for folder in (self.root, self.outputs, self.presets, self.offsets):
+        for folder in (self.root, self.outputs, self.presets, self.offsets, self.embeddings):
             sweep(folder)
 
     @property
@@ -60,6 +60,11 @@ class Workspace:
     @property
     def offsets(self) -> Path:
         return self.root / "offsets"
+
+    @property
+    def embeddings(self) -> Path:
+        """Textual inversions, each called in a prompt by the name of its file."""
+        return self.root / "embeddings"
 
     @property
     def outputs(self) -> Path:

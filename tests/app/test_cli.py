@@ -220,6 +220,8 @@ def test_a_grid_and_the_scores_of_its_pictures_as_the_page_has_them(space, capsy
         (["grid", "a", "--x", "beta=0,1", "--seeds", "99"], "images is 99, outside 1 to 16."),
         (["score", "assets/page/icon.png"], "icon.png"),
         (["score", "assets/page/icon.png", "--scorer", "best"], "There is no scorer “best”."),
+        (["grid", "a", "--attention", "fast"], "“fast” is not an implementation of attention."),
+        (["score", "assets/page/icon.png", "--attention", "xformers"], "xformers"),
     ],
 )
 def test_grid_and_score_say_what_is_wrong(space, capsys, arguments, sentence):

@@ -9,6 +9,7 @@ from transformers import BertTokenizer, CLIPConfig, CLIPModel
 
 from core.errors import StudioError
 from core.evaluation import clip_scorers, image_reward
+from core.evaluation.attention import in_scorer, put_in_scorer
 from core.evaluation.key_maps import from_blip, from_open_clip, load_into
 from core.evaluation.pixels import contrast, cropped_for_clip, padded_for_clip, saturation, sharpness
 from core.evaluation.scorer import CARDS
@@ -138,6 +139,16 @@ def test_pickscore_is_a_hundred_times_the_cosine_of_its_own_network():
     expected = 100 * (both.image_embeds * both.text_embeds).sum(-1)
     assert torch.allclose(scorer.score(images, prompts), expected, atol=1e-4)
     assert scorer.card is CARDS["pickscore"]
+
+
+@pytest.mark.parametrize("name", ["plain", "sdpa"])
+def test_the_attention_that_is_asked_for_is_in_place_and_scores_alike(name):
+    state = tiny_clip_state()
+    usual, scorer = (clip_scorers.make_pickscore(state, clip_tokenizer(), tiny_config()) for _ in range(2))
+    put_in_scorer(scorer, name)
+    assert in_scorer(scorer) == {name} and in_scorer(usual) == {"sdpa"}
+    images, prompts = pictures(2), ["ab", "cd"]
+    assert torch.allclose(scorer.score(images, prompts), usual.score(images, prompts), atol=1e-4)
 
 
 def test_a_score_does_not_depend_on_the_rest_of_the_batch():

@@ -54,6 +54,18 @@ def test_what_is_left_out_is_named(theirs, named):
     assert picture.left_out == named and picture.model == ("big" if "Model" in theirs else "")
 
 
+def test_textual_inversions_are_named_by_a1111_and_called_by_comfyui():
+    text = A1111.format(sampler='Euler, TI hashes: "EasyNegative: c74b4e810b03, bad-hands-5: aa7651be154c"')
+    picture = parse_parameters(text)
+    assert picture.inversions == ("EasyNegative", "bad-hands-5") and picture.left_out == ()
+    graph = {
+        "1": {"class_type": "KSampler", "inputs": {"seed": 1, "steps": 2, "cfg": 3, "sampler_name": "euler", "positive": ["2", 0], "negative": ["3", 0]}},
+        "2": {"class_type": "CLIPTextEncode", "inputs": {"text": "a embedding:star.pt"}},
+        "3": {"class_type": "CLIPTextEncode", "inputs": {"text": "(embedding:EasyNegative:1.2)"}},
+    }  # fmt: skip
+    assert parse_comfyui(json.dumps(graph)).inversions == ("star", "EasyNegative")
+
+
 def save(path, texts=None, exif=None):
     info = PngImagePlugin.PngInfo()
     for key, text in (texts or {}).items():

@@ -24,6 +24,7 @@ from core.generation.comparison import Comparison
 from core.studio.comparing import pictures
 from core.studio.comparing.events import Estimate, Event, Note, Sampling, Waiting, Working
 from core.studio.library.choose import find_base, find_control, find_offset
+from core.studio.library.load import find_inversions
 from core.studio.locks import waiting_for
 from core.studio.workspace import ASSETS, Workspace
 from core.training.faults import is_out_of_memory as is_out_of_memory
@@ -155,7 +156,8 @@ class Engine:
     def _files(self, comparison: Comparison) -> Files:
         from core.studio.comparing.models import Files
 
-        return Files(*self._check_files(comparison))
+        texts = (comparison.prompt, comparison.negative_prompt)
+        return Files(*self._check_files(comparison), find_inversions(self.workspace, *texts))
 
     @contextlib.contextmanager
     def _turn(self, given_up: Callable[[], bool]) -> Iterator[bool]:
@@ -214,7 +216,7 @@ class Engine:
             emit(Sampling(step.step, step.steps, step.columns, step.seeds, step.images, rate))
 
         def on_image(image: RenderedImage) -> None:
-            emit(pictures.save(image, pictures.facts_of(image, comparison, family, standard), stem))
+            emit(pictures.save(image, pictures.facts_of(image, comparison, family, standard, files.inversions), stem))
 
         watch = Watch(
             step=on_step, image=on_image, note=lambda note: emit(Note(note)), cancelled=lambda: given_up() or late()

@@ -5,6 +5,7 @@ The heavy module of this wing: it imports torch, and is itself imported when the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from core.generation.watch import Watch
 from core.offsets.offset import Offset
 from core.studio.comparing.memory import RenderingNeeds, card_room, rendering
 from core.studio.library.choose import family_of_base
-from core.studio.library.load import load_base, load_control, load_offset
+from core.studio.library.load import load_base, load_control, load_inversion, load_offset
 
 OFFSETS_KEPT = 4
 
@@ -32,6 +33,8 @@ class Files(NamedTuple):
     positive: Path | None
     negative: Path | None
     control: Path | None
+    inversions: Mapping[str, Path] = {}
+    """Textual inversions that the prompts call, by name."""
 
 
 class Models:
@@ -49,6 +52,7 @@ class Models:
         self.pipe: Any = None
         self._offsets: dict[tuple[Path, float], Offset] = {}
         self._control: tuple[Path, Any] | None = None
+        self._inversions: dict[tuple[Path, float], Any] = {}
 
     @property
     def family(self) -> FamilySpec:
@@ -107,6 +111,16 @@ class Models:
             self._control = (path, network.to(self.pipe._execution_device, self.family.denoiser(self.pipe).dtype))
         return self._control[1]
 
+    def inversions(self, files: Mapping[str, Path]) -> dict[str, Any]:
+        """Textual inversions by name; those of the last prompts are kept.
+
+        Raises:
+            StudioError: one cannot be read.
+        """
+        keys = {name: (path, path.stat().st_mtime) for name, path in files.items()}
+        self._inversions = {key: self._inversions.get(key) or load_inversion(key[0]) for key in keys.values()}
+        return {name: self._inversions[key] for name, key in keys.items()}
+
     def fitted(self, needs: RenderingNeeds | None, *, loaded: bool) -> tuple[int, bool]:
         """The most rows of a forward, and whether pictures are decoded in tiles: what the card has room for, where there
         is one and the architecture is known."""
@@ -160,6 +174,7 @@ class Models:
             comparison,
             positive=positive,
             negative=negative,
+            inversions=self.inversions(files.inversions),
             input_image=input_image,
             watch=watch,
             max_rows=max_rows,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
 
 
 def facts_of(
-    image: RenderedImage, comparison: Comparison, family: FamilySpec, standard: FamilyDefaults
+    image: RenderedImage,
+    comparison: Comparison,
+    family: FamilySpec,
+    standard: FamilyDefaults,
+    inversions: Mapping[str, Path],
 ) -> dict[str, Any]:
     """What a file says of how it was made: the settings that took part, and what follows from them."""
     scheduler = comparison.scheduler or standard.scheduler
@@ -30,6 +35,9 @@ def facts_of(
         "size": f"{image.image.width}x{image.image.height}",
         "version": f"self-npo-studio {__version__}",
     }
+    if inversions:
+        names = {name: hashlib.sha256(path.read_bytes()).hexdigest()[:12] for name, path in inversions.items()}
+        facts["textual_inversions"] = ", ".join(f"{name}: {digest}" for name, digest in names.items())
     if comparison.image is not None:
         pixels = comparison.image.convert("RGB")  # a hash of the input picture, not the picture
         facts["input_sha256"] = hashlib.sha256(f"{pixels.size}".encode() + pixels.tobytes()).hexdigest()

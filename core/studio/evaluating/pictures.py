@@ -23,9 +23,12 @@ def score_pictures(
     Raises:
         StudioError: a picture cannot be read or has no prompt, or a scorer is not here.
     """
+    from core.families.attention import chosen
     from core.generation.media import open_picture, read_settings
 
     cards_of(names)
+    if chosen() == "xformers":
+        raise StudioError("Scorers have no attention by xformers.", "Choose sdpa or plain.")
     rows: list[dict[str, Any]] = []
     for file in files:
         own = read_settings(file).get("prompt", "") if prompt is None else prompt

@@ -154,7 +154,8 @@ def _weights(workspace: Workspace, file: WeightFile) -> dict[str, Any]:
 
 
 def load(workspace: Workspace, names: Sequence[str], world: World) -> list[Any]:
-    """The scorers, ready to score on the CPU; `to` moves them.
+    """The scorers, ready to score on the CPU; `to` moves them. Their networks compute attention as this program was started
+    to, where they have that form.
 
     Args:
         world: whose judge the bundled scorers ask.
@@ -170,7 +171,11 @@ def load(workspace: Workspace, names: Sequence[str], world: World) -> list[Any]:
 
             scorers.append(JudgeScorer(world.judge(ASSETS), name.removeprefix("judge-")))
         else:
+            from core.evaluation.attention import put_in_scorer
+            from core.families.attention import chosen
+
             scorers.append(_published(workspace, name))
+            put_in_scorer(scorers[-1], chosen())
     return scorers
 
 

@@ -149,6 +149,13 @@ def find_control(workspace: Workspace, name: str) -> Path | None:
     return path
 
 
+def list_inversions(workspace: Workspace) -> dict[str, Path]:
+    """Textual inversions in the workspace's folder by the name that calls them, the name of the file; of a pickle and what
+    it was converted to, the latter."""
+    files = [file for file in workspace.embeddings.rglob("*") if file.suffix.lower() in (".safetensors", ".pt", ".bin")]
+    return {file.stem: file for file in sorted(files, key=lambda file: (file.suffix.lower() == ".safetensors", file))}
+
+
 def read_prompts(path: Path) -> list[str]:
     """Prompts of a text file, one a line, empty lines left out.
 

@@ -18,6 +18,8 @@ from core.files import cannot_read, newest_first, read_json, write_json
 from core.offsets.controlnet import family_of_controlnet, is_controlnet
 from core.offsets.formats import classify, family_of
 from core.offsets.header import file_hash, is_gguf, is_pickle, read_header
+from core.offsets.t2i_adapter import family_of_t2i_adapter, is_t2i_adapter
+from core.offsets.textual_inversion import family_of_inversion, is_textual_inversion
 from core.studio.locks import waiting_for
 from core.studio.workspace import ASSETS, Workspace
 
@@ -33,7 +35,7 @@ class Entry:
         name: as shown and kept.
         path: file or folder.
         kind: "model" (a whole pipeline), "offset" (LoRA), "weights" (a whole denoiser), "control" (a ControlNet or
-            T2I-Adapter) or "pickle" (to be converted).
+            T2I-Adapter), "embedding" (a textual inversion) or "pickle" (to be converted).
         family: empty where its shapes do not tell.
         size: bytes.
         source: "bundled", "workspace", "run", or the folder's name.
@@ -129,6 +131,10 @@ def kind_of(path: Path) -> tuple[str, str]:
     header = read_header(path)
     if is_controlnet(header.shapes):
         return "control", family_of_controlnet(header.shapes)
+    if is_t2i_adapter(header.shapes):
+        return "control", family_of_t2i_adapter(header.shapes)
+    if is_textual_inversion(header.shapes):
+        return "embedding", family_of_inversion(header.shapes)
     contents = classify(header.shapes, path.name)
     family = header.metadata.get("family") or family_of(contents, header.shapes)
     if (
@@ -197,7 +203,7 @@ def entries(workspace: Workspace, on_fault: Callable[[StudioError], None] = lamb
 
     for path in [*sorted(ASSETS.glob("miniature-*")), *sorted((ASSETS / "offsets").glob("*.safetensors"))]:
         add(path, "bundled", path.stem if path.is_file() else "")
-    for folder in (workspace.models, workspace.offsets):
+    for folder in (workspace.models, workspace.offsets, workspace.embeddings):
         for path in _walk(folder, DEPTH):
             add(path, "workspace")
     try:

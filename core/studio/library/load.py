@@ -7,8 +7,8 @@ from typing import Any
 
 from core.errors import StudioError
 from core.files import read_json
-from core.studio.library.choose import family_of_base
-from core.studio.workspace import ASSETS
+from core.studio.library.choose import family_of_base, list_inversions
+from core.studio.workspace import ASSETS, Workspace
 
 
 def load_base(base: Path, *, dtype: Any = None, device: str = "cpu") -> Any:
@@ -45,6 +45,38 @@ def load_offset(path: Path, family: str, denoiser: Any) -> Any:
     return exact(difference(denoiser, path, family=family))
 
 
+def find_inversions(workspace: Workspace, *texts: str) -> dict[str, Path]:
+    """The textual inversions that these texts call, by name. A child process converts a pickle the first time that it is
+    called; the safetensors beside it is used from then on.
+
+    Raises:
+        StudioError: a pickle is damaged or holds code.
+    """
+    from core.generation.prompt_syntax import called_words
+    from core.offsets.header import is_pickle
+    from core.offsets.unpickle import convert_pickle
+
+    known = list_inversions(workspace)
+    called = {word.name: known[word.name] for text in texts for word in called_words(text, known)}
+    for name, path in called.items():
+        if is_pickle(path):
+            called[name] = path.with_suffix(".safetensors")
+            convert_pickle(path, called[name])
+    return called
+
+
+def load_inversion(path: Path) -> Any:
+    """A textual inversion, ready to be read in prompts.
+
+    Raises:
+        StudioError: it is damaged or something else.
+    """
+    from core.generation.textual_inversion import Inversion
+    from core.offsets.textual_inversion import read_inversion
+
+    return Inversion(read_inversion(path))
+
+
 def load_control(path: Path, family: str, denoiser: Any) -> Any:
     """A ControlNet or T2I-Adapter, from local safetensors alone.
 
@@ -68,7 +100,7 @@ def load_control(path: Path, family: str, denoiser: Any) -> Any:
             title_2=get(family).title,
         )
     try:
-        loaded = _folder(path) if path.is_dir() else _single_file(path, denoiser)
+        loaded = _folder(path) if path.is_dir() else _single_file(path, family, denoiser)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         raise StudioError(
             "The control network “{name}” could not be loaded: {kind}.",
@@ -88,7 +120,37 @@ def _folder(path: Path) -> Any:
     return kind.from_pretrained(path, use_safetensors=True, local_files_only=True)
 
 
-def _single_file(path: Path, denoiser: Any) -> Any:
+def _single_file(path: Path, family: str, denoiser: Any) -> Any:
+    from core.offsets.header import read_header
+    from core.offsets.t2i_adapter import is_t2i_adapter
+
+    return _t2i_adapter(path, family) if is_t2i_adapter(read_header(path).shapes) else _controlnet(path, denoiser)
+
+
+def _t2i_adapter(path: Path, family: str) -> Any:
+    """A T2I-Adapter of the sizes that its tensors have; SDXL's halves the picture once where the others do at each stage."""
+    from diffusers import T2IAdapter
+
+    from core.offsets.t2i_adapter import read_t2i_adapter
+
+    architecture, parameters = read_t2i_adapter(path)
+    channels, factor = architecture.reads()
+    network = T2IAdapter(
+        in_channels=channels,
+        channels=list(architecture.channels),
+        num_res_blocks=architecture.blocks,
+        downscale_factor=factor,
+        adapter_type="light_adapter"
+        if architecture.light
+        else "full_adapter_xl"
+        if family == "sdxl"
+        else "full_adapter",
+    )
+    network.load_state_dict(parameters)
+    return network
+
+
+def _controlnet(path: Path, denoiser: Any) -> Any:
     """A ControlNet with the architecture of a UNet; a tensor that is missing, left over or of another size is a
     RuntimeError of torch."""
     from diffusers import ControlNetModel

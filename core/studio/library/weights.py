@@ -96,33 +96,39 @@ def import_offset(workspace: Workspace, source: Path, out: str = "") -> dict[str
         beside = config_beside(source)
         if beside:
             copy_files([path], path, beside)
-    elif source.is_file() and kind_of(source)[0] == "control":
-        return _import_control(workspace, source, out)
+    elif source.is_file() and kind_of(source)[0] in _BESIDE:
+        return _import_beside(workspace, source, out)
     else:
         read_offset(source)
         files = weight_files(source)
         copy_files(files, path, config_beside(files[0]))
     try:
-        if kind_of(path)[0] == "control":  # of a pickle it shows now
-            return _import_control(workspace, path, out, move=True)
+        if kind_of(path)[0] in _BESIDE:  # of a pickle it shows now
+            return _import_beside(workspace, path, out, move=True)
         return {"saved": str(path), **offset_info(workspace, str(path))}
     except StudioError:
         path.unlink(missing_ok=True)
         raise
 
 
-def _import_control(workspace: Workspace, source: Path, out: str, *, move: bool = False) -> dict[str, Any]:
-    """Copies or moves a ControlNet's file to where it is asked for, else to the workspace's models."""
-    path, number = Path(out).expanduser() if out else workspace.models / source.name, 1
+_BESIDE = {"control": "control network", "embedding": "textual inversion"}
+"""Kinds of files that are imported though they are no offsets, and what they are called."""
+
+
+def _import_beside(workspace: Workspace, source: Path, out: str, *, move: bool = False) -> dict[str, Any]:
+    """Copies or moves the file of a control network or a textual inversion to where it is asked for, else to its folder of
+    the workspace."""
+    kind, family = kind_of(source)
+    folder = workspace.models if kind == "control" else workspace.embeddings
+    path, number = Path(out).expanduser() if out else folder / source.name, 1
     while not out and path.exists():
         number += 1
-        path = workspace.models / f"{source.stem}-{number}{source.suffix}"
+        path = folder / f"{source.stem}-{number}{source.suffix}"
     if path != source:
         copy_file(source, path)
         if move:
             source.unlink()
-    family = kind_of(path)[1]
-    return {"saved": str(path), "kind": "control network", "family": family or "unknown", "bytes": path.stat().st_size}
+    return {"saved": str(path), "kind": _BESIDE[kind], "family": family or "unknown", "bytes": path.stat().st_size}
 
 
 @with_libraries

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import Sentence
-from core.generation.foreign_metadata import ForeignPicture
+from core.generation.foreign_metadata import ForeignPicture, inversions_of
 from core.generation.media import foreign_picture, read_settings
 from core.generation.settings import FIELDS
-from core.studio.library.choose import list_bases, list_offsets
+from core.studio.library.choose import list_bases, list_inversions, list_offsets
 from core.studio.presets.preset import Preset, read_preset, resolve
 from core.studio.workspace import Workspace
 
@@ -71,6 +71,14 @@ def propose(workspace: Workspace, preset: Preset, foreign: ForeignPicture = Fore
         missing.append(
             Sentence("The LoRA “{name}” is not applied from a prompt; {where}.", name=Path(name).stem[:80], where=where)
         )
+    here = {name.lower() for name in list_inversions(workspace)} if foreign.inversions else set()
+    missing += [
+        Sentence(
+            "The textual inversion “{name}” is not in the embeddings folder: its name is read as words.", name=name[:80]
+        )
+        for name in foreign.inversions
+        if name.lower() not in here
+    ]
     ignored = tuple(
         Sentence("“{name}” has no equivalent setting in this studio.", name=text[:80]) for text in foreign.left_out
     )
@@ -91,7 +99,10 @@ def propose_file(workspace: Workspace, path: Path) -> Proposal:
     if foreign.values:
         return propose(workspace, preset, foreign)
     settings = read_settings(path)
-    proposal = propose(workspace, preset, ForeignPicture(model=str(settings.get("model", ""))))
+    own = ForeignPicture(
+        model=str(settings.get("model", "")), inversions=tuple(inversions_of(settings.get("textual_inversions")))
+    )
+    proposal = propose(workspace, preset, own)
     size = re.fullmatch(r"(\d{1,5})x(\d{1,5})", str(settings.get("size", "")))
     if size and "height" not in settings and "frames" not in settings and "grid" not in settings:
         (proposal.held or proposal.values).update(width=int(size[1]), height=int(size[2]))

@@ -1,15 +1,17 @@
-"""ControlNets as single files arrive as diffusers' own reader of single files maps them."""
+"""ControlNets as single files arrive as diffusers' own reader of single files maps them, T2I-Adapters by a table of names."""
 
 import pytest
 import torch
-from diffusers import ControlNetModel
+from diffusers import ControlNetModel, T2IAdapter
 from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
 from safetensors.torch import load_file, save_file
 
 from core.errors import StudioError
 from core.offsets.controlnet import read_controlnet
 from core.offsets.files import read_offset
+from core.offsets.t2i_adapter import read_t2i_adapter
 from core.studio.library.entries import kind_of
+from core.studio.library.load import load_control
 from core.studio.library.weights import import_offset
 from core.studio.workspace import Workspace
 
@@ -88,3 +90,78 @@ def test_an_import_puts_it_among_the_models(network, ending, tmp_path):
         workspace.offsets.iterdir()
     )
     assert len(read_controlnet(workspace.models / "canny.safetensors")) == len(tensors)
+
+
+ADAPTERS = {
+    "full_adapter": ("sd15", {"channels": [8, 16, 16, 16], "num_res_blocks": 2, "downscale_factor": 8}),
+    "full_adapter_xl": ("sdxl", {"channels": [8, 16, 16, 16], "num_res_blocks": 2, "downscale_factor": 16}),
+    "light_adapter": ("sd15", {"channels": [8, 16, 16], "num_res_blocks": 4, "downscale_factor": 8, "in_channels": 1}),
+}
+
+
+def t2i_adapter(kind):
+    torch.manual_seed(1)
+    return T2IAdapter(adapter_type=kind, **ADAPTERS[kind][1]).eval()
+
+
+def authors_names(kind, state):
+    """Its authors' names, as facts: a full adapter numbers its blocks through all stages, two a stage, and a stage that
+    changes the width begins with in_conv; a light one has body inside of body."""
+    tensors = {}
+    for name, tensor in state.items():
+        name = name.removeprefix("adapter.")
+        stage, _, rest = name.removeprefix("body.").partition(".")
+        block, _, part = rest.removeprefix("resnets.").partition(".")
+        if kind == "light_adapter":
+            name = name.replace("resnets", "body")
+        elif name.startswith("body.") and "resnets" in name:
+            name = f"body.{2 * int(stage) + int(block)}.{part}"
+        elif name.startswith("body."):
+            name = f"body.{2 * int(stage)}.{rest}"
+        tensors[name] = tensor
+    assert len(tensors) == len(state)
+    return tensors
+
+
+@pytest.mark.parametrize("kind", ADAPTERS)
+@torch.no_grad()
+def test_a_t2i_adapter_in_its_authors_names_and_in_diffusers_names_is_the_same_network(kind, tmp_path):
+    family, sizes = ADAPTERS[kind]
+    network = t2i_adapter(kind)
+    picture = torch.rand(1, sizes.get("in_channels", 3), 256, 256)
+    theirs = authors_names(kind, network.state_dict())
+    assert kind == "light_adapter" or {"body.2.in_conv.weight", "body.7.block2.bias"} <= theirs.keys()
+    for name, tensors in (("theirs.safetensors", theirs), ("own.safetensors", network.state_dict())):
+        save_file(tensors, tmp_path / name)
+        assert kind_of(tmp_path / name) == ("control", family)
+        loaded = load_control(tmp_path / name, family, None)
+        for ours, wanted in zip(loaded(picture), network(picture), strict=True):
+            assert torch.equal(ours, wanted)
+    with pytest.raises(StudioError, match="is a T2I-Adapter, not an offset"):
+        read_offset(tmp_path / "theirs.safetensors")
+    other = "sdxl" if family == "sd15" else "sd15"
+    with pytest.raises(StudioError, match="is a control network for .*, but the base model is"):
+        load_control(tmp_path / "theirs.safetensors", other, None)
+
+
+@pytest.mark.parametrize("kind", ADAPTERS)
+def test_a_strange_key_in_a_t2i_adapter_is_refused_and_a_missing_one_is_a_sentence(kind, tmp_path):
+    tensors, path = authors_names(kind, t2i_adapter(kind).state_dict()), tmp_path / "x.safetensors"
+    for key in ("body.0.strange.weight", "body.1.block3.weight", "strange"):
+        save_file({**tensors, key: torch.ones(2, 2)}, path)
+        with pytest.raises(StudioError, match=f"“{key}” is not understood"):
+            read_t2i_adapter(path)
+    tensors.pop(next(name for name in tensors if name.endswith("block2.weight")))
+    save_file(tensors, path)
+    with pytest.raises(StudioError, match="could not be loaded: RuntimeError"):
+        load_control(path, ADAPTERS[kind][0], None)
+
+
+def test_a_pickle_of_a_t2i_adapter_is_imported_among_the_models(tmp_path):
+    torch.save(
+        authors_names("full_adapter", t2i_adapter("full_adapter").state_dict()), tmp_path / "t2iadapter_canny.pth"
+    )
+    workspace = Workspace(tmp_path / "space")
+    facts = import_offset(workspace, tmp_path / "t2iadapter_canny.pth")
+    assert (facts["kind"], facts["family"]) == ("control network", "sd15")
+    assert [file.name for file in workspace.models.iterdir()] == ["t2iadapter_canny.safetensors"]

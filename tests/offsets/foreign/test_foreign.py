@@ -1,6 +1,7 @@
 """Adapters that other programs' own code wrote arrive here with the weights that they have there."""
 
 import json
+import re
 import shutil
 from importlib import import_module
 from pathlib import Path
@@ -80,15 +81,28 @@ def test_a_kind_that_needs_the_base_says_so(name):
         load_lora(FILES / f"{name}.safetensors")
 
 
-def written_by_peft(folder: Path, config: peft.PeftConfig, *, folder_alone: bool = True, seed: int = 0) -> dict:
-    """Trains nothing: random adapter weights, saved by PEFT itself. What the layers make of the inputs with them."""
+def written_by_peft(
+    folder: Path, config: peft.PeftConfig, *, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> dict:
+    """Trains nothing: random adapter weights, saved by PEFT itself. What the layers make of the inputs with them.
+
+    Args:
+        dtype: in which the adapter's values are rounded and saved.
+    """
     root = base()
     model = peft.get_peft_model(root, config)
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and "magnitude" not in name:
             parameter.data += 0.3 * torch.randn(parameter.shape, generator=generator)
+    if dtype != torch.float32:
+        adapter = [p for name, p in model.named_parameters() if p.requires_grad and "base_layer" not in name]
+        for parameter in adapter:
+            parameter.data = parameter.data.to(dtype).float()
     model.save_pretrained(folder)
+    if dtype != torch.float32:
+        saved = {name: tensor.to(dtype) for name, tensor in load_file(folder / "adapter_model.safetensors").items()}
+        save_file(saved, folder / "adapter_model.safetensors")
     return outputs(root)
 
 
@@ -141,6 +155,54 @@ def test_what_peft_saved_acts_as_in_peft_by_folder_and_by_file(name, tmp_path):
     same(arrived(tmp_path), theirs)
     same(arrived(tmp_path / "adapter_model.safetensors"), theirs)
     assert any(float((outputs(base())[module] - theirs[module]).abs().max()) > 0.01 for module in theirs)
+
+
+@pytest.mark.parametrize("name", PEFT)
+def test_a_strange_key_in_what_peft_saved_is_refused_by_its_name(name, tmp_path):
+    written_by_peft(tmp_path, PEFT[name])
+    file = tmp_path / "adapter_model.safetensors"
+    tensors = load_file(file)
+    layer = next(module for module in (LINEAR, WIDE, CONV) if any(module in key for key in tensors))
+    for key in (f"base_model.model.{layer}.some", f"base_model.model.{layer}.lora_extra.x", "base_model.model.strange"):
+        save_file({**tensors, key: torch.ones(2, 2)}, file)
+        with pytest.raises(StudioError, match=f"“{re.escape(key[:80])}” is not"):
+            read_offset(tmp_path)
+
+
+@pytest.mark.parametrize("family", ["LoHa", "LoKr", "OFT", "BOFT"])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_rank_alpha_precision_and_pattern_of_peft_s_other_kinds_arrives(family, tmp_path, data):
+    draw, dtypes = data.draw, [torch.float32, torch.float16, torch.bfloat16]
+    whole, ranks = (
+        st.integers(1, 5),
+        st.dictionaries(st.sampled_from(["to_q", r"net\.2", "conv1"]), st.integers(1, 4), max_size=2),
+    )
+    alphas = st.dictionaries(st.sampled_from(["attn1.to_q", ".*conv.*"]), st.integers(1, 20), max_size=2)
+    if family in ("LoHa", "LoKr"):
+        common = {"r": draw(whole), "alpha": draw(st.integers(1, 40)), "target_modules": TARGETS, "init_weights": False}
+        common |= {
+            "rank_pattern": draw(ranks),
+            "alpha_pattern": draw(alphas),
+            "use_effective_conv2d": draw(st.booleans()),
+        }
+        if family == "LoKr":
+            common |= {"decompose_both": draw(st.booleans()), "decompose_factor": draw(st.sampled_from([-1, 2, 4]))}
+        config = (peft.LoHaConfig if family == "LoHa" else peft.LoKrConfig)(**common)
+    elif family == "OFT":
+        config = peft.OFTConfig(
+            r=0, oft_block_size=draw(st.sampled_from([2, 4, 8])), target_modules=POINTS, coft=draw(st.booleans()),
+            eps=draw(st.floats(0.01, 0.5)), block_share=draw(st.booleans()), use_cayley_neumann=draw(st.booleans()),
+            num_cayley_neumann_terms=draw(st.integers(2, 6)),
+        )  # fmt: skip
+    else:
+        size = draw(st.sampled_from([2, 4]))
+        config = peft.BOFTConfig(boft_block_size=size, target_modules=["to_q", "net.2"], init_weights=False)
+    folder = tmp_path / "adapter"
+    shutil.rmtree(folder, ignore_errors=True)
+    theirs = written_by_peft(folder, config, dtype=draw(st.sampled_from(dtypes)))
+    ours = arrived(folder)
+    same(ours, theirs, atol=3e-4 * max(1.0, *(float(out.abs().max()) for out in theirs.values())))
 
 
 def test_butterflies_that_peft_makes_on_a_graphics_card_arrive(tmp_path, monkeypatch):
@@ -279,6 +341,10 @@ def test_embeddings_of_onetrainer_are_told_and_the_network_is_read(tmp_path):
     file = read_offset(tmp_path / "x.safetensors")
     assert file.layers == 4 and "1 tensors of embeddings of words were left out" in file.notes[-1]
     same(arrived(tmp_path / "x.safetensors"), arrived(FILES / "lora.safetensors"), atol=0)
+    for key in ("bundle_embedding.word", "lora_unet_bundle.alpha", "lora_prior_a.lora_up.weight"):
+        save_file({**tensors, key: torch.ones(2, 4)}, tmp_path / "x.safetensors")
+        with pytest.raises(StudioError, match=f"“{key}” is not"):
+            read_offset(tmp_path / "x.safetensors")
 
 
 @pytest.mark.parametrize("prefix", ["model.diffusion_model.", "diffusion_model.", "", "unet."])

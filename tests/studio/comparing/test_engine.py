@@ -1,5 +1,6 @@
 """The engine renders, keeps pictures with their settings, and says what is wrong."""
 
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -7,7 +8,9 @@ import threading
 import time
 
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from core.errors import StudioError
 from core.families.attention import VARIABLE, in_place
@@ -16,9 +19,10 @@ from core.generation.media import read_png
 from core.method.guidance import GuidanceWeights
 from core.offsets.writing import save_offset
 from core.studio.comparing.engine import Engine
-from core.studio.comparing.events import Sampling, Saved, Waiting, Working
+from core.studio.comparing.events import Note, Sampling, Saved, Waiting, Working
 from core.studio.library.choose import find_base, find_offset, list_bases, list_controls, list_offsets
 from core.studio.locks import holding
+from core.studio.presets.proposal import propose_file
 from tests.builders.offsets import DELTA
 
 NPO = GuidanceWeights(omega=2, beta=1)
@@ -158,6 +162,25 @@ def test_an_input_picture_is_rendered_and_its_hash_and_strength_are_kept(workspa
     assert facts["strength"] == 0.5 and len(facts["input_sha256"]) == 64 and facts["inpainted"] is False
     rows = engine.estimate(settings(**inputs, steps=20)).row_forwards
     assert rows == 2 * 2 * 10 * len(settings().seeds)
+
+
+def test_a_textual_inversion_acts_by_its_name_and_the_picture_says_which(workspace, engine, tmp_path):
+    plain = [e for e in engine.compare(settings(prompt="ab, star")) if isinstance(e, Saved)]
+    save_file({"emb_params": torch.full((2, 32), 3.0)}, workspace.embeddings / "star.safetensors")
+    saved = [e for e in engine.compare(settings(prompt="ab, star")) if isinstance(e, Saved)]
+    assert Image.open(saved[0].path).tobytes() != Image.open(plain[0].path).tobytes()
+    sha = hashlib.sha256((workspace.embeddings / "star.safetensors").read_bytes()).hexdigest()[:12]
+    assert (
+        read_png(saved[1].path)["textual_inversions"] == f"star: {sha}"
+        and "textual_inversions" not in plain[0].settings
+    )
+    assert f'TI hashes: "star: {sha}"' in Image.open(saved[0].path).info["parameters"]
+    assert not [text for text in propose_file(workspace, saved[0].path).missing if "inversion" in text]
+    (workspace.embeddings / "star.safetensors").unlink()
+    missing = propose_file(workspace, saved[0].path).missing
+    assert "The textual inversion “star” is not in the embeddings folder: its name is read as words." in missing
+    notes = [e.text for e in engine.compare(settings(prompt="a embedding:star")) if isinstance(e, Note)]
+    assert any("There is no textual inversion “star”" in note for note in notes)
 
 
 def test_a_control_network_is_found_by_its_configuration_and_follows_the_base(workspace, engine):
