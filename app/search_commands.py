@@ -84,22 +84,13 @@ def search(options: argparse.Namespace, workspace: Any, show: Show) -> int:
 
 def preset(options: argparse.Namespace, workspace: Any, show: Show) -> int:
     """Saves a setting as a preset with its evidence."""
-    from core.studio.evaluating.evidence import setting_with_evidence
+    from app.evidence import save_with_evidence
     from core.studio.evaluating.folder import get_evaluation
-    from core.studio.presets.files import save_preset
-    from core.studio.presets.preset import Evidence, preset_of
 
     evaluation = get_evaluation(workspace, options.evaluation)
-    values, evidence = setting_with_evidence(evaluation)
-    made = preset_of(
-        values,
-        name=options.name or evaluation.id,
-        workspace=workspace,
-        evidence=[Evidence.model_validate(one) for one in evidence],
-    )
-    path = save_preset(workspace, made, replace=options.replace)
-    lines = [f"preset {path.stem}", *(one["text"] for one in evidence)]
-    show({"preset": path.stem, "settings": values, "evidence": evidence}, "\n".join(lines))
+    saved = save_with_evidence(workspace, evaluation, options.name, replace=options.replace)
+    lines = [f"preset {saved.path.stem}", *(one["text"] for one in saved.evidence)]
+    show({"preset": saved.path.stem, "settings": saved.values, "evidence": saved.evidence}, "\n".join(lines))
     return 0
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from app.page import evaluate_actions as actions
-from app.page import study, study_actions
+from app.page import search, study, study_actions
 from app.page.evaluate_actions import CONTROLS, FRONT, HELP, LABELS, MORE, REPORTED
 from app.page.text import label
 from app.page.wiring import QUEUED, QUICK, Changes, Opening, Tab
@@ -75,6 +75,7 @@ def _settings(parts: dict[str, Any], engine: Engine) -> None:
     with gr.Accordion(label("Advanced: prompts, columns and controls"), open=False), gr.Row():
         for name in MORE:
             parts[f"evaluate_{name}"] = _control(name, engine, "sd15")
+    search.place(parts)
 
 
 def _watching(parts: dict[str, Any], engine: Engine) -> None:
@@ -87,6 +88,12 @@ def _watching(parts: dict[str, Any], engine: Engine) -> None:
         parts["go_on"] = gr.Button(label("Resume"), size="sm", min_width=80, interactive=False)
         parts["report_html"] = gr.DownloadButton(label("Report (HTML)"), size="sm", min_width=110, interactive=False)
         parts["report_json"] = gr.DownloadButton(label("Report (JSON)"), size="sm", min_width=110, interactive=False)
+    with gr.Row(elem_classes="tight"):
+        parts["use_evaluated"] = gr.Button(label("Use in Compare"), size="sm", min_width=110, interactive=False)
+        parts["keep_evaluated"] = gr.Button(
+            label("Save as preset with this evidence"), size="sm", min_width=110, interactive=False
+        )
+    parts["kept"] = gr.HTML("", padding=False, elem_classes="status")
     parts["live_scorer"] = gr.Radio([], show_label=False, visible=False, container=False)
     parts["live"] = gr.HTML("", padding=False)
     parts["report"] = gr.HTML("", padding=False)
@@ -110,6 +117,7 @@ def build(engine: Engine) -> Tab:
     opened = ("evaluation_plan", "start_evaluation", "evaluations", "studies", *FOLLOWING[1:3])
     tab = Tab(parts, Opening(_opened(engine), FORM, opened))
     _wire(tab, engine)
+    search.wire(tab, engine)
     study.wire(tab, engine)
     return tab
 

@@ -16,10 +16,12 @@ from app.page.wiring import Changes
 from core.errors import StudioError
 from core.files import read_text
 from core.studio.comparing.engine import Engine
-from core.studio.evaluating.folder import create_evaluation, get_evaluation
+from core.studio.evaluating import search_job
+from core.studio.evaluating.folder import Evaluation, create_evaluation, get_evaluation
 from core.studio.evaluating.job import EvaluationState, estimate_of, list_states, start, state_of, stop
 from core.studio.evaluating.live import LiveRow
 from core.studio.evaluating.scorers import ALL, default_scorers, missing
+from core.studio.evaluating.search_job import Standing, standing_of
 from core.studio.evaluating.settings import NPO, EvaluationSettings
 from core.studio.library.choose import family_of_base, find_base, list_offsets, start_values
 from core.studio.workspace import Workspace
@@ -53,8 +55,20 @@ HELP = {
     "effective": "CFG at an ω that goes as far as the offset does; measured on the way.",
     "keep": "The blind study and the report show these.",
 }
-WATCHED = ("evaluation_status", "live", "evaluation_timer", "evaluation_seen", "stop_evaluation", "go_on")
-REPORTED = ("report", "report_html", "report_json")
+BETWEEN = "between"
+"""The standing of a search whose next round is about to begin."""
+WATCHED = (
+    "evaluation_id",
+    "evaluation_status",
+    "live",
+    "evaluation_timer",
+    "evaluation_seen",
+    "stop_evaluation",
+    "go_on",
+)
+GOING_ON = ("running", "stopping", BETWEEN)
+FILES, USES = ("report_html", "report_json"), ("use_evaluated", "keep_evaluated")
+REPORTED = ("report", *FILES, *USES, "kept")
 
 
 def settings_of(base: str | None, values: Mapping[str, Any]) -> EvaluationSettings:
@@ -162,10 +176,14 @@ def begin(engine: Engine, base: str | None, values: Mapping[str, Any]) -> Change
         evaluation = start(create_evaluation(engine.workspace, settings_of(base, values)), cpu=engine.cpu)
     except StudioError as error:
         return {"evaluation_status": fault(error)}
-    lines = choices(engine.workspace)
+    return begun(engine.workspace, evaluation)
+
+
+def begun(workspace: Workspace, evaluation: Evaluation) -> Changes:
+    """An evaluation that was just started is the one that is watched."""
     return {
         "evaluation_id": evaluation.id,
-        "evaluations": gr.update(choices=lines, value=evaluation.id),
+        "evaluations": gr.update(choices=choices(workspace), value=evaluation.id),
         "evaluation_timer": gr.Timer(active=True),
         "evaluation_status": sentence("Starting {run}…", run=evaluation.id),
         "evaluation_seen": (),
@@ -225,11 +243,17 @@ def watch(workspace: Workspace, evaluation_id: str, scorer: str | None, seen: Se
             "go_on": nothing,
         }
     try:
+        search = standing_of(workspace, evaluation_id)
+        follows = search is not None and tuple(seen or ())[:2] in {(evaluation_id, now) for now in GOING_ON}
+        if search is not None and follows and search.newest != evaluation_id:
+            return {"evaluation_id": search.newest, "evaluation_seen": (search.newest, "running")}
         state = state_of(get_evaluation(workspace, evaluation_id))
     except StudioError as error:
         return {"evaluation_status": fault(error), "evaluation_timer": gr.Timer(active=False)}
-    now = (state.id, state.status, state.done, str(state.report), scorer)
-    active = state.status in ("running", "stopping")
+    last = search is not None and not search.ended and search.newest == state.id
+    status = BETWEEN if last and state.status == "finished" else state.status
+    now = (state.id, status, state.done, str(state.report), scorer)
+    active = status in GOING_ON
     if tuple(seen or ()) == now:
         # a process that has just ended writes its report: one more look
         return {"evaluation_timer": gr.Timer(active=active)}
@@ -237,15 +261,15 @@ def watch(workspace: Workspace, evaluation_id: str, scorer: str | None, seen: Se
     shown = scorer if scorer in names else next(iter(names), None)
     changes: Changes = {
         "evaluations": gr.update(choices=choices(workspace)),
-        "evaluation_status": status_line(state),
+        "evaluation_status": status_line(state, search),
         "live": figure([row for row in state.rows if row.scorer == shown]),
         "live_scorer": gr.update(
             choices=[(translate(ALL[name].title), name) for name in names], value=shown, visible=len(names) > 1
         ),
-        "evaluation_seen": (state.id, state.status, state.done, str(state.report), shown),
+        "evaluation_seen": (state.id, status, state.done, str(state.report), shown),
         "evaluation_timer": gr.Timer(active=True),
         "stop_evaluation": gr.update(interactive=state.status == "running"),
-        "go_on": gr.update(interactive=state.status in ("stopped", "failed", "interrupted", "new")),
+        "go_on": gr.update(interactive=status in ("stopped", "failed", "interrupted", "new", BETWEEN)),
     }
     return {**changes, **report_of(state)}
 
@@ -253,17 +277,23 @@ def watch(workspace: Workspace, evaluation_id: str, scorer: str | None, seen: Se
 def report_of(state: EvaluationState) -> Changes:
     """The report in a frame that runs no script, and both of its files; nothing where it is not written yet."""
     if state.report is None or state.status == "running":
-        return {"report": "", **{name: gr.update(value=None, interactive=False) for name in REPORTED[1:]}}
+        return {
+            "report": "",
+            **dict.fromkeys(FILES, gr.update(value=None, interactive=False)),
+            **dict.fromkeys(USES, gr.update(interactive=False)),
+            "kept": "",
+        }
     page = read_text(state.report, limit=2**27)
     title = escape(word("Report"))
     return {
         "report": f'<iframe class="report" sandbox="" title="{title}" srcdoc="{escape(page)}"></iframe>',
         "report_html": gr.update(value=to_download(state.report), interactive=True),
         "report_json": gr.update(value=to_download(state.report.with_suffix(".json")), interactive=True),
+        **dict.fromkeys(USES, gr.update(interactive=True)),
     }
 
 
-def status_line(state: EvaluationState) -> str:
+def status_line(state: EvaluationState, search: Standing | None = None) -> str:
     """Where the evaluation stands: progress, time left, verdict; or what went wrong."""
     text = sentence(
         "{run}: {status}, {pairs} of {planned} pairs",
@@ -272,6 +302,14 @@ def status_line(state: EvaluationState) -> str:
         pairs=state.pairs,
         planned=state.planned,
     )
+    if search is not None:
+        confirming = search.round == search.rounds
+        round_line = (
+            sentence("The search confirms its winner on other prompts.")
+            if confirming
+            else sentence("Round {round} of {rounds} of a search.", round=search.round, rounds=search.rounds)
+        )
+        text = f"{round_line} {text}"
     parts = [progress(text, state.done / max(1, state.total))]
     if state.seconds_left is not None:
         parts.append(facts([(sentence("left"), duration(state.seconds_left))]))
@@ -336,7 +374,7 @@ def ask_to_stop(workspace: Workspace, evaluation_id: str) -> Changes:
 def resume(engine: Engine, evaluation_id: str) -> Changes:
     """Goes on where it was; the figures are those of one go."""
     try:
-        start(get_evaluation(engine.workspace, evaluation_id), cpu=engine.cpu)
+        search_job.resume(engine.workspace, get_evaluation(engine.workspace, evaluation_id), cpu=engine.cpu)
     except StudioError as error:
         return {"evaluation_status": fault(error)}
     return {

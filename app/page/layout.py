@@ -23,10 +23,13 @@ from app.page import (
 from app.page.compare_actions import last_pairs_or_opening, shown_pairs, values_of
 from app.page.evaluate_actions import evaluate_run
 from app.page.fields import filled, stored_values
+from app.page.html import fault
 from app.page.runs_actions import duplicate
+from app.page.search_actions import evaluated_values
 from app.page.text import label
 from app.page.train_actions import base_of
 from app.page.wiring import QUEUED, QUICK, Changes, CompareTab, Tab, by_component
+from core.errors import StudioError
 from core.studio.comparing.engine import Engine
 from core.studio.comparing.settings import opening_values
 from core.studio.studying.study import list_studies
@@ -211,7 +214,7 @@ def _between_runs(page: gr.Blocks, form: CompareTab, tabs: dict[str, Tab], selec
     join("preset", use("presets"), "runs", names)
     join("watch", watch, "runs", ["run_id", "timer"])
     join("duplicate", again, "runs", [*train.FORM, "former_rank"])
-    _evaluate_runs(page, tabs, selected, engine)
+    _evaluate_runs(page, form, tabs, selected, engine)
     page.load(
         by_component(training.parts, train.attach(engine)),
         training.parts["watched_before"],
@@ -221,8 +224,8 @@ def _between_runs(page: gr.Blocks, form: CompareTab, tabs: dict[str, Tab], selec
     )
 
 
-def _evaluate_runs(page: gr.Blocks, tabs: dict[str, Tab], selected: gr.Tabs, engine: Engine) -> None:
-    """A run to Evaluate; and the evaluation that is shown when the page is opened."""
+def _evaluate_runs(page: gr.Blocks, form: CompareTab, tabs: dict[str, Tab], selected: gr.Tabs, engine: Engine) -> None:
+    """A run to Evaluate, what was evaluated to Compare; and the evaluation that is shown when the page is opened."""
     evaluating = tabs["evaluate"]
     everything = {**tabs["runs"].parts, **evaluating.parts, "selected": selected}
 
@@ -232,6 +235,17 @@ def _evaluate_runs(page: gr.Blocks, tabs: dict[str, Tab], selected: gr.Tabs, eng
 
     outputs = [everything[name] for name in (*evaluate.FOLLOWING, "selected")]
     everything["evaluate_run"].click(by_component(everything, fill), everything["runs"], outputs, **QUICK)
+    everything |= {**form.parts, **evaluating.parts}
+
+    def use(evaluation_id: str) -> Changes:
+        try:
+            values = evaluated_values(engine.workspace, evaluation_id)
+        except StudioError as error:
+            return {"kept": fault(error)}
+        return {**filled(engine, form.fields, values), "selected": gr.Tabs(selected="compare")}
+
+    outputs = [everything[name] for name in (*form.fields.controls, "former", "kept", "selected")]
+    everything["use_evaluated"].click(by_component(everything, use), everything["evaluation_id"], outputs, **QUICK)
     page.load(
         by_component(evaluating.parts, evaluate.attach(engine)),
         evaluating.parts["evaluation_stored"],

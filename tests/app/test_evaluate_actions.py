@@ -9,6 +9,7 @@ from app.page.evaluate import DEFAULTS
 from app.page.evaluate_actions import CONTROLS
 from app.page.study import LINK
 from core.files import write_json, write_text
+from core.studio.evaluating import search_job
 from core.studio.evaluating.events import Failed, Finished, append_event
 from core.studio.evaluating.folder import get_evaluation
 from core.studio.evaluating.settings import NPO, columns_of
@@ -36,7 +37,8 @@ def workspace(tmp_path):
 @pytest.fixture
 def begun(workspace, monkeypatch):
     """An evaluation that Start has made, whose process is not started; and what Start changed in the page."""
-    monkeypatch.setattr(actions, "start", lambda evaluation, cpu: evaluation)
+    for module in (actions, search_job):
+        monkeypatch.setattr(module, "start", lambda evaluation, **how: evaluation)
     form = {name: value for name, value in FORM.items() if name in CONTROLS}
     changes = actions.begin(Player(workspace), "miniature-sd15", form)
     return get_evaluation(workspace, changes["evaluation_id"]), changes

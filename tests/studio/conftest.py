@@ -2,14 +2,9 @@
 
 import pytest
 
-from core.families import get
-from core.studio.workspace import Workspace
+from tests.builders.spaces import tiny_space
 
 
 @pytest.fixture
 def workspace(tmp_path):
-    made = Workspace(tmp_path / "space")
-    base = made.models / "tiny"
-    get("sd15").tiny().save_pretrained(base)
-    (base / "prompts.txt").write_text("one\ntwo\nthree\n")
-    return made
+    return tiny_space(tmp_path / "space")

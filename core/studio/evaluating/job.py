@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,11 +144,12 @@ def pace_of(evaluation: Evaluation) -> float | None:
     return seconds * evaluation.chunks / max(1, row_forwards(evaluation.settings))
 
 
-def start(evaluation: Evaluation, *, cpu: bool = False, processes: int = 0) -> Evaluation:
+def start(evaluation: Evaluation, *, cpu: bool = False, processes: int = 0, command: Sequence[str] = ()) -> Evaluation:
     """Starts or resumes an evaluation in a process of its own, which outlives this one; one that runs is left alone.
 
     Args:
         processes: how many share the work; 0 for one a graphics card, or one where there is none.
+        command: of the process, where the evaluation is part of something larger.
 
     Raises:
         StudioError: no process could be made, or the disk refuses.
@@ -160,7 +161,7 @@ def start(evaluation: Evaluation, *, cpu: bool = False, processes: int = 0) -> E
             allow(evaluation)
             with (evaluation.folder / "log.txt").open("ab") as log:
                 process = subprocess.Popen(
-                    command_of(evaluation, cpu=cpu, processes=processes),
+                    list(command) or command_of(evaluation, cpu=cpu, processes=processes),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

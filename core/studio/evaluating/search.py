@@ -191,8 +191,13 @@ def _name(one: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {one[name]:g}" for name in AXES)
 
 
+def searches_of(workspace: Workspace) -> Path:
+    """Where the workspace keeps its searches."""
+    return workspace.root / "searches"
+
+
 def _path(workspace: Workspace, search_id: str) -> Path:
-    return workspace.root / "searches" / f"{slug(search_id)}.json"
+    return searches_of(workspace) / f"{slug(search_id)}.json"
 
 
 def create_search(workspace: Workspace, search: Search, name: str = "") -> str:
@@ -256,6 +261,19 @@ def run_search(
     if confirming.done() >= confirming.chunks:
         state["result"] = _result(workspace, state, candidates[0], plain[0], confirming)
         write_json(_path(workspace, search_id), state)
+
+
+def first_round(workspace: Workspace, search_id: str) -> Evaluation:
+    """The evaluation of the first round, made where it is not there yet; nothing is rendered.
+
+    Raises:
+        StudioError: as `read_search`, or the disk refuses.
+    """
+    state = read_search(workspace, search_id)
+    search = Search.from_dict(state["search"])
+    one = rounds_of(search)[0]
+    settings = _round_settings(search, search.candidates(), search.plain(), one.first, one.count)
+    return _evaluation(workspace, search_id, state, 0, settings)
 
 
 def _evaluation(
