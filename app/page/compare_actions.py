@@ -22,7 +22,6 @@ from core.studio.comparing.engine import Engine
 from core.studio.comparing.events import Note, Sampling, Saved, Waiting, Working, describe_settings
 from core.studio.comparing.grid import parse_axis
 from core.studio.comparing.groups import Group, newest_groups, settings_of
-from core.studio.comparing.scores import Scorer, scorer_of
 from core.studio.comparing.settings import comparison_of
 from core.studio.library.choose import list_bases, start_values
 from core.studio.presets.preset import known_values
@@ -106,23 +105,26 @@ def note_of(settings: Mapping[str, Any]) -> str:
     return " · ".join(part for part in (str(settings.get("prompt", "")), figures, model) if part)
 
 
-def pairs_of(
-    saved: Sequence[Saved], seeds: Sequence[int], names: Sequence[str], score: Scorer = lambda file, prompt: None
-) -> list[Pair]:
+def pairs_of(saved: Sequence[Saved], seeds: Sequence[int], names: Sequence[str]) -> list[Pair]:
     """Finished pictures seed by seed, plain CFG first, with their scores where the judge knows them."""
     pairs = []
     for seed in seeds:
         group = sorted((picture for picture in saved if picture.seed == seed), key=lambda picture: picture.column)
         if group:
-            cells = tuple(_finished(picture, names[picture.column], score) for picture in group)
+            cells = tuple(_finished(picture, names[picture.column]) for picture in group)
             pairs.append(Pair(cells, sentence("seed {seed}", seed=seed), note_of(cells[-1].settings)))
     return pairs
 
 
-def _finished(picture: Saved, name: str, score: Scorer) -> Cell:
+def _finished(picture: Saved, name: str) -> Cell:
     video = address(picture.path) if picture.path.suffix == ".mp4" else ""
-    preference = score(picture.picture, str(picture.settings.get("prompt", "")))
-    return Cell(address(picture.picture), name, video, preference, picture.settings, picture.picture.name)
+    return Cell(address(picture.picture), name, video, judged(picture.settings), picture.settings, picture.picture.name)
+
+
+def judged(settings: Mapping[str, Any]) -> float | None:
+    """The bundled judge's score in a picture's settings; they are only what its file says."""
+    score = settings.get("judge")
+    return score if isinstance(score, float) and 0 <= score <= 1 else None
 
 
 def _so_far(
@@ -188,7 +190,7 @@ def render(
                 saved.append(event)
             elif isinstance(event, Note):
                 notes.append(event.text)
-        pairs = pairs_of(saved, comparison.seeds, names, scorer_of(engine.workspace, comparison.base))
+        pairs = pairs_of(saved, comparison.seeds, names)
     except StudioError as error:
         yield {"status": fault(error), **at_rest()}
         return
@@ -320,7 +322,7 @@ def pair_of(group: Group) -> Pair:
         settings = picture.settings
         video = address(picture.path) if picture.path.suffix == ".mp4" else ""
         name = _name_of(settings, several=len(group.pictures) > 2)
-        cells.append(Cell(address(picture.shown), name, video, None, settings, picture.shown.name))
+        cells.append(Cell(address(picture.shown), name, video, judged(settings), settings, picture.shown.name))
     settings = cells[-1].settings
     caption = str(settings.get("prompt") or sentence("seed {seed}", seed=group.seed))
     return Pair(tuple(cells), caption, note_of(settings), any(picture.favourite for picture in group.pictures))

@@ -79,12 +79,16 @@ def test_a_rendering_says_so_at_once_shows_rough_pictures_and_ends_with_pairs(en
     assert json.loads(final["facts"])["beta"] == 1.0 and final["share"]["interactive"]
 
 
-def test_under_each_picture_stands_the_judges_score_where_it_applies(engine, values):
-    _, final = rendered(engine, {**values, "prompt": "a red circle", "images": 1})
-    scores = [cell.score for cell in final["records"][0].cells]
-    assert len(scores) == 2 and all(0 <= score <= 1 for score in scores) and final["sides"].count('class="score"') == 2
+def test_the_judges_score_is_shown_where_it_applies_and_still_after_a_reload(workspace, values):
+    engine = Player(workspace, judge={"a red circle": 0.75})
     _, final = rendered(engine, {**values, "prompt": "an astronaut", "images": 1})
     assert [cell.score for cell in final["records"][0].cells] == [None, None]
+    _, final = rendered(engine, {**values, "prompt": "a red circle", "images": 1})
+    assert [cell.score for cell in final["records"][0].cells] == [0.75, 0.75]
+    assert final["sides"].count('class="score"') == 2
+    last = compare_actions.last_pairs_or_opening(workspace, persistent=True)
+    assert [cell.score for pair in last for cell in pair.cells] == [0.75, 0.75]
+    assert compare_actions.judged({"judge": "<b>"}) is None and compare_actions.judged({"judge": 7.0}) is None
 
 
 def test_a_fault_while_rendering_is_said_and_the_buttons_come_back(workspace, values):
@@ -379,7 +383,8 @@ def test_a_grid_renders_cells_in_place_and_a_cell_can_be_chosen(engine, values):
     assert 'role="alert"' in fault[-1]["grid_status"] and fault[-1]["render_grid"]["interactive"]
 
 
-def test_a_grid_of_several_seeds_shows_them_in_each_cell_with_their_mean_in_the_heat_map(engine, values):
+def test_a_grid_of_several_seeds_shows_them_in_each_cell_with_their_mean_in_the_heat_map(workspace, values):
+    engine = Player(workspace, judge={values["prompt"]: 0.5})
     axes = [("beta", "0, 1"), ("none", ""), ("none", "")]
     *_, last = (step for step in grid_actions.render(engine, axes, values, lambda: False, 2) if "cells" in step)
     assert [[cell.name for cell in pair.cells] for pair in last["grid_records"]] == [["seed 4", "seed 5"]] * 2

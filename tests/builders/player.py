@@ -11,8 +11,9 @@ class Player:
 
     cpu, warming = True, ""
 
-    def __init__(self, workspace, fault=None, seconds=8.0):
+    def __init__(self, workspace, fault=None, seconds=8.0, judge=None):
         self.workspace, self.fault, self.seconds = workspace, fault, seconds
+        self.judge = judge or {}
         self.asked = []
 
     def outputs(self):
@@ -33,6 +34,8 @@ class Player:
                 path = self.workspace.outputs / f"20260101-{len(self.asked) - 1:06}-abcdef-{column}-{seed}.png"
                 settings = {"prompt": comparison.prompt, "seed": seed, "model": comparison.base, "size": "64x64"}
                 settings |= {"omega": weights.omega, "alpha": weights.alpha, "beta": weights.beta, "steps": 2}
+                if comparison.prompt in self.judge:
+                    settings["judge"] = self.judge[comparison.prompt]
                 save_png(Image.new("RGB", (64, 64), "green"), path, settings)
                 yield Saved(column, seed, path, settings, path)
         yield Note("The prompt is cut.")

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 
 from core.errors import StudioError
 from core.miniature.scorer_cards import CARDS
@@ -57,8 +58,6 @@ def test_everything_of_a_base_follows_from_its_world_whatever_its_name(world, wo
 
 
 def image_of(world):
-    from PIL import Image
-
     return Image.new("RGB", (world.judge(ASSETS).side,) * 2, "pink")
 
 
@@ -66,7 +65,7 @@ def image_of(world):
 def test_a_base_that_says_no_known_world_has_no_judge_and_no_prompts(content, workspace):
     base = copied("miniature-sd99", content, workspace.models)
     assert world_of(base) is None and default_scorers(workspace, base.name) == ()
-    assert scorer_of(workspace, base.name)(base / "picture.png", "a red circle") is None
+    assert scorer_of(workspace, base.name)(Image.new("RGB", (64, 64)), "a red circle") is None
     with pytest.raises(StudioError, match="no bundled prompts"):
         own_prompts(base, 0, 2)
     with pytest.raises(StudioError, match="cannot read pictures of this base"):

@@ -23,6 +23,7 @@ from core.families.libraries import load_libraries
 from core.generation.comparison import Comparison
 from core.studio.comparing import pictures
 from core.studio.comparing.events import Estimate, Event, Note, Sampling, Waiting, Working
+from core.studio.comparing.scores import scorer_of
 from core.studio.library.choose import find_base, find_control, find_offset
 from core.studio.library.load import find_inversions
 from core.studio.locks import waiting_for
@@ -215,8 +216,13 @@ class Engine:
             rate = step.step / max(1e-6, time.monotonic() - sampling)
             emit(Sampling(step.step, step.steps, step.columns, step.seeds, step.images, rate))
 
+        judge = scorer_of(self.workspace, comparison.base)
+
         def on_image(image: RenderedImage) -> None:
-            emit(pictures.save(image, pictures.facts_of(image, comparison, family, standard, files.inversions), stem))
+            facts = pictures.facts_of(image, comparison, family, standard, files.inversions)
+            if not standard.fps and (score := judge(image.image, comparison.prompt)) is not None:
+                facts["judge"] = score
+            emit(pictures.save(image, facts, stem))
 
         watch = Watch(
             step=on_step, image=on_image, note=lambda note: emit(Note(note)), cancelled=lambda: given_up() or late()

@@ -19,7 +19,6 @@ from core.method.forms import DOSED_BY_OMEGA, beta_at
 from core.method.guidance import GuidanceWeights
 from core.studio.comparing.engine import Engine
 from core.studio.comparing.events import Event, Saved
-from core.studio.comparing.scores import scorer_of
 from core.studio.comparing.sheet import Placed, grid_picture
 
 CELLS_LIMIT = 256
@@ -160,7 +159,6 @@ def render_grid(
     for place, settings in planned:
         shared = {key: value for key, value in settings.values().items() if key not in (*COLUMN, "seed")}
         groups.setdefault(json.dumps(shared, sort_keys=True), []).append((place, settings))
-    score = scorer_of(engine.workspace, str(values.get("base", "")))
     done: list[Cell] = []
     for members in groups.values():
         if cancelled():
@@ -178,10 +176,8 @@ def render_grid(
                 comparison = Comparison.of(members[0][1], columns=part, seeds=some)
                 for event in engine.compare(comparison, cancelled=cancelled):
                     if isinstance(event, Saved):
-                        places = wanted.get((part[event.column], event.seed), [])
-                        preference = score(event.picture, event.settings.get("prompt", "")) if places else None
-                        for place, nth in places:
-                            done.append(Cell(place, event, preference, nth))
+                        for place, nth in wanted.get((part[event.column], event.seed), []):
+                            done.append(Cell(place, event, event.settings.get("judge"), nth))
                             yield done[-1]
                     else:
                         yield event
@@ -221,6 +217,7 @@ def _sheets(
             continue
         placed = {place: _placed(some) for place, some in mine.items()}
         first = next(iter(mine.values()))[0].saved.settings
+        first = {name: value for name, value in first.items() if name != "judge"}
         changing = {"negative" if axis.name == "checkpoint" else axis.name for axis in (x, y, pages)}
         sheet = grid_picture(
             placed,
