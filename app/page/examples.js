@@ -1,4 +1,4 @@
-// Example prompts and words go into the prompt; words that the model has never met are named under it.
+// Example prompts and words go into the prompt; words that the model has never met are underlined there, and named under it.
 (() => {
   const box = () => document.querySelector('#set-prompt textarea, #set-prompt input');
   const write = (text) => {
@@ -7,12 +7,47 @@
     prompt.dispatchEvent(new Event('input', { bubbles: true }));
     prompt.focus();
   };
+  const WORD = /\p{L}+(?:['-]\p{L}+)*/gu;
+  const SAME = ['font', 'lineHeight', 'letterSpacing', 'wordSpacing', 'textIndent', 'padding', 'borderWidth', 'boxSizing', 'tabSize'];
+  const underline = (isUnknown) => {
+    // a text field cannot underline words: its text once more on top of it, transparent but for the lines
+    const prompt = box();
+    const place = prompt.parentElement;
+    let mirror = place.querySelector('.npo-mirror');
+    if (!mirror) {
+      mirror = document.createElement('div');
+      mirror.className = 'npo-mirror';
+      mirror.setAttribute('aria-hidden', 'true');
+      place.append(mirror);
+      place.style.position = 'relative';
+      prompt.addEventListener('scroll', () => { mirror.scrollTop = prompt.scrollTop; });
+      new ResizeObserver(() => window.npoWords()).observe(prompt);
+    }
+    const style = getComputedStyle(prompt);
+    for (const name of SAME) mirror.style[name] = style[name];
+    Object.assign(mirror.style, {
+      left: `${prompt.offsetLeft}px`, top: `${prompt.offsetTop}px`, width: `${prompt.offsetWidth}px`, height: `${prompt.offsetHeight}px`,
+    });
+    mirror.replaceChildren();
+    let at = 0;
+    for (const match of prompt.value.matchAll(WORD)) {
+      if (!isUnknown(match[0].toLowerCase())) continue;
+      const marked = document.createElement('u');
+      marked.textContent = match[0];
+      mirror.append(prompt.value.slice(at, match.index), marked);
+      at = match.index + match[0].length;
+    }
+    mirror.append(prompt.value.slice(at));
+    mirror.scrollTop = prompt.scrollTop;
+  };
   window.npoWords = () => {
     const line = document.querySelector('#examples .unknown');
-    if (!line || !box()) return;
+    if (!box()) return;
+    if (!line) return underline(() => false);
     const known = new Set([...document.querySelectorAll('#examples .vocabulary')].map((one) => one.textContent));
-    const words = (box().value.match(/\p{L}+(?:['-]\p{L}+)*/gu) || []).map((one) => one.toLowerCase());
+    const words = (box().value.match(WORD) || []).map((one) => one.toLowerCase());
     const unknown = [...new Set(words.filter((one) => !known.has(one)))];
+    underline((one) => !known.has(one));
     line.replaceChildren();
     if (!unknown.length) return;
     line.append(line.dataset.sentence, ' ');

@@ -431,8 +431,9 @@ def test_pairs_are_enlarged_and_turned_over_by_the_keyboard(page):
 def test_a_word_that_the_model_never_met_is_named_and_an_example_is_a_click(page):
     page.get_by_label("Prompt", exact=True).fill("a green zebra")
     expect(page.locator("#examples .unknown u")).to_have_text("zebra")
+    expect(page.locator("#set-prompt .npo-mirror u")).to_have_text("zebra")
     page.locator("#examples .example").first.click()
-    expect(page.locator("#examples .unknown u")).to_have_count(0)
+    expect(page.locator("#examples .unknown u, #set-prompt .npo-mirror u")).to_have_count(0)
 
 
 def test_a_pair_is_shared_as_a_picture_an_animation_and_a_link(page, studio):
