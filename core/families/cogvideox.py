@@ -172,14 +172,14 @@ def encode_video(pipe: Any, videos: Tensor) -> Tensor:
     return latents.transpose(1, 2) * pipe.vae.config.scaling_factor
 
 
-@torch.no_grad()
 def decode_latents(pipe: Any, latents: Tensor) -> Tensor:
-    """Videos (batch, frames, 3, height, width) in [-1, 1], not clipped. CogVideoX 1.5 samples one latent frame more
-    than the video has, in front: it is dropped, as the pipeline does."""
-    if pipe.transformer.config.patch_size_t is not None:
-        latents = latents[:, 1:]
-    scaled = latents.to(pipe.vae.dtype).transpose(1, 2) / pipe.vae.config.scaling_factor
-    return pipe.vae.decode(scaled).sample.transpose(1, 2)
+    """Videos (batch, frames, 3, height, width) in [-1, 1], not clipped. A gradient of the latents passes through. CogVideoX 1.5
+    samples one latent frame more than the video has, in front: it is dropped, as the pipeline does."""
+    with torch.set_grad_enabled(latents.requires_grad):
+        if pipe.transformer.config.patch_size_t is not None:
+            latents = latents[:, 1:]
+        scaled = latents.to(pipe.vae.dtype).transpose(1, 2) / pipe.vae.config.scaling_factor
+        return pipe.vae.decode(scaled).sample.transpose(1, 2)
 
 
 def latent_shape(pipe: Any, size: Size) -> tuple[int, ...]:

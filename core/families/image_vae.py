@@ -44,12 +44,12 @@ def encode_distribution(pipe: Any, images: Tensor) -> tuple[Tensor, Tensor]:
     return mode, posterior.std * config.scaling_factor
 
 
-@torch.no_grad()
 def decode_latents(pipe: Any, latents: Tensor) -> Tensor:
-    """Images in [-1, 1], not clipped."""
+    """Images in [-1, 1], not clipped. A gradient of the latents passes through; there is none of the VAE's weights alone."""
     config = pipe.vae.config
-    scaled = latents.to(pipe.vae.dtype) / config.scaling_factor + (config.get("shift_factor") or 0.0)
-    return pipe.vae.decode(scaled, return_dict=False)[0]
+    with torch.set_grad_enabled(latents.requires_grad):
+        scaled = latents.to(pipe.vae.dtype) / config.scaling_factor + (config.get("shift_factor") or 0.0)
+        return pipe.vae.decode(scaled, return_dict=False)[0]
 
 
 def check_size(size: Size, unit: int) -> None:

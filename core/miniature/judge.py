@@ -90,7 +90,11 @@ class Judge:
 
     @torch.no_grad()
     def score(self, images: Tensor, asked: Sequence[Asked]) -> Scores:
-        """Scores pictures against what their captions ask for.
+        """Scores pictures against what their captions ask for; see `with_gradient`."""
+        return self.with_gradient(images, asked)
+
+    def with_gradient(self, images: Tensor, asked: Sequence[Asked]) -> Scores:
+        """Scores pictures against what their captions ask for. Preference and cleanliness have a gradient of the pictures.
 
         Args:
             images: (batch, 3, height, width) in [-1, 1]; other sizes than the judge's are resized.

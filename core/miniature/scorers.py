@@ -35,6 +35,15 @@ class JudgeScorer:
         scores = self.judge.score(as_signed(images), [self.judge.language.parse(prompt) for prompt in prompts])
         return getattr(scores, self.figure).float()
 
+    def reward(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        """The same of (images, 3, height, width) in [-1, 1], with a gradient of the pictures where the figure has one.
+
+        Raises:
+            StudioError: as `score`.
+        """
+        asked = [self.judge.language.parse(prompt) for prompt in prompts]
+        return getattr(self.judge.with_gradient(images.cpu(), asked), self.figure).float().to(images.device)
+
     def features(self, images: Sequence[Image.Image]) -> Tensor:
         """(images, 128) float32, for the Fréchet distance."""
         return self.judge.score(as_signed(images), [{}] * len(images)).features

@@ -174,6 +174,7 @@ class TrainConfig(
             "distillation": ("own", "images"),
             "pairs": ("pairs",),
             "ranking": ("own",),
+            "reward": ("noise",),
         }[self.method]
         if self.start not in allowed:
             raise StudioError(
@@ -185,8 +186,17 @@ class TrainConfig(
             )
         if self.method == "pairs" and not self.pairs:
             raise StudioError("method = pairs needs pairs.", "Choose a folder, a JSONL file or a Parquet file.")
-        if self.method == "ranking" and not self.scorer:
-            raise StudioError("method = ranking needs a scorer.", "Choose one, judge-preference for instance.")
+        if self.method in ("ranking", "reward") and not self.scorer:
+            raise StudioError(
+                "method = {method} needs a scorer.", "Choose one, judge-preference for instance.", method=self.method
+            )
+        if self.method == "reward" and self.gradient_steps > self.ddim_grid:
+            raise StudioError(
+                "gradient_steps {steps} does not fit a ddim_grid of {ddim_grid}.",
+                "Choose gradient_steps up to {ddim_grid}.",
+                steps=self.gradient_steps,
+                ddim_grid=self.ddim_grid,
+            )
         if self.method == "distillation" and not self.flaw_list:
             raise StudioError("method = distillation needs flaws.", "Write the words of a negative prompt.")
         if self.flaw_list and self.method not in ("fine-tuning", "distillation"):

@@ -19,10 +19,14 @@ def row_forwards_of_step(config: TrainConfig) -> int:
     Rollout: K steps and the estimate, twice where w mixes two predictions, nothing for stored trajectories.
     Student: 1 forward and its backward, one more forward with gradient checkpointing.
     Fine-tuning: the student alone. Distillation: the base with the negative prompt. Pairs: both pictures, student and base.
+    Reward: sampling, with a backward for each of its last steps; decoding and scoring come on top.
     """
     student = 3 + config.gradient_checkpointing
     if config.method in ("pairs", "ranking"):
         return 2 * (student + 1)
+    if config.method == "reward":
+        each = config.ddim_grid + config.gradient_steps * (student - 1)
+        return each * _passes(config.pool_omega)
     if config.method != "self-npo":
         return student + (config.method == "distillation")
     rollout = (config.rollout_steps + 1) * _passes(config.rollout_guidance)

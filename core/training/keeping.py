@@ -91,7 +91,7 @@ class Keeper:
         """How strong the offset is, on the start points; where there are none, on a few own samples."""
         trainer, x_0 = self.trainer, points.x_0
         if x_0 is None:  # start = noise
-            few = replace(trainer.config, batch_size=SAMPLES, start="own", method="self-npo", flaws="")
+            few = replace(trainer.config, batch_size=SAMPLES, start="own", method="self-npo", flaws="", rollout_steps=0)
             with trainer.base() as predict:
                 first = self.material.first(SAMPLES)
                 *_, drawn = draw_own_samples(predict, first, few, trainer.accelerator.device)

@@ -20,6 +20,7 @@ from core.training.narration import beginning, step_done
 from core.training.previews import Preview, Shows
 from core.training.ranking import Score
 from core.training.resume import check_same_run
+from core.training.reward import Reward
 from core.training.sources import Source
 from core.training.trainer import Stop, Trainer, make_accelerator
 
@@ -34,6 +35,7 @@ def train(
     stop: Stop = lambda: None,
     preview: Preview | None = None,
     score: Score | None = None,
+    reward: Reward | None = None,
     cpu: bool = False,
 ) -> Iterator[TrainEvent]:
     """Trains an offset.
@@ -45,7 +47,7 @@ def train(
         prompts: texts to train with; not needed for start = images, nor with caption_dropout = 1.
         stop: asked every step: None, "pause" or "stop".
         preview: draws previews; None draws none.
-        score: the scorer of method = ranking.
+        score: the scorer of method = ranking; `reward`: that of method = reward, with a gradient.
         cpu: stay on the CPU.
 
     Cost: `row_forwards_per_sample(config)`, which RunStarted reports; previews come on top.
@@ -64,7 +66,7 @@ def train(
     restored = trainer.restore(folder)
     shows = Shows(folder, trainer, preview if accelerator.is_main_process else None, clock)
     keeper = Keeper(trainer, folder, material, clock, restored, shows)
-    source = Source(trainer, folder, pipe, material, clock, stop, score)
+    source = Source(trainer, folder, pipe, material, clock, stop, score, reward)
     yield from beginning(trainer, restored, clock)
     yield from shows.base()
     clock.pass_over()

@@ -106,6 +106,18 @@ RECIPES: dict[str, dict[str, Any]] = {
         "learning_rate": 1e-4,
         "caption_dropout": 0.0,
     },
+    # the gradient of a scorer through the last step of sampling (DRaFT-K, VADER)
+    "from-gradient": {
+        "method": "reward",
+        "start": "noise",
+        "scorer": "judge-preference",
+        "gradient_steps": 1,
+        "pool_omega": 2.0,
+        "batch_size": 8,
+        "steps": 100,
+        "learning_rate": 1e-4,
+        "caption_dropout": 0.0,
+    },
     "diffusion-npo": DIFFUSION_NPO,
     "diffusion-dpo": {**DIFFUSION_NPO, "direction": "positive"},
     # the best measured on the bundled miniature: TrainConfig's own defaults
@@ -121,6 +133,7 @@ RECIPE_HELP = {
     "from-words": "Own samples drawn with a flaw in the prompt, learned without its words. Neither data nor reward.",
     "negative-prompt": "A negative prompt, distilled into the offset. Neither data nor reward.",
     "from-scorer": "Own samples, ranked by a scorer in rounds: the worst and the best of each prompt are learned as pairs.",
+    "from-gradient": "Sampling, scored: the scorer's gradient passes through the last step and lowers the score.",
     "diffusion-npo": "Diffusion-NPO from pairs: reversed Diffusion-DPO, a LoRA as published for SD1.5. Needs pairs.",
     "diffusion-dpo": "Diffusion-DPO from pairs, for a positive offset. Needs pairs.",
     "official-sdxl": "The published SDXL script, to the letter: as official, with w = −5, random crops and a lower rate.",

@@ -44,9 +44,9 @@ class RunSettings:
 class MethodSettings:
     """What the offset learns from."""
 
-    method: Literal["self-npo", "fine-tuning", "distillation", "pairs", "ranking"] = setting(
+    method: Literal["self-npo", "fine-tuning", "distillation", "pairs", "ranking", "reward"] = setting(
         "self-npo",
-        "What the offset learns: the model's own worse estimates; pictures as they are; a negative prompt; pairs; a ranking.",
+        "What the offset learns: the model's own worse estimates; pictures as they are; a negative prompt; pairs; a ranking; a scorer's gradient.",
     )
     direction: Literal["negative", "positive"] = setting(
         "negative",
@@ -56,9 +56,14 @@ class MethodSettings:
         "", "Words for what you do not want, several separated by |: drawn with them and learned without; or distilled."
     )
     pairs: str = setting("", "Pairs of pictures: a folder, a JSONL or a Parquet file.")
-    scorer: str = setting("", "What ranks own samples, for method = ranking: judge-preference, for instance.")
+    scorer: str = setting(
+        "", "What scores own samples, for method = ranking or reward: judge-preference, for instance."
+    )
     candidates: Whole = setting(4, "Own samples of each prompt that are ranked.", 2, 64)
     round_steps: Whole = setting(50, "Steps between two rounds of drawing and ranking samples.", 1, 1_000_000)
+    gradient_steps: Whole = setting(
+        1, "K: the last sampling steps that a scorer's gradient passes through, for method = reward.", 1, 1000
+    )
     beta_dpo: float = setting(2000.0, "How strongly training on pairs is kept close to the base.", 1e-3, 1e6)
 
 

@@ -14,6 +14,7 @@ from core.training.material import Material
 from core.training.methods import objective_of
 from core.training.objective import Objective
 from core.training.ranking import Score, draw_round, pictures_of, round_of
+from core.training.reward import Reward, of_latents
 from core.training.start_points import (
     FILE,
     DrawnSamples,
@@ -33,6 +34,7 @@ class Source:
 
     Args:
         score: the scorer of method = ranking, else None.
+        reward: that of method = reward, else None.
     """
 
     def __init__(
@@ -44,9 +46,11 @@ class Source:
         clock: Clock,
         stop: Stop,
         score: Score | None,
+        reward: Reward | None = None,
     ) -> None:
         self.trainer, self.folder, self.pipe, self.material = trainer, folder, pipe, material
         self.clock, self.stop, self.score = clock, stop, score
+        self.reward = reward and of_latents(reward, pipe, trainer.family)
         self._round: int | None = None
         self._points = StartPoints()
         self._objective: Objective | None = None
@@ -62,7 +66,7 @@ class Source:
                 return None, request
             processes = trainer.accelerator.num_processes
             self._round, self._points = number, points
-            self._objective = objective_of(trainer.config, self.material, points, processes)
+            self._objective = objective_of(trainer.config, self.material, points, processes, self.reward)
             self.clock.pass_over()
         return self._objective, None
 
@@ -127,7 +131,9 @@ class Source:
             with self.trainer.base() as predict:
                 yield from draw_own_samples(predict, self.material, config, device)
         elif self.score is None:
-            raise StudioError("method = ranking needs a scorer.", "Choose one, judge-preference for instance.")
+            raise StudioError(
+                "method = {method} needs a scorer.", "Choose one, judge-preference for instance.", method=config.method
+            )
         else:
             now, family = self.trainer.predict_now, self.trainer.family
             yield from draw_round(now, self.pipe, family, config, self.material, self.score, number, device)

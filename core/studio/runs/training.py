@@ -32,7 +32,6 @@ from core.training.config import TrainConfig
 from core.training.loop import train
 from core.training.material import size_of
 from core.training.previews import Preview
-from core.training.ranking import Score
 
 _DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -55,12 +54,16 @@ def train_run(run: Run, *, cpu: bool, stop: Callable[[], str | None]) -> Iterato
     prompts = prompts_of(base, config.prompts_file)
     shown = config.preview_prompts or tuple(prompts[:4])
     preview = preview_of(pipe, family, config, shown, stop) if shown else None
-    score = score_of(config.scorer, world_of(base)) if config.method == "ranking" else None
-    yield from train(config, run.folder, pipe, family, prompts, stop=stop, preview=preview, score=score, cpu=cpu)
+    scorer = scorer_of(config.scorer, world_of(base)) if config.method in ("ranking", "reward") else None
+    score = scorer.score if scorer and config.method == "ranking" else None
+    reward = scorer.reward if scorer and config.method == "reward" else None
+    yield from train(
+        config, run.folder, pipe, family, prompts, stop=stop, preview=preview, score=score, reward=reward, cpu=cpu
+    )
 
 
-def score_of(name: str, world: World | None) -> Score:
-    """A scorer by its name, for training by ranking: the bundled judges.
+def scorer_of(name: str, world: World | None) -> JudgeScorer:
+    """A scorer by its name, for training: the bundled judges.
 
     Args:
         world: that the base draws.
@@ -80,7 +83,7 @@ def score_of(name: str, world: World | None) -> Score:
             "The bundled judges cannot read pictures of this base model.",
             "Train on pairs, or choose a bundled miniature as the base model.",
         )
-    return JudgeScorer(world.judge(ASSETS), name.removeprefix("judge-")).score
+    return JudgeScorer(world.judge(ASSETS), name.removeprefix("judge-"))
 
 
 def preview_of(
