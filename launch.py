@@ -2,8 +2,8 @@
 
     python launch.py [options]        the page
     python launch.py test [LANE]      sets up what the tests need, a browser too, and runs them; LANE is --fast, --process
-    python launch.py torture WHAT      attacks the program: kills, files, starts, parsers
                                       or --browser, and --all adds long checks
+    python launch.py torture WHAT     attacks the program: kills, files, starts, parsers
     python launch.py COMMAND ...      train, resume, compare, runs, offset, bench: see --help
 
 Standard library only. Where the running environment already has everything of the lock file, it is used as it is.
@@ -173,7 +173,7 @@ def usable() -> bool:
 
 
 def make_environment() -> None:
-    """Makes `.venv`, or mends it, up to a pip that works."""
+    """Makes or repairs `.venv`, up to a pip that works."""
     if not usable():
         subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], check=True, capture_output=True, text=True)
     # pip writes INSTALLER when a package's files are all there: without it, pip was killed in the middle
@@ -213,7 +213,7 @@ def alone() -> Iterator[None]:
 
 
 def install(locks: list[Path]) -> None:
-    """Makes or mends `.venv` until it holds the locks; ends the program with one sentence where it cannot."""
+    """Makes or repairs `.venv` until it holds the locks; ends the program with one sentence where it cannot."""
     if not os.access(ROOT, os.W_OK):
         sys.exit(READ_ONLY)
     needed = (10 if sys.platform == "linux" and nvidia() else 3) * GIGABYTE

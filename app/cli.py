@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _say_fault(error: StudioError) -> None:
-    """One damaged thing among many: said, and the rest goes on."""
+    """One damaged thing among many: it is reported, and the rest continues."""
     print(f"Left out: {error}", file=sys.stderr)
 
 

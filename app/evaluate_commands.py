@@ -151,8 +151,8 @@ def settings_of(options: argparse.Namespace) -> Any:
 
 
 def _run(options: argparse.Namespace, workspace: Any, show: Callable[[Any, str], None]) -> int:
+    from core.studio.evaluating.estimate import estimate_of
     from core.studio.evaluating.folder import counted, create_evaluation
-    from core.studio.evaluating.job import estimate_of
     from core.studio.evaluating.settings import columns_of, row_forwards
 
     settings = counted(settings_of(options))
@@ -252,7 +252,7 @@ def _merge(options: argparse.Namespace, workspace: Any, show: Callable[[Any, str
 
 
 def _list(options: argparse.Namespace, workspace: Any, show: Callable[[Any, str], None]) -> int:
-    from core.studio.evaluating.job import list_states
+    from core.studio.evaluating.state import list_states
 
     faults: list[StudioError] = []
     rows = [

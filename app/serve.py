@@ -26,7 +26,7 @@ def free_port(first: int, address: str) -> int:
     """The first port from `first` on that nobody listens at.
 
     Raises:
-        StudioError: a hundred in a row are taken, or the number is no port.
+        StudioError: a hundred in a row are taken, or the number is not a port.
     """
     if not 1 <= first <= 65_535:
         raise StudioError("{first} is not a valid port.", "Choose one from 1 to 65535.", first=first)
@@ -45,7 +45,7 @@ def check_reach(options: argparse.Namespace) -> tuple[str, str] | None:
     """Name and password asked for; a studio that others can reach must ask, unless it is a Space.
 
     Raises:
-        StudioError: it would be open to strangers, or --auth is no NAME:PASSWORD.
+        StudioError: it would be open to strangers, or --auth is not NAME:PASSWORD.
     """
     if options.auth:
         user, mark, password = options.auth.partition(":")
@@ -73,7 +73,7 @@ def uploads_folder() -> Path:
 
 
 def reach_itself_directly() -> None:
-    """The server asks itself for its start; a proxy of the network must not stand between."""
+    """The server asks itself for its start; a proxy of the network must not intercept it."""
     for name in ("no_proxy", "NO_PROXY"):
         own = [os.environ[name]] if os.environ.get(name) else []
         os.environ[name] = ",".join([*own, "localhost", "127.0.0.1"])
@@ -189,7 +189,8 @@ def serve(options: argparse.Namespace) -> None:
     engine = make_engine(workspace, options, visitors)
     opening: dict[str, Any] = {}
     if options.preset:
-        from core.studio.presets.preset import read_preset, resolve
+        from core.studio.presets.reading import read_preset
+        from core.studio.presets.resolving import resolve
 
         opening = resolve(workspace, read_preset(options.preset)).values
     first = comparison_of(opening_values(workspace, opening))

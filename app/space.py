@@ -28,7 +28,7 @@ class Visitors:
     """A folder of pictures for each session, under a name that no other session can guess or read.
 
     Gradio serves a file of its own folder to whoever names it in full; the folder of a session has 128 random bits in its
-    name, which only that session's page is ever told. The outputs of the workspace are not served at all.
+    name, which only that session's page ever learns. The outputs of the workspace are not served at all.
 
     Args:
         root: Gradio's own folder for what is uploaded and shown.
@@ -81,14 +81,14 @@ def asking_session() -> str:
 
 
 class ZeroGPUEngine(Engine):
-    """Renders where Hugging Face lends a card: `spaces.GPU` stands around a comparison and around nothing else.
+    """Renders where Hugging Face lends a card: `spaces.GPU` wraps a comparison and nothing else.
 
     `spaces` must be imported before torch, and the model loaded before the first process is forked off, so both are
     done here. What is given to that process and what comes back is pickled; a stop is therefore looked at on this side.
     """
 
     def __init__(self, workspace: Workspace, *, cpu: bool = False, outputs: Callable[[], Path] | None = None) -> None:
-        import spaces  # the platform brings it; it is no dependency of the studio
+        import spaces  # the platform brings it; it is not a dependency of the studio
 
         super().__init__(workspace, cpu=cpu, outputs=outputs, deadline=SECONDS)
         self.models.load(find_base(workspace, BUNDLED))

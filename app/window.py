@@ -26,7 +26,7 @@ def installed_browsers() -> Iterable[str | None]:
 
 
 def open_window(address: str) -> bool:
-    """Opens the page in a window of its own; False where no browser can do that."""
+    """Opens the page in its own window; False where no browser can do that."""
     for browser in installed_browsers():
         if browser and Path(browser).is_file():
             subprocess.Popen(

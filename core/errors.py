@@ -7,11 +7,11 @@ from typing import Any
 
 
 class Sentence(str):
-    """A sentence for a person that knows what it was made of, so that it can be said in another language.
+    """A sentence for a person that knows what it was made of, so that it can be translated.
 
     It is an ordinary string. `template` is the English with {name} for what is filled in, as `str.format` reads it, and
     `values` are what was filled in: figures, text that came from outside, or sentences of their own. Without values the
-    template is the text as it stands, braces and all.
+    template is the text as it is, braces included.
     """
 
     template: str
@@ -40,7 +40,7 @@ class StudioError(Exception):
         message: what is wrong and where, without absolute paths and without secrets.
         remedy: how to correct it, as a sentence; may be empty when the message says it all.
         values: what is filled into both, as in `StudioError("There is no run “{id}”.", "See `runs`.", id=name)`.
-            Message and remedy are then templates of `str.format`; without values they are the text as it stands.
+            Message and remedy are then templates of `str.format`; without values they are used as they are.
     """
 
     def __init__(self, message: str, remedy: str = "", /, **values: object) -> None:

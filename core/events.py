@@ -90,7 +90,7 @@ class Notice(TrainEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class RunPaused(TrainEvent):
-    """Stopped for now, with a checkpoint; the same command goes on."""
+    """Stopped for now, with a checkpoint; the same command continues."""
 
     reason: str = ""
 

@@ -63,7 +63,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     """A file that appears whole or not at all: the block writes the staged path that it is handed.
 
     When the block ends, the staged file is flushed and takes the place of `path` at once; when anything fails, `path` is
-    what it was before and nothing is left beside it.
+    what it was before and no other file is left.
 
     Raises:
         DiskFull: there is no room.
@@ -149,7 +149,7 @@ def read_text(path: Path, *, limit: int = LIMIT) -> str:
         StudioError: it is missing, not a regular file, or the disk refuses.
     """
     try:
-        # a pipe would keep the reader waiting for ever, and a device never ends
+        # a pipe would keep the reader waiting forever, and a device never ends
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with os.fdopen(handle, "rb") as file:
             if not stat.S_ISREG(os.fstat(handle).st_mode):

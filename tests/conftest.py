@@ -58,6 +58,14 @@ def warm_runs(warm_starts, monkeypatch):
     monkeypatch.setattr(process, "subprocess", warm.SUBPROCESS)
 
 
+@pytest.fixture
+def warm_conversions(warm_starts, monkeypatch):
+    """The children that read pickles start so, too."""
+    from core.offsets import unpickle
+
+    monkeypatch.setattr(unpickle, "subprocess", warm.CONVERSIONS)
+
+
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)

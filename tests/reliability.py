@@ -1,6 +1,6 @@
 """The table of faults in docs/reliability.md: what must happen, and the tests that hold it.
 
-`python -m tests.reliability` writes it anew from docs/faults.json and the tests there are. A test belongs to a row by its
+`python -m tests.reliability` regenerates it from docs/faults.json and the tests there are. A test belongs to a row by its
 name, `test_fault_37_…` or `test_faults_33_and_34_…` (or `row` for `fault`), or because the row names it. What is not held, or
 only in part, says so under `gap`.
 """

@@ -82,7 +82,7 @@ def test_json_that_is_damaged_is_refused_with_its_reason(tmp_path, text, reason)
         read_json(tmp_path / "a.json", dict)
 
 
-def test_what_is_no_small_regular_text_file_is_refused_at_once(tmp_path):
+def test_what_is_not_a_small_regular_text_file_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "long").write_bytes(b" " * 2000)
     (tmp_path / "bytes").write_bytes(b"\xff\xfe")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import lanes
+from tests.builders import warm
 
 ROOT = Path(__file__).parents[1]
 
@@ -49,7 +50,7 @@ def test_an_installed_browser_is_taken_and_nothing_is_installed(monkeypatch, tmp
     assert lanes.find_browser() == str(tmp_path / "chromium") and not machine.asked
 
 
-def test_a_browser_that_does_not_start_is_no_browser(monkeypatch, tmp_path):
+def test_a_browser_that_does_not_start_does_not_count(monkeypatch, tmp_path):
     """Its libraries are missing, or it is a stub that wants another package manager."""
     machine = Machine(monkeypatch, tmp_path)
     machine.put("chromium")
@@ -139,14 +140,14 @@ def test_three(): ...
 """
 
 
-@pytest.mark.process
+@pytest.mark.usefixtures("warm_starts")
 @pytest.mark.parametrize(("ci", "code"), [("", 0), ("true", 1)])
 def test_tests_of_the_page_are_skipped_with_one_closing_line_and_fail_in_ci(tmp_path, ci, code):
     (tmp_path / "conftest.py").write_text("from tests.conftest import pytest_terminal_summary\n")
     (tmp_path / "test_page.py").write_text(SKIPPED)
     environment = {**os.environ, "SELF_NPO_TEST_BROWSER": "", "CI": ci, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
-    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    ended = warm.run(command, check=False, cwd=tmp_path, env=environment)
     assert ended.returncode == code, ended.stdout
     line = (
         "2 tests of the page were skipped: no Chromium, Chrome or Edge is on this machine, and none could be installed."
@@ -174,7 +175,7 @@ def test_no_test_imports_from_another():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="where Linux puts programs")
-def test_a_path_without_the_browser_hides_none_that_is_where_it_usually_is(monkeypatch):
+def test_a_path_without_the_browser_does_not_hide_one_in_its_usual_place(monkeypatch):
     from app import window
 
     asked = []

@@ -120,7 +120,7 @@ def test_a_folder_named_app_where_it_is_started_from_is_not_taken_for_the_studio
 # interrupted, changed, moved
 
 
-def test_an_interrupted_install_is_mended_by_the_next_start(house, pip, monkeypatch):
+def test_an_interrupted_install_is_repaired_by_the_next_start(house, pip, monkeypatch):
     _, locks = house
 
     def interrupted(arguments):
@@ -136,7 +136,7 @@ def test_an_interrupted_install_is_mended_by_the_next_start(house, pip, monkeypa
 
 
 @pytest.mark.process
-def test_half_an_environment_is_made_anew(house):
+def test_half_an_environment_is_rebuilt(house):
     launch.PYTHON.parent.mkdir(parents=True)
     launch.PYTHON.write_text("")
     launch.PYTHON.chmod(0o755)
@@ -216,7 +216,7 @@ def test_the_small_build_is_taken_on_linux_without_a_card_where_its_index_answer
 
 
 @pytest.mark.parametrize(("card", "figure"), [(False, "needs 3 GB"), (True, "needs 10 GB")])
-def test_a_full_disk_is_said_with_the_figures_before_anything_is_made(house, monkeypatch, card, figure):
+def test_a_full_disk_is_reported_with_the_figures_before_anything_is_made(house, monkeypatch, card, figure):
     folder, locks = house
     monkeypatch.setattr(launch.sys, "platform", "linux")
     monkeypatch.setattr(launch, "nvidia", lambda: card)
@@ -226,7 +226,7 @@ def test_a_full_disk_is_said_with_the_figures_before_anything_is_made(house, mon
     assert not (folder / ".venv").exists()
 
 
-def test_a_folder_that_cannot_be_written_is_said(house, monkeypatch):
+def test_a_folder_that_cannot_be_written_is_reported(house, monkeypatch):
     folder, locks = house
     monkeypatch.setattr(launch.os, "access", lambda path, mode: False)
     with pytest.raises(SystemExit) as ended:
@@ -271,7 +271,7 @@ def test_a_failing_pip_ends_in_one_sentence(house, printed, sentence, capfd):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the pretended pip is a shell script")
-def test_a_fault_nobody_foresaw_shows_what_pip_said(house, capfd):
+def test_an_unforeseen_fault_shows_what_pip_said(house, capfd):
     launch.PYTHON.parent.mkdir(parents=True)
     launch.PYTHON.write_text("#!/bin/sh\necho something new >&2\nexit 1\n")
     launch.PYTHON.chmod(0o755)
@@ -280,7 +280,7 @@ def test_a_fault_nobody_foresaw_shows_what_pip_said(house, capfd):
     assert "something new" in capfd.readouterr().err
 
 
-def test_a_python_without_venv_is_told_what_to_install(house, monkeypatch):
+def test_a_python_without_venv_learns_what_to_install(house, monkeypatch):
     _, locks = house
 
     def run(command, **options):
@@ -291,7 +291,7 @@ def test_a_python_without_venv_is_told_what_to_install(house, monkeypatch):
         launch.install(locks)
 
 
-def test_an_old_python_can_read_the_file_and_is_told_in_a_sentence():
+def test_an_old_python_can_read_the_file_and_prints_one_sentence():
     source = (ROOT / "launch.py").read_text(encoding="ascii")
     ast.parse(source, feature_version=(3, 6))
     code = "import sys; sys.version_info = (3, 6, 1); exec(compile(open('launch.py').read(), 'launch.py', 'exec'))"
@@ -356,7 +356,7 @@ def wheel(folder: Path, content: str = "VALUE = 1\n") -> None:
 
 
 @pytest.mark.process
-def test_a_real_pip_installs_mends_what_a_kill_left_and_fails_in_a_sentence(house, monkeypatch):
+def test_a_real_pip_installs_repairs_what_a_kill_left_and_fails_in_a_sentence(house, monkeypatch):
     folder, locks = house
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))

@@ -39,7 +39,7 @@ def size_of(folder: Path) -> int:
 
 
 class BoundedBodies:
-    """ASGI middleware: 411 where a body's length is not told, 413 where it is too long, 507 where the disk lacks room.
+    """ASGI middleware: 411 where a body's length is not given, 413 where it is too long, 507 where the disk lacks room.
 
     The server reads no more of a body than its length, so nothing has to be counted here.
 

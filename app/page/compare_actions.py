@@ -24,7 +24,7 @@ from core.studio.comparing.grid import parse_axis
 from core.studio.comparing.groups import Group, newest_groups, settings_of
 from core.studio.comparing.settings import comparison_of
 from core.studio.library.choose import list_bases, start_values
-from core.studio.presets.preset import known_values
+from core.studio.presets.reading import known_values
 from core.studio.workspace import ASSETS, Workspace
 
 OPENING = ASSETS / "page" / "opening"

@@ -145,7 +145,7 @@ def _state(run: Run, done: StepDone | None, drawn: PoolProgress | None, fresh: b
 
 
 def status_line(run: Run, events: list[TrainEvent]) -> str:
-    """Where the run stands: progress, loss, pace, time left, memory; or what went wrong.
+    """State of the run: progress, loss, pace, time left, memory; or what went wrong.
 
     Pace and time left are of this process alone: after Resume they are unknown until its first step.
     """

@@ -17,12 +17,14 @@ from core.errors import StudioError
 from core.files import read_text
 from core.studio.comparing.engine import Engine
 from core.studio.evaluating import search_job
+from core.studio.evaluating.estimate import estimate_of
 from core.studio.evaluating.folder import Evaluation, create_evaluation, get_evaluation
-from core.studio.evaluating.job import EvaluationState, estimate_of, list_states, start, state_of, stop
+from core.studio.evaluating.job import start, stop
 from core.studio.evaluating.live import LiveRow
 from core.studio.evaluating.scorers import ALL, default_scorers, missing
 from core.studio.evaluating.search_job import Standing, standing_of
 from core.studio.evaluating.settings import NPO, EvaluationSettings
+from core.studio.evaluating.state import EvaluationState, list_states, state_of
 from core.studio.library.choose import family_of_base, find_base, list_offsets, start_values
 from core.studio.workspace import Workspace
 
@@ -86,7 +88,7 @@ def settings_of(base: str | None, values: Mapping[str, Any]) -> EvaluationSettin
 
 
 def forecast(engine: Engine, base: str | None, values: Mapping[str, Any]) -> Changes:
-    """What the evaluation will cost, told before it starts."""
+    """What the evaluation will cost, shown before it starts."""
     try:
         settings = settings_of(base, values)
         cost = estimate_of(engine.workspace, settings, seconds_of_row_forward(engine, settings.base))
@@ -171,7 +173,7 @@ def evaluate_run(engine: Engine, run_id: str | None) -> Changes:
 
 
 def begin(engine: Engine, base: str | None, values: Mapping[str, Any]) -> Changes:
-    """Starts an evaluation in a process of its own, and watches it."""
+    """Starts an evaluation in a separate process, and watches it."""
     try:
         evaluation = start(create_evaluation(engine.workspace, settings_of(base, values)), cpu=engine.cpu)
     except StudioError as error:
@@ -294,7 +296,7 @@ def report_of(state: EvaluationState) -> Changes:
 
 
 def status_line(state: EvaluationState, search: Standing | None = None) -> str:
-    """Where the evaluation stands: progress, time left, verdict; or what went wrong."""
+    """State of the evaluation: progress, time left, verdict; or what went wrong."""
     text = sentence(
         "{run}: {status}, {pairs} of {planned} pairs",
         run=state.id,

@@ -41,7 +41,7 @@ def _read(base: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def line(engine: Engine, base: str) -> str:
-    """Prompts and words of a bundled model; nothing of all others, whose words nobody has listed."""
+    """Prompts and words of a bundled model; nothing of all others, whose words are not listed."""
     try:
         path = find_base(engine.workspace, base)
         if not path.is_relative_to(ASSETS):

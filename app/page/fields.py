@@ -48,7 +48,7 @@ def nothing(name: str) -> str:
 
 
 def options(names: Sequence[str], workspace: Workspace | None = None) -> list[tuple[Any, str]]:
-    """Names as a list to choose from; "none" and "auto" in the page's language. With a workspace, offsets of runs are told
+    """Names as a list to choose from; "none" and "auto" in the page's language. With a workspace, offsets of runs are shown
     apart by what the run is called, when it began and what it was trained on."""
     return [(label(name) if name in _NOTHING else _described(workspace, name), name) for name in names]
 

@@ -33,7 +33,7 @@ TRAINING_FREE = "() => [0.6, 0, 'npo']"
 _FACTS = {"uses": USES, "dosed": DOSED_BY_OMEGA, "proposed": PROPOSED, "beta": FIELDS["beta"].range}
 SCRIPT = f"window.npoForms = {json.dumps(_FACTS)};\n"
 
-# rules that begin at the body alone: Gradio repeats the others with a prefix of its own, and those win
+# rules that begin at the body alone: Gradio repeats the others with its own prefix, and those win
 _OTHERS = ", ".join(
     f'body{"[data-form]" if form == "npo" else ""}:not([data-form="{form}"]) .meaning-{form}' for form in MEANINGS
 )

@@ -23,7 +23,7 @@ ON_CHOSEN = ("star", "thumb_up", "thumb_down", "delete")
 
 
 def place(parts: dict[str, Any]) -> None:
-    """The history's components. Undo stands far from Delete: a second click must not take back the first."""
+    """The history's components. Undo is far from Delete: a second click must not take back the first."""
     with gr.Row(elem_classes="tight"):
         parts["search"] = gr.Textbox(
             "",

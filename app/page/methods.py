@@ -1,4 +1,4 @@
-"""At the top of Train: what do you have? One method is proposed; its time and memory stand below Start."""
+"""At the top of Train: what do you have? One method is proposed; its time and memory are below Start."""
 
 from __future__ import annotations
 

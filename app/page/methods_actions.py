@@ -33,7 +33,7 @@ ASKED = {
     "pairs": ("pairs", "Folder, JSONL or Parquet file of pairs"),
     "scorer": ("scorer", "Name of the scorer"),
 }
-"""What else must be said: the setting it goes into, and how it is asked for."""
+"""What else must be given: the setting it goes into, and how it is asked for."""
 WHY = {
     "nothing": "Self-NPO: the model's own worse estimates teach it. No data and no reward is needed.",
     "words": "Own samples are drawn with these words and learned without them. No data and no reward is needed.",

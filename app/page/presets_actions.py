@@ -26,8 +26,9 @@ from core.studio.presets.files import (
     restore_preset,
     save_preset,
 )
-from core.studio.presets.preset import Preset, parse_preset, preset_of
+from core.studio.presets.preset import Preset, preset_of
 from core.studio.presets.proposal import Proposal, propose, propose_file
+from core.studio.presets.reading import parse_preset
 from core.studio.presets.sharing import card_of, to_link
 from core.studio.workspace import Workspace, slug
 

@@ -14,8 +14,9 @@ from app.page.html import fault, sentences
 from app.page.text import sentence, translate, word
 from app.page.wiring import Changes
 from core.errors import StudioError
-from core.studio.presets.preset import Preset, differences
+from core.studio.presets.preset import Preset
 from core.studio.presets.proposal import Proposal, propose, propose_file
+from core.studio.presets.resolving import differences
 from core.studio.presets.sharing import from_link
 from core.studio.workspace import Workspace
 

@@ -27,7 +27,7 @@ BUTTONS = ("watch", "runs_use", "evaluate_run", "preset", "duplicate", "delete_r
 
 
 def line(workspace: Workspace, run: Summary) -> str:
-    """A run as a line to read: its title or id, where it stands, its base."""
+    """A run as a line to read: its title or id, its state, its base."""
     name = read_notes(Run(workspace.runs / run.id)).title or run.id
     status = sentence(run.status)
     text = sentence("{run} · {status} · step {step}/{steps}", run=name, status=status, step=run.step, steps=run.steps)
@@ -38,12 +38,12 @@ def line(workspace: Workspace, run: Summary) -> str:
 def choices(
     workspace: Workspace, on_fault: Callable[[StudioError], None] = lambda fault: None
 ) -> list[tuple[str, str]]:
-    """Each run as a line to read and its id, newest first; `on_fault` is told of each that is damaged."""
+    """Each run as a line to read and its id, newest first; `on_fault` is called for each that is damaged."""
     return [(line(workspace, run), run.id) for run in list_runs(workspace, on_fault)]
 
 
 def look(workspace: Workspace, run_id: str | None) -> Changes:
-    """A run: where it stands, its curve, its newest previews, its settings and notes."""
+    """A run: its state, its curve, its newest previews, its settings and notes."""
     if not run_id:
         empty = {name: gr.update(interactive=False) for name in (*BUTTONS, "save_notes")}
         return {

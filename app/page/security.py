@@ -26,7 +26,7 @@ _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?)(:\d{1,5
 
 POLICY = {
     "default-src": "'self'",
-    # Gradio's page brings scripts and styles of its own inside it, and compiles what an event's js= says
+    # Gradio's page contains its own inline scripts and styles, and compiles what an event's js= says
     "script-src": "'self' 'unsafe-inline' 'unsafe-eval' blob:",
     "style-src": "'self' 'unsafe-inline'",
     "img-src": "'self' data: blob:",

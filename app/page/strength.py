@@ -53,7 +53,7 @@ def wire(tab: Tab, engine: Engine) -> None:
 
 
 def measured(engine: Engine, base: str, offset: str, omega: float) -> Iterator[Changes]:
-    """Measures it when nothing is rendered: the meter has a model of its own in memory meanwhile."""
+    """Measures it when nothing is rendered: the meter meanwhile has its own model in memory."""
     alive, busy = gr.update(interactive=True), gr.update(interactive=False)
     yield {"offset_strength": sentence("Measuring on three prompts…"), "measure_strength": busy}
     try:

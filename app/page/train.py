@@ -1,4 +1,4 @@
-"""Train: choose a recipe, start, watch; pause, stop and resume. The run is a process of its own; the page reads it."""
+"""Train: choose a recipe, start, watch; pause, stop and resume. The run is a separate process; the page reads its journal."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def config_of(base: str | None, recipe: str, values: Mapping[str, Any]) -> Train
 
 
 def forecast(engine: Engine, base: str | None, recipe: str, values: Mapping[str, Any]) -> Changes:
-    """What the training will cost, told before it starts."""
+    """What the training will cost, shown before it starts."""
     try:
         config = config_of(base, recipe, values)
         cost = plan_of(engine.workspace, config)

@@ -119,7 +119,7 @@ def shown(waiting: WaitingList) -> Changes:
 
 
 def enqueue(waiting: WaitingList, job: Job) -> Changes:
-    """Adds what the form says, checked now: a fault is told at once, not when its turn comes."""
+    """Adds what the form says, checked now: a fault is reported at once, not when its turn comes."""
     try:
         compare_actions.comparison_from(job.values, job.betas, job.picture)
         waiting.add(job)

@@ -1,4 +1,4 @@
-"""What guidance does on the way: how far the two predictions differ, how large an offset's part in it is.
+"""What guidance does at each step: how far the two predictions differ, how large an offset's part in it is.
 
 With eps_c and eps_u the predictions of the positive weights with the prompt and with the empty (or negative) one, eps_n that of
 the negative weights, and the guided prediction  eps = (omega + 1) eps_c - omega eps_n:
@@ -9,8 +9,8 @@ the negative weights, and the guided prediction  eps = (omega + 1) eps_c - omega
     effective scale   <eps - eps_u, D> / |D|**2 with D = eps_c - eps_u: how far guidance goes along plain CFG's direction. Of
                       plain CFG it is omega + 1, so the effective omega is the scale minus 1. Our reading of GA-Eval
                       (arXiv 2602.22570)
-    dose              |eps_n - eps_u| / |D|: how large the offset's part of guidance is beside the prompt's; the ratio of
-                      `core.method.dose`, here of a setting with its alpha and beta, on the way that sampling takes
+    dose              |eps_n - eps_u| / |D|: how large the offset's part of guidance is relative to the prompt's; the ratio of
+                      `core.method.dose`, here of a setting with its alpha and beta, along the sampling path
 """
 
 from __future__ import annotations

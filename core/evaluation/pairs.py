@@ -1,4 +1,4 @@
-"""Columns compared in pairs: the same prompts and seeds under two settings, and what may be said of them in a sentence."""
+"""Columns compared in pairs: the same prompts and seeds under two settings, and the sentence that they support."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def judge_verdict(
     agreeing: tuple[int, int],
     chosen_on: int = 0,
 ) -> Verdict:
-    """The verdict by one scorer, held against its controls.
+    """The verdict by one scorer, compared with its controls.
 
     A gain that a random offset of the same norm has too, or that turning the offset round does not undo, is not the
     offset's: then nothing is claimed.

@@ -1,4 +1,4 @@
-"""Pictures as networks read them, and what can be said of their pixels alone."""
+"""Pictures as networks read them, and figures of their pixels alone."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Card:
-    """What can be told of a family before its libraries are imported; its file in this folder has the same name."""
+    """What is known of a family before its libraries are imported; its file in this folder has the same name."""
 
     name: str
     title: str

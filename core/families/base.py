@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from core.errors import Sentence, StudioError
 
 Conditioning = dict[str, Tensor]
-"""What the denoiser is told beside x_t and t. Every tensor has the batch as its first axis."""
+"""What the denoiser gets besides x_t and t. Every tensor has the batch as its first axis."""
 
 
 def join(first: Conditioning, second: Conditioning) -> Conditioning:
@@ -76,7 +76,7 @@ class FamilySpec:
             (batch, frames, 3, height, width) in [-1, 1].
         latent_shape: (pipeline, size) -> shape of one latent, without the batch. Raises StudioError where none fits.
         defaults: (pipeline) -> where to begin.
-        load_options: keyword arguments of `from_pretrained` beside the usual ones.
+        load_options: keyword arguments of `from_pretrained` besides the usual ones.
         input_pipelines: the stock pipelines that take an input picture, by use: "image", "inpaint", "control", "adapter".
         reader: (pipeline) -> (tokenizer, tokens) of the text encoder that reads most of a text, and how many it reads.
         dynamic_guidance: the pipeline can let guidance grow along the way (`use_dynamic_cfg`).
@@ -111,7 +111,7 @@ class FamilySpec:
         """The end of a text that no text encoder of the model reads; empty where all of it is read."""
         tokenizer, most = self.reader(pipe)
         tokens = tokenizer(text, verbose=False).input_ids
-        # the last token ends the text in every family; it stands behind what is read, too
+        # the last token ends the text in every family; it also follows text that is cut off
         return tokenizer.decode(tokens[most - 1 : -1], skip_special_tokens=True).strip() if len(tokens) > most else ""
 
     def make_scheduler(self, name: str, config: Any) -> Any:

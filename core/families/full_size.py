@@ -20,7 +20,7 @@ NAMES = ("sd15", "sdxl", "cogvideox-2b", "cogvideox-5b")
 
 
 def _bytes_as_letters() -> list[str]:
-    """The printable letters that stand for the 256 bytes in CLIP's byte-pair vocabulary, in its order."""
+    """The printable letters that represent the 256 bytes in CLIP's byte-pair vocabulary, in its order."""
     plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [256 + n for n in range(256 - len(plain))]
     return [chr(code) for code in [*plain, *others]]

@@ -56,7 +56,7 @@ def check_size(size: Size, unit: int) -> None:
     """Refuses what the network's levels do not divide.
 
     Raises:
-        StudioError: the height or the width is no multiple of `unit`.
+        StudioError: the height or the width is not a multiple of `unit`.
     """
     for name, value in (("height", size.height), ("width", size.width)):
         if value < unit or value % unit:

@@ -31,7 +31,7 @@ def _imported() -> None:
     import transformers.utils.logging
 
     # what they print while they load and encode is nothing a person can act on (bars, a word of torchvision, which nothing
-    # here needs) or is told by the studio itself (a prompt's end); their other warnings stay
+    # here needs) or is reported by the studio itself (a prompt's end); their other warnings stay
     for library in (diffusers, transformers):
         library.utils.logging.disable_progress_bar()
         library.utils.logging.get_logger()  # gives the library's root logger its handler

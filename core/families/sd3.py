@@ -1,6 +1,6 @@
 """Stable Diffusion 3 (Esser et al. 2024): flow matching on a straight line, x_t = (1 - sigma) x_0 + sigma epsilon.
 
-The method's formulas hold with alpha_t = 1 - sigma_t; the network states epsilon - x_0 and is told t = 1000 sigma.
+The method's formulas hold with alpha_t = 1 - sigma_t; the network predicts the velocity epsilon - x_0 and takes t = 1000 sigma.
 Guidance mixes velocities with weights that sum to one, which is mixing either prediction with the same weights.
 """
 

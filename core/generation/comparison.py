@@ -24,7 +24,7 @@ class Comparison(Rendering):
         seeds: one image of each column for each seed, 0 to 2**63 - 1.
         columns: guidance settings, at least one.
         image: a picture to begin from, or with `control` to follow.
-        mask: white is drawn anew, black is kept; None draws everything anew.
+        mask: white is redrawn, black is kept; None redraws everything.
 
     Raises:
         StudioError: a value outside its range, or more than the limits allow.

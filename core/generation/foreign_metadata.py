@@ -32,7 +32,7 @@ class ForeignPicture:
 
     Args:
         values: the settings that both programs have, in our names.
-        model: the base model's name; empty where it is not said.
+        model: the base model's name; empty where it is unknown.
         adapters: names of the LoRAs that were used.
         inversions: names of the textual inversions that were used, as far as they are said.
         left_out: what has no counterpart here, name and value, a sampler that this studio does not have first.
@@ -67,14 +67,14 @@ _LORA = re.compile(r"<(?:lora|lyco|hypernet):([^:<>]{1,120})(?::[^<>]{0,40})?>")
 _READ = {"steps", "sampler", "schedule type", "cfg scale", "seed", "size", "model", "version"}
 _READ |= {name.lower() for name in METADATA.values()}
 _MOST = 12
-"""Names of things that were left out; more are not told."""
+"""Names of things that were left out; more are not listed."""
 _PAIR = re.compile(r'\s*([\w ]+):\s*("(?:\\.|[^"\\])*"|[^,]*)(?:,|$)')
 
 
 def sampler_of(name: str) -> str | None:
     """Our sampler of that name in A1111, ComfyUI, InvokeAI, SwarmUI, Fooocus or NovelAI; None where there is none.
 
-    A spacing of the noise levels at the end of the name, as A1111 had it before 1.9, is no part of the sampler.
+    A spacing of the noise levels at the end of the name, as A1111 had it before 1.9, is not part of the sampler.
     """
     return _SAMPLERS.get(_SPACING.sub("", name.strip().lower()))
 

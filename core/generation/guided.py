@@ -1,7 +1,7 @@
-"""Forms of guidance that a stock pipeline cannot say: it goes on calling its denoiser with [negative rows..., positive rows...] and
+"""Forms of guidance that a stock pipeline cannot say: it keeps calling its denoiser with [negative rows..., positive rows...] and
 summing the answer, and the denoiser answers with the guided prediction in both halves, so that the sum is that prediction.
 
-Each call is laid out anew as the rows that the forms of its columns take at this noise level, through the row gate and the
+Each call is rearranged into the rows that the forms of its columns take at this noise level, through the row gate and the
 network at once. Cost: those rows, `Rows.forwards` for each image and step, whatever the pipeline asks for.
 """
 

@@ -1,7 +1,7 @@
 """Pictures to begin from or to follow: image-to-image, inpainting, ControlNet and T2I-Adapter.
 
-The stock pipelines do the work, on the same components: the row gate stands around the denoiser they share, and a
-ControlNet or adapter is told the same rows with and without NPO.
+The stock pipelines do the work, on the same components: the row gate wraps the denoiser they share, and a
+ControlNet or adapter gets the same rows with and without NPO.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class InputImage:
 
     Args:
         image: any size; cropped in the middle to the shape of the result and scaled to it.
-        mask: white is drawn anew and black is kept; None draws everything anew.
+        mask: white is redrawn and black is kept; None redraws everything.
         strength: 0.01 to 1, how far the picture is taken back to noise; 1 keeps nothing of it.
         control: a ControlNet or T2I-Adapter of the family; `image` is then what it was trained to read (edges, a pose).
         control_scale: [0, 2], how strongly it is followed.

@@ -66,7 +66,7 @@ def save_png(image: Image.Image, path: Path, settings: Mapping[str, Any]) -> Non
     """Writes a PNG with its settings in both forms: whole, or not at all.
 
     Args:
-        settings: JSON values; names and figures, never a path or a token. Text that is no valid Unicode is refused.
+        settings: JSON values; names and figures, never a path or a token. Text that is not valid Unicode is refused.
 
     Raises:
         StudioError: the settings cannot be written, or the disk refuses.

@@ -35,7 +35,7 @@ class WrittenPrompt:
     loras: tuple[str, ...] = ()
 
     def weight_at(self, start: int, end: int) -> float:
-        """The weight of what stands at these characters, such as a token's; 1 outside of all marks."""
+        """The weight of the text at these characters, such as a token's; 1 outside of all marks."""
         return next((weight for first, last, weight in self.weights if first < end and start < last), 1.0)
 
 

@@ -1,6 +1,6 @@
 """Renders the same prompt and seeds under several guidance settings, side by side, through the stock pipeline.
 
-All columns that share an omega are one batch behind the row gate. Every image has a random generator of its own, so
+All columns that share an omega are one batch behind the row gate. Every image has its own random generator, so
 its start does not depend on the batch; the arithmetic of a batch may round in the last bits otherwise than that of
 another batch size, which leaves a pixel value equal or one level of 255 away.
 
@@ -130,7 +130,7 @@ def sample_batch(
     The row gate must hold the batch's columns, and the pipeline the scheduler to sample with.
 
     Args:
-        after_step: called with the number of the step, from 0, and the latents at hand.
+        after_step: called with the number of the step, from 0, and the current latents.
     """
     size = size_of(pipe, family, comparison)
     shape = family.latent_shape(pipe, size)
@@ -141,7 +141,7 @@ def sample_batch(
     arguments = {
         **family.pipeline_arguments(_rows(texts.cond, count), _rows(texts.negative_cond, count), size),
         **({"use_dynamic_cfg": True} if comparison.dynamic_guidance else {}),
-        # one for each image, for samplers that draw noise on the way
+        # one for each image, for samplers that draw noise at each step
         "generator": [torch.Generator().manual_seed(seed) for _ in batch.columns for seed in batch.seeds],
         "num_inference_steps": comparison.steps,
         "guidance_scale": columns[0].guidance_scale if in_two_rows(columns) else PIPELINE_SCALE,
@@ -211,10 +211,10 @@ def render(
         inversions: textual inversions by name, that the texts may call.
         input_image: a picture to begin from or to follow.
         watch: who looks on.
-        max_rows: most rows of one forward; None is no limit.
+        max_rows: most rows of one forward; None means no limit.
 
     Raises:
-        Cancelled: the watch said so. What its `image` was given is whole.
+        Cancelled: the watch asked for it. Images that it already has are complete.
         StudioError: a setting or an offset does not fit the model.
     """
     size = size_of(pipe, family, comparison)

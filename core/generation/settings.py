@@ -47,7 +47,7 @@ class Setting:
         preset: its key in a preset, `part.key`; empty where presets do not hold it so.
         metadata: its name in the text that other programs read in a picture; empty for none.
         axis: a grid may vary it.
-        only: "video", "picture" or "control": it applies to videos, to an input picture that is drawn anew, or to one that
+        only: "video", "picture" or "control": it applies to videos, to an input picture that is redrawn, or to one that
             a control network follows.
     """
 
@@ -312,14 +312,14 @@ FIELDS: dict[str, Setting] = _fields()
 """Every setting by its name: those of guidance, the seeds, then what all pictures of a comparison share."""
 
 DEFAULTS: dict[str, Any] = {name: about.default for name, about in FIELDS.items()}
-"""Every setting with what it is where nothing is said. 0 and an empty scheduler are the model's own."""
+"""Every setting with its default. 0 and an empty scheduler are the model's own."""
 
 OF_THE_FORM = ("images", "hold_dose")
 """Settings of how the others are filled in: a picture does not have them."""
 
 _SHARED = {*Rendering.__dataclass_fields__, "seed", *OF_THE_FORM}
 COLUMN = tuple(name for name in FIELDS if name not in _SHARED)
-"""The settings that each column may have of its own."""
+"""The settings that each column may set for itself."""
 
 METADATA = {name: about.metadata for name, about in FIELDS.items() if about.metadata}
 """The settings that other programs read in a picture, by the names they have there."""

@@ -42,7 +42,7 @@ class RenderedImage:
 
 @dataclass(frozen=True)
 class StepPreview:
-    """A step is done. `images` are rough pictures in the order column by column, seed by seed, of the batch at hand;
+    """A step is done. `images` are rough pictures in the order column by column, seed by seed, of the current batch;
     `columns` and `seeds` are those in it. `step` counts over all batches."""
 
     step: int

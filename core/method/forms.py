@@ -55,13 +55,13 @@ def cfg(omega: float, alpha: float, beta: float, quality: float) -> Rows:
 
 # Self-NPO (arXiv 2505.11777), eq. 3: (omega + 1) eps[theta + eta](c) - omega eps[theta_worse](c')
 def npo(omega: float, alpha: float, beta: float, quality: float) -> Rows:
-    """Negative preference optimisation: the negative prediction has weights of its own. 2 rows."""
+    """Negative preference optimisation: the negative prediction has its own weights. 2 rows."""
     return Rows(POSITIVE, ((omega, Row(False, alpha, beta)),))
 
 
 # Autoguidance (Karras et al. 2024, arXiv 2406.02507), eq. 3: (omega + 1) eps[theta + eta](c) - omega eps[theta_worse](c)
 def autoguidance(omega: float, alpha: float, beta: float, quality: float) -> Rows:
-    """A worse model, told the same prompt. 2 rows."""
+    """A worse model with the same prompt. 2 rows."""
     return Rows(POSITIVE, ((omega, Row(True, alpha, beta)),))
 
 

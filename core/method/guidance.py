@@ -79,7 +79,7 @@ class GuidanceWeights:
     """One setting of guidance.
 
     Args:
-        omega: strength of guidance, the papers' omega, 0 to 30; 0 is no guidance.
+        omega: strength of guidance, the papers' omega, 0 to 30; 0 means no guidance.
         alpha: share of the positive offset eta in the worse model's weights, -1 to 2; usually 0 to 1.
         beta: share of the negative offset delta in the worse model's weights, -4 to 4; usually 0 to 1.
         beta_schedule: when beta acts.
@@ -149,7 +149,7 @@ class GuidanceWeights:
 
     @property
     def is_two_rows(self) -> bool:
-        """Whether a stock pipeline's own sum of two rows is this setting; what it cannot say takes a sum of its own."""
+        """Whether a stock pipeline's own sum of two rows is this setting; what it cannot say takes its own sum."""
         late = self.guidance if self.late_guidance == SAME else self.late_guidance
         factor = 1.0 if self.late_guidance == SAME else self.late_strength
         untouched = (factor, self.interval_low, self.interval_high) == (1.0, 0.0, 1.0)

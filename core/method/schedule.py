@@ -44,7 +44,7 @@ class NoiseSchedule:
     @classmethod
     def from_scheduler(cls, scheduler: Any) -> NoiseSchedule:
         """The schedule of a diffusers scheduler: by its `alphas_cumprod` (zero terminal SNR and SNR shift included), or
-        the straight line of flow matching, whose network is told t = T sigma.
+        the straight line of flow matching, whose network gets t = T sigma.
 
         Raises:
             StudioError: the scheduler has no such schedule, or predicts something unknown.

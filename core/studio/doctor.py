@@ -44,7 +44,7 @@ def facts(workspace: Workspace, *, ask_hub: bool = True) -> dict[str, Any]:
     """Versions, machine, memory in GiB, disk, and what is reachable; quick, imports torch.
 
     Args:
-        ask_hub: open a connection to the Hub to see whether there is one; off where nobody asked for it.
+        ask_hub: open a connection to the Hub to see whether there is one; off unless asked for.
     """
     import psutil
 
@@ -109,7 +109,7 @@ def _hub() -> str:
 
 def self_test(*, cpu: bool = False) -> Iterator[tuple[str, bool, str]]:
     """(what was tried, whether it worked, in a few words): the bundled model renders a pair, a tiny model trains two
-    steps, a picture keeps its settings. Under two minutes on two processor cores. Whatever goes wrong is told."""
+    steps, a picture keeps its settings. Under two minutes on two processor cores. Whatever goes wrong is reported."""
     for work in (_render_a_pair, _train_two_steps):
         try:
             yield from work(cpu)

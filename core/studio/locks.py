@@ -39,7 +39,7 @@ def holding(path: Path) -> Iterator[bool]:
 def waiting_for(
     path: Path, *, given_up: Callable[[], bool] = lambda: False, on_wait: Callable[[], None] = lambda: None
 ) -> Iterator[bool]:
-    """Waits for the lock: true when it is held, false when `given_up` said so first. `on_wait` is called once.
+    """Waits for the lock: true when it is held, false when `given_up` returned true first. `on_wait` is called once.
 
     Raises:
         StudioError: the lock's folder cannot be written.

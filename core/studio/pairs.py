@@ -28,7 +28,7 @@ def votes_folder(workspace: Workspace) -> Path:
 
 
 def write_pairs(workspace: Workspace, preferences: Iterable[Preference]) -> int:
-    """Writes the folder anew: pictures under the hash of their content, and `pairs.jsonl`; how many pairs there are.
+    """Rewrites the folder: pictures under the hash of their content, and `pairs.jsonl`; how many pairs there are.
 
     The same pair twice counts once; pictures that have gone since they were voted on are left out, and so are pairs of
     two pictures with the same content.

@@ -52,7 +52,7 @@ def identity(process: psutil.Process) -> dict[str, Any]:
 
 
 def living(record: Mapping[str, Any]) -> psutil.Process | None:
-    """The process of an `identity`, if it still lives and is no zombie."""
+    """The process of an `identity`, if it still runs and is not a zombie."""
     try:
         process = psutil.Process(int(record["pid"]))
         if record.get("since_boot") and (mark := _since_boot(process.pid)):

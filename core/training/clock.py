@@ -31,5 +31,5 @@ class Clock:
         return round(self.pace, 4)
 
     def pass_over(self) -> None:
-        """What happened since the last step is no part of the next one."""
+        """What happened since the last step does not count for the next one."""
         self.last = time.monotonic()

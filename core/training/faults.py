@@ -1,4 +1,4 @@
-"""What ends a training, as the events that a person reads. No torch at import: a broken installation is told, too."""
+"""What ends a training, as the events that a person reads. No torch at import: a broken installation is reported, too."""
 
 from __future__ import annotations
 

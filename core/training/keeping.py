@@ -1,4 +1,4 @@
-"""What a run keeps: its checkpoints, the offset beside each, and the offset that it ends with."""
+"""What a run keeps: its checkpoints, the offset of each, and the offset that it ends with."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Keeper:
     """Keeps what a training reaches, in the main process alone.
 
     Args:
-        restored: what the run goes on from; that step is kept already.
+        restored: what the run continues from; that step is kept already.
         shows: draws what an offset does after a stop.
     """
 

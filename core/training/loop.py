@@ -1,6 +1,6 @@
 """The training loop: an iterator of typed events over a run folder. The caller draws the bar and writes the journal.
 
-To resume is to call it again: it goes on from the newest whole checkpoint, with losses identical to the
+To resume is to call it again: it continues from the newest whole checkpoint, with losses identical to the
 uninterrupted run's on a CPU.
 """
 

@@ -50,7 +50,7 @@ class Material:
     shape: tuple[int, ...]
 
     def at_crops(self, crops: Tensor | None) -> Material:
-        """The same material with each picture's place told to a model that is told one (SDXL's time ids: original height
+        """The same material with each picture's place given to a model that takes one (SDXL's time ids: original height
         and width, top and left of the cut, target height and width).
 
         Args:

@@ -138,7 +138,7 @@ def encode(pipe: Any, images: Iterable[Image.Image], size: Size, seed: int | Non
     """Pictures as latents, one after the other.
 
     Args:
-        seed: cut each at a place of its own, drawn from this seed and its number; None cuts the middle.
+        seed: cut each at its own place, drawn from this seed and its number; None cuts the middle.
 
     Raises:
         StudioError: a picture cannot be read, or the model draws videos.

@@ -19,7 +19,7 @@ from core.training.trainer import Trainer
 FOLDER = "previews"
 Preview = Callable[[Offset, str], list[Image.Image] | None]
 """(offset so far, "plain", "guided" or "last") -> pictures at the run's preview prompts and seeds, on the pristine base; None
-when it was asked to stop on the way. "last" is guided, after a stop: only a pause cuts it short."""
+when it was asked to stop meanwhile. "last" is guided, after a stop: only a pause cuts it short."""
 
 
 @dataclass
@@ -62,7 +62,7 @@ class Shows:
 
 
 def draw_base(folder: Path, student: Student, preview: Preview) -> tuple[str, ...] | None:
-    """The base's pictures, drawn once and kept: names inside the run folder; None when asked to stop on the way.
+    """The base's pictures, drawn once and kept: names inside the run folder; None when asked to stop meanwhile.
 
     Cost: as `preview`, the first time.
     """
@@ -79,7 +79,7 @@ def draw_previews(
 ) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
     """Draws and keeps the previews of a step: (plain, guided) as names inside the run folder.
 
-    None when the preview was asked to stop on the way; then nothing of the unfinished kind is kept.
+    None when the preview was asked to stop meanwhile; then nothing of the unfinished kind is kept.
 
     Args:
         kind: "guided", or "last" after a stop.

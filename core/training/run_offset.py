@@ -61,7 +61,7 @@ class RunOffset:
         return share
 
     def write_of_step(self, step: int) -> None:
-        """Keeps the offset of a checkpoint beside it, where it is not kept yet; of LoRA training alone."""
+        """Keeps the offset of a checkpoint next to it, where it is not kept yet; of LoRA training alone."""
         name = f"{OFFSETS}/step-{step}.safetensors"
         if step and self.config.weights == "lora" and not (self.folder / name).exists():
             self.write(step, name)

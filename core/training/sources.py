@@ -56,7 +56,7 @@ class Source:
         self._objective: Objective | None = None
 
     def objective(self) -> Generator[PoolProgress, None, tuple[Objective | None, str | None]]:
-        """The objective of the next step, made anew in each round of a ranking: (objective, None), or (None, the request
+        """The objective of the next step, rebuilt in each round of a ranking: (objective, None), or (None, the request
         to end that came while its start points were drawn)."""
         trainer = self.trainer
         number = round_of(trainer.config, trainer.steps_done)

@@ -120,7 +120,7 @@ def draw_own_samples(
     device: torch.device,
     first_seed: int = 0,
 ) -> Iterator[int | DrawnSamples | StartPoints]:
-    """Own samples: DDIM over the whole grid, one for each text of the material, each from a generator of its own.
+    """Own samples: DDIM over the whole grid, one for each text of the material, each from its own generator.
 
     Yields the number drawn so far after every DDIM step, each finished batch, and the start points at the end.
 

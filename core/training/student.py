@@ -63,7 +63,7 @@ class Student:
                 yield self.denoiser
 
     def _effective(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """(reference weight, the student's effective weight) for every weight that training moves."""
+        """(reference weight, the student's effective weight) for every weight that training changes."""
         assert self._reference is not None
         if not self.lora:
             yield from zip(self._reference.parameters(), self.denoiser.parameters(), strict=True)
@@ -136,7 +136,7 @@ class Student:
         return trained + average
 
     def state(self) -> dict[str, Tensor]:
-        """All tensors that a checkpoint needs beside the optimiser's."""
+        """All tensors that a checkpoint needs besides the optimiser's."""
         tensors = {f"parameter.{index}": parameter.data for index, parameter in enumerate(self.parameters)}
         if self.config.reference == "ema":
             tensors |= {f"reference.{i}": average for i, (average, _) in enumerate(self._effective())}

@@ -56,7 +56,7 @@ class StepResult:
 
 @dataclass(frozen=True)
 class Restored:
-    """What a run goes on from: the checkpoint's name, empty where there is none, and newer ones that are damaged."""
+    """What a run continues from: the checkpoint's name, empty where there is none, and newer ones that are damaged."""
 
     checkpoint: str
     damaged: tuple[str, ...]

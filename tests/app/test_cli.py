@@ -66,7 +66,10 @@ def test_train_resume_runs_and_compare_end_to_end(space, capsys, tmp_path):
 @pytest.mark.process
 @pytest.mark.parametrize(
     ("prompt", "stderr"),
-    [("a blue ring", ""), ("a " * 30, "The model ignores the end of the prompt: “a a a a”.\n")],
+    [
+        pytest.param("a blue ring", "", marks=pytest.mark.slow),
+        ("a " * 30, "The model ignores the end of the prompt: “a a a a”.\n"),
+    ],
 )
 def test_loading_prints_nothing_that_a_person_cannot_act_on(space, prompt, stderr):
     """Imports included: a start of its own, not a copy."""
@@ -140,7 +143,7 @@ def test_every_setting_of_a_comparison_is_explained(capsys):
     assert {row["name"] for row in json.loads(capsys.readouterr().out)} >= {"omega", "beta", "steps", "control"}
 
 
-def test_a_dry_run_tells_the_cost_with_an_input_picture(tmp_path, capsys):
+def test_a_dry_run_shows_the_cost_with_an_input_picture(tmp_path, capsys):
     from PIL import Image
 
     Image.new("RGB", (64, 64)).save(tmp_path / "start.png")
@@ -150,7 +153,7 @@ def test_a_dry_run_tells_the_cost_with_an_input_picture(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["row_forwards"] == 32  # 8 steps, two columns, two rows each
 
 
-def test_a_workspace_that_cannot_be_written_is_said(capsys, tmp_path):
+def test_a_workspace_that_cannot_be_written_is_reported(capsys, tmp_path):
     (tmp_path / "file").write_text("")
     assert main(["runs", "--workspace", str(tmp_path / "file" / "space")]) == 1
     assert "cannot be written" in capsys.readouterr().err

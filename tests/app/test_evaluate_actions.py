@@ -66,7 +66,7 @@ def look(workspace, evaluation, scorer=None, seen=()):
     return actions.watch(workspace, evaluation.id, scorer, seen)
 
 
-def test_the_cost_is_told_before_anything_starts(workspace):
+def test_the_cost_is_shown_before_anything_starts(workspace):
     form = {name: FORM[name] for name in CONTROLS}
     changes = actions.forecast(Player(workspace), "miniature-sd15", form)
     assert changes["start_evaluation"]["interactive"]
@@ -85,7 +85,7 @@ def test_the_cost_is_told_before_anything_starts(workspace):
         ({"prompts": "/nowhere/prompts.txt"}, "prompts.txt"),
     ],
 )
-def test_what_cannot_be_evaluated_is_said_and_nothing_is_made(workspace, change, fault):
+def test_what_cannot_be_evaluated_is_reported_and_nothing_is_made(workspace, change, fault):
     form = {name: FORM[name] for name in CONTROLS} | change
     changes = actions.begin(Player(workspace), "miniature-sd15", form)
     assert 'class="fault"' in changes["evaluation_status"] and fault in changes["evaluation_status"]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
+BUILDERS = TESTS.parent / "builders"
 PAGE = TESTS.parents[1] / "app" / "page"
 FILES = sorted(path.stem for path in PAGE.glob("*_actions.py"))
 
@@ -25,7 +26,7 @@ def names_from(tree, module):
 
 
 def trees(folder, pattern):
-    return [ast.parse(path.read_text(encoding="utf-8")) for path in folder.glob(pattern)]
+    return [ast.parse(path.read_text(encoding="utf-8")) for path in folder.rglob(pattern)]
 
 
 @pytest.mark.parametrize("module", FILES)
@@ -33,7 +34,8 @@ def test_every_action_of_a_tab_is_called_by_a_test_or_by_one_that_is(module):
     own = ast.parse((PAGE / f"{module}.py").read_text(encoding="utf-8"))
     functions = {node.name: node for node in own.body if isinstance(node, ast.FunctionDef)}
     wired = set().union(*(names_from(tree, module) for tree in trees(PAGE, "*.py"))) & functions.keys()
-    tested = set().union(*(names_from(tree, module) for tree in trees(TESTS, "test_*.py"))) & functions.keys()
+    calls = trees(TESTS, "test_*.py") + trees(BUILDERS, "*.py")
+    tested = set().union(*(names_from(tree, module) for tree in calls)) & functions.keys()
     reached = set()
     while tested - reached:
         name = (tested - reached).pop()

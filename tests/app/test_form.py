@@ -86,7 +86,7 @@ def test_a_kept_value_outside_its_range_is_left_out(engine, fields):
     assert updates["seed"] == 4 and updates["omega"] is None and updates["beta"] is None and updates["steps"] is None
 
 
-def test_an_offset_of_a_run_is_told_by_its_title_when_it_began_and_its_base(engine):
+def test_an_offset_of_a_run_is_labelled_with_its_title_start_and_base(engine):
     run = create_run(engine.workspace, TrainConfig.from_dict({"base": "miniature-sd15"}), "first")
     write_notes(run, Notes("without stripes", ""))
     (text, name), (other, _) = options([f"run {run.id}", "sd15-mini-negative"], engine.workspace)

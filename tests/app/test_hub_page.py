@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from core.families import get
-from core.studio.presets.preset import parse_preset
+from core.studio.presets.reading import parse_preset
 from tests.builders.hub import serving
 from tests.builders.studio import Studio
 
@@ -69,7 +69,7 @@ def test_a_preset_is_pushed_with_a_card_pulled_and_nothing_happens_without_a_cli
     page.get_by_text(re.compile("is not the name of a Hub repository")).wait_for()
 
 
-def test_a_model_is_fetched_in_the_library_and_stands_in_its_list(online, tmp_path):
+def test_a_model_is_fetched_in_the_library_and_appears_in_its_list(online, tmp_path):
     page, hub, studio = online
     made = tmp_path / "made"
     get("sd15").tiny().save_pretrained(made)

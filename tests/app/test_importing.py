@@ -24,7 +24,7 @@ print(len(page.get_config_file()["dependencies"]))
 
 @pytest.mark.parametrize("left_out", [True, False])
 @pytest.mark.process
-def test_no_stub_is_written_beside_a_component_and_its_events_are_there(tmp_path, left_out):
+def test_no_stub_is_written_next_to_a_component_and_its_events_are_there(tmp_path, left_out):
     (tmp_path / "mine.py").write_text("import gradio as gr\n\n\nclass Box(gr.Textbox):\n    pass\n")
     script = SCRIPT.format(root=str(ROOT), folder=str(tmp_path), left_out=left_out)
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100, check=True)

@@ -57,7 +57,7 @@ def test_the_page_answers_before_the_libraries_are_loaded(tmp_path):
     assert address.startswith("Self-NPO Studio: http://127.0.0.1:") and imported == "[]", ended.stderr
 
 
-def test_the_time_of_a_rendering_is_told_before_the_first_one(page):
+def test_the_time_of_a_rendering_is_shown_before_the_first_one(page):
     expect(page.locator("#estimate")).to_have_text(re.compile(r"^\s*about \d"), timeout=LONG)
 
 
@@ -83,7 +83,7 @@ def test_the_cfg_scale_follows_omega_without_asking_the_server(page):
     expect(page.get_by_text("ω 6.5 = CFG 7.5")).to_be_visible()
 
 
-def test_what_cannot_be_rendered_is_said_in_the_page(page):
+def test_what_cannot_be_rendered_is_reported_in_the_page(page):
     page.get_by_role("button", name=re.compile("^More")).click()
     set_number(page, "Height (0: the model's own)", 33)
     page.get_by_role("button", name="Render", exact=True).click()
@@ -145,7 +145,7 @@ def test_a_run_of_the_command_line_appears_in_the_page(page, studio):
     expect(page.get_by_text(re.compile("from-shell.*finished, step 2 of 2")).first).to_be_visible(timeout=30_000)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_a_phone_shows_everything_without_scrolling_sideways(browser, studio, scheme):
     context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme)
     page = watched(context.new_page())

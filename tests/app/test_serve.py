@@ -20,7 +20,7 @@ def test_row_52_a_busy_port_is_passed_over(taken):
     assert taken < free_port(taken, "127.0.0.1") < taken + 100
 
 
-def test_row_52_the_page_is_served_at_the_next_port_and_tells_it(tmp_path):
+def test_row_52_the_page_is_served_at_the_next_port_and_prints_it(tmp_path):
     with pages.served(tmp_path / "first") as first, pages.served(tmp_path / "second") as second:
         assert first.address != second.address
         assert {page.ask("GET", "/")[0] for page in (first, second)} == {200}
@@ -32,7 +32,7 @@ def test_what_is_not_a_port_is_refused(port):
         free_port(port, "127.0.0.1")
 
 
-def test_a_hundred_busy_ports_are_said(monkeypatch):
+def test_a_hundred_busy_ports_are_reported(monkeypatch):
     def refuse(self, address):
         raise OSError("in use")
 

@@ -20,7 +20,7 @@ def served(folder, **more):
     made.close()
 
 
-@pytest.fixture(scope="module", params=["cpu", "zero"])
+@pytest.fixture(scope="module", params=[pytest.param("cpu", marks=pytest.mark.slow), "zero"])
 def space(request, tmp_path_factory, warm_starts):
     folder, zero = tmp_path_factory.mktemp("space"), request.param == "zero"
     stand_in = os.pathsep.join((str(ROOT), str(ROOT / "tests" / "app" / "zero")))

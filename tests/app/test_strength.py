@@ -13,7 +13,7 @@ def said(monkeypatch, tmp_path, measure):
     return list(strength.measured(Player(Workspace(tmp_path)), "miniature-sd15", "sd15-mini-negative", 2.0))
 
 
-def test_the_strength_is_said_beside_the_cfg_that_moves_as_far(monkeypatch, tmp_path):
+def test_the_strength_is_shown_next_to_the_cfg_that_moves_as_far(monkeypatch, tmp_path):
     measured = Strength("δ<1>", 2.0, 0.4, {"0.5": 0.4}, 0.8, 0.75, 3)
     asked = {}
 
@@ -30,7 +30,7 @@ def test_the_strength_is_said_beside_the_cfg_that_moves_as_far(monkeypatch, tmp_
     assert done["offset_strength"] == text and asked["omega"] == 2.0 and asked["offset"] == "sd15-mini-negative"
 
 
-def test_what_cannot_be_measured_is_said(monkeypatch, tmp_path):
+def test_what_cannot_be_measured_is_reported(monkeypatch, tmp_path):
     def without(*_, **__):
         raise StudioError("No offset is named.", "Name one.")
 

@@ -100,7 +100,7 @@ def test_a_preset_of_a_missing_model_leaves_the_form_alone_unless_asked(page):
     expect(prompt).to_have_value("a ring")
 
 
-def test_a_damaged_link_is_said_and_nothing_is_filled(browser, studio):
+def test_a_damaged_link_is_reported_and_nothing_is_filled(browser, studio):
     page = browser.new_context().new_page()
     page.goto(f"{studio.address}/?preset=AAAA")
     page.get_by_text("The link is cut off or damaged").wait_for(timeout=30_000)
@@ -224,7 +224,7 @@ def test_the_base_changes_quickly_and_nothing_fails_on_the_way(page):
     assert not page.faults
 
 
-def test_two_windows_render_in_turn_the_second_is_told_and_its_stop_is_heard(page, studio, browser):
+def test_two_windows_render_in_turn_the_second_sees_that_it_waits_and_its_stop_works(page, studio, browser):
     context = browser.new_context()
     other = context.new_page()
     other.goto(studio.address)
@@ -258,7 +258,7 @@ def test_the_diagram_follows_the_sliders_without_the_server(page):
     assert not asked
 
 
-def test_the_library_lists_and_tells_what_a_file_is(page):
+def test_the_library_lists_and_describes_a_file(page):
     tab(page, "Library")
     expect(page.locator("#library")).to_contain_text("sd15-mini-negative")
     page.get_by_label("File", exact=True).click()
@@ -268,7 +268,7 @@ def test_the_library_lists_and_tells_what_a_file_is(page):
     assert not page.faults
 
 
-def test_settings_open_with_the_report_and_nobody_is_asked_for_it(page):
+def test_settings_open_with_the_report_and_no_hub_is_asked_for_it(page):
     tab(page, "Settings")
     expect(page.locator(".cm-content")).to_contain_text('"packages"', timeout=30_000)
     expect(page.get_by_text('"hub": "not asked"')).to_have_count(1)
@@ -404,7 +404,7 @@ def test_the_drawing_keeps_its_directions_and_its_labels_inside(page, omega, alp
     assert (outside, crossing) == (0, 0) and bent < 0.03
 
 
-def test_alpha_rests_while_there_is_no_positive_offset(page):
+def test_alpha_is_disabled_while_there_is_no_positive_offset(page):
     expect(page.locator("#set-alpha")).to_be_hidden()
     with_eta, without = page.evaluate("() => [npoDiagram(4, 0.2, 1, 'eta'), npoDiagram(4, 0.2, 1, 'none')]")
     assert with_eta != without and without.replace("0.2", "1") == page.evaluate("() => npoDiagram(4, 1, 1, 'none')")

@@ -46,7 +46,7 @@ def test_a_study_is_created_voted_on_exported_and_imported(tmp_path, folders, ca
     assert (row["voters"], row["votes"], row["open"]) == (1, 6, False)
 
 
-def test_what_is_not_there_is_said(tmp_path, folders, capsys):
+def test_what_is_not_there_is_reported(tmp_path, folders, capsys):
     space = ["--workspace", str(tmp_path / "space")]
     assert main(["evaluate", "study", "results", "nothing", *space]) == 1
     assert main(["evaluate", "study", "create", "nothing", *space]) == 1

@@ -150,7 +150,7 @@ def slots(text):
         ("A sentence nobody knows.", "A sentence nobody knows."),
     ],
 )
-def test_sentences_are_told_in_chinese(english, chinese):
+def test_sentences_are_shown_in_chinese(english, chinese):
     assert _in_chinese(english) == chinese
 
 

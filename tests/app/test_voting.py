@@ -42,7 +42,7 @@ def begin(page, study):
     return ask(page, study, "/begin", body={})[3]["voter"]
 
 
-def test_nothing_that_a_voter_gets_tells_which_is_which(page, study):
+def test_nothing_that_a_voter_gets_shows_which_is_which(page, study):
     """The page, its headers, the pair, the addresses of its pictures and the pictures themselves."""
     heads = []
     status, headers, html, _ = ask(page, study, "")
@@ -78,7 +78,7 @@ def test_nothing_that_a_voter_gets_tells_which_is_which(page, study):
     assert len(names) == 80, "one picture has another name for each voter"
 
 
-def test_which_was_which_is_told_when_all_is_answered_and_not_before(page, study):
+def test_which_was_which_is_revealed_when_all_is_answered_and_not_before(page, study):
     voter = begin(page, study)
     assert ask(page, study, "/end", voter)[0] == 400
     for position in range(20):

@@ -42,7 +42,7 @@ def test_what_waits_is_rendered_in_the_order_it_was_put_into_and_each_fault_is_i
     assert steps[-1]["status"].startswith("Done."), "the last answer holds the result: a program reads no other"
 
 
-def test_a_stop_ends_the_one_at_hand_and_the_next_begins(engine, values):
+def test_a_stop_ends_the_current_one_and_the_next_begins(engine, values):
     jobs, stopped = WaitingList(), []
     going = waiting.render_all(
         engine, Job({**values, "prompt": "one"}), "fixed", jobs, lambda: bool(stopped), stopped.clear
@@ -56,7 +56,7 @@ def test_a_stop_ends_the_one_at_hand_and_the_next_begins(engine, values):
     assert prompts(engine.asked) == ["one", "two"] and final["records"][0].cells[0].settings["prompt"] == "two"
 
 
-def test_nothing_is_taken_that_nobody_would_render(engine, values):
+def test_nothing_that_cannot_be_rendered_is_accepted(engine, values):
     jobs = WaitingList()
     assert "Nothing is being rendered" in waiting.enqueue(jobs, Job(values))["status"]
     jobs.begin()

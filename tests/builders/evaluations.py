@@ -18,10 +18,12 @@ SMALL = {
     "choosing": 0.0,
     "scorers": ("judge-preference", "judge-cleanliness"),
 }
+LEAN = {"controls": False, "effective": False, "cfg": (1.0,)}
+"""Three columns instead of seven, where a test is about how the work is done."""
 
 
 def prepared(workspace, tmp_path):
-    """A workspace with an offset, and a file of prompts beside it."""
+    """A workspace with an offset, and a file of prompts next to it."""
     save_offset(workspace.offsets / "bad.safetensors", DELTA, family="sd15", provenance={})
     (tmp_path / "prompts.txt").write_text("\n".join(sample_prompts(4, seed=5)) + "\n")
     return workspace

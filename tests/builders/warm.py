@@ -142,6 +142,19 @@ SUBPROCESS = SimpleNamespace(Popen=popen, DEVNULL=subprocess.DEVNULL, PIPE=subpr
 """Stands in for the module where the studio itself starts a training."""
 
 
+def _converted(command: list[str], *, timeout: float, **options: Any) -> Any:
+    """The child that reads a pickle. Its environment is nearly empty; what the libraries read at import plays no part."""
+    given = {name: value for name, value in os.environ.items() if name.startswith(READ_AT_IMPORT)}
+    environment = {**options["env"], **given}
+    ended = run(command, timeout=timeout, check=False, cwd=options["cwd"], env=environment)
+    ended.stdout, ended.stderr = ended.stdout.encode(), ended.stderr.encode()
+    return ended
+
+
+CONVERSIONS = SimpleNamespace(run=_converted, DEVNULL=subprocess.DEVNULL, TimeoutExpired=subprocess.TimeoutExpired)
+"""Stands in for the module where a pickle is read in a child process."""
+
+
 @contextlib.contextmanager
 def kept(folder: Path) -> Any:
     """Starts the process, or shares the one that another worker of the tests has started, until the block ends."""

@@ -46,7 +46,7 @@ def import_everything() -> None:
 
 
 def _keep_up(by: int) -> int:
-    """A training stands back behind the page; a test waits for it, and on a busy machine it would wait for ever."""
+    """A training stands back behind the page; a test waits for it, and on a busy machine it would wait forever."""
     raise OSError
 
 

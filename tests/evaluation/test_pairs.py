@@ -46,7 +46,7 @@ def test_paired_figures_agree_with_one_another():
         (-0.3, 0.0, 0.3, pairs.WORSE),
     ],
 )
-def test_each_verdict_is_said_where_it_is_true(column, same, best, word):
+def test_each_verdict_is_reported_where_it_is_true(column, same, best, word):
     made = verdict(shifted(column), shifted(same, 2), shifted(best, 3), shifted(-0.3, 4), shifted(-0.4, 5))
     assert made.word == word
     assert (
@@ -74,7 +74,7 @@ def test_nothing_is_claimed_of_a_few_pairs_however_even_they_are():
     assert verdict(before + 1, before, before).word == pairs.BETTER
 
 
-def test_categories_are_told_apart_and_one_alone_is_not_repeated():
+def test_categories_are_distinguished_and_one_alone_is_not_repeated():
     column, other = NOISE.clone(), NOISE.clone()
     column[::2] += 1
     split = by_category(column, other, ["left", "right"] * 200)

@@ -58,7 +58,7 @@ def test_what_a_model_cannot_have_is_refused_and_nothing_changed(monkeypatch):
     assert attention.in_place(denoiser) == "sdpa"
 
 
-def test_a_missing_implementation_is_said(monkeypatch):
+def test_a_missing_implementation_is_reported(monkeypatch):
     unet = get("sd15").denoiser(get("sd15").tiny())
     monkeypatch.setattr(attention, "find_spec", lambda name: None)
     assert attention.available()["xformers"] == "not installed"

@@ -64,7 +64,7 @@ def test_frames_of_the_wrong_number_are_refused_with_one_that_fits():
             FAMILY.latent_shape(FAMILY.tiny(), Size(32, 32, frames))
 
 
-def test_the_text_encoder_is_let_go_and_rendering_goes_on_with_what_was_encoded():
+def test_the_text_encoder_is_freed_and_rendering_continues_with_what_was_encoded():
     pipe = FAMILY.tiny()
     size = FAMILY.defaults(pipe).size
     cond = FAMILY.encode_prompt(pipe, ["ab"], size)

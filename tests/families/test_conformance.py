@@ -28,14 +28,14 @@ def pipe(family):
     return family.tiny()
 
 
-def test_its_card_tells_the_truth(family):
+def test_its_card_matches_its_libraries(family):
     card = CARDS[family.name]
     assert (card.title, card.pipeline) == (family.title, family.pipeline.__name__)
     assert card.samplers == tuple(family.samplers)
     assert card.video == (family.defaults(family.tiny()).fps > 0)
 
 
-def test_what_is_told_as_left_out_is_what_the_text_encoders_do_not_read(family, pipe):
+def test_what_is_reported_as_left_out_is_what_the_text_encoders_do_not_read(family, pipe):
     def same(first, second):
         first, second = (family.encode_prompt(pipe, [text]) for text in (first, second))
         return all(torch.equal(first[name], second[name]) for name in first)
@@ -158,7 +158,7 @@ def test_the_row_gate_is_two_networks(family, pipe):
 
 
 @torch.no_grad()
-def test_plain_guidance_with_an_offset_at_hand_is_the_stock_pipeline_to_the_bit(family, pipe):
+def test_plain_guidance_with_an_offset_loaded_is_the_stock_pipeline_bit_for_bit(family, pipe):
     size = size_of(family, pipe)
     cond, empty = (family.encode_prompt(pipe, [text], size, negative=not text) for text in ("ab", ""))
     settings = {**family.pipeline_arguments(cond, empty, size), "num_inference_steps": 2, "guidance_scale": 3.0}

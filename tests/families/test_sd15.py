@@ -18,7 +18,7 @@ def test_decoding_undoes_the_latent_scale():
     torch.testing.assert_close(FAMILY.decode_latents(pipe, latents), direct)
 
 
-def test_what_is_no_model_is_refused_in_a_sentence(tmp_path):
+def test_what_is_not_a_model_is_refused_in_a_sentence(tmp_path):
     with pytest.raises(StudioError, match="no readable model_index.json"):
         detect(tmp_path)
     (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')

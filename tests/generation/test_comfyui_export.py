@@ -85,7 +85,7 @@ def test_the_guider_takes_the_worse_model_with_the_negative_prompt():
         ("both-branches", *[[("delta.safetensors", -0.25), ("eta.safetensors", 1.0)]] * 2, "blurry"),
     ],
 )
-def test_every_form_of_two_predictions_is_said(form, positive, negative, text):
+def test_every_form_of_two_predictions_is_reported(form, positive, negative, text):
     workflow = workflow_of({**FACTS, "guidance": form})
     guider = node(workflow, "DualModelGuider")
     assert loras(workflow, guider["model"]) == positive and loras(workflow, guider["model_negative"]) == negative
@@ -120,7 +120,7 @@ def test_what_it_cannot_say_is_refused_in_a_sentence(changes):
         workflow_of({**FACTS, **changes})
 
 
-def test_the_command_writes_it_beside_the_picture(tmp_path, capsys):
+def test_the_command_writes_it_next_to_the_picture(tmp_path, capsys):
     save_png(Image.new("RGB", (8, 8)), tmp_path / "fox.png", FACTS)
     assert main(["offset", "workflow", str(tmp_path / "fox.png"), "--workspace", str(tmp_path / "space")]) == 0
     assert json.loads((tmp_path / "fox.comfyui.json").read_text(encoding="utf-8")) == workflow_of(FACTS)

@@ -136,12 +136,12 @@ def test_the_last_preview_looks_like_its_own_end_and_the_first_does_not_yet():
         ({"height": 33}, "not a multiple of 4"),
     ],
 )
-def test_what_cannot_be_rendered_is_said_in_a_sentence(pipe, setting, sentence):
+def test_what_cannot_be_rendered_is_reported_in_a_sentence(pipe, setting, sentence):
     with pytest.raises(StudioError, match=sentence):
         render(pipe, FAMILY, Comparison(**{"prompt": "a", "steps": 2, **setting}))
 
 
-def test_latents_that_are_no_numbers_are_said(pipe):
+def test_latents_that_became_nan_are_reported(pipe):
     broken = Offset({name: layer._replace(up=layer.up * 1e30) for name, layer in DELTA.low_rank.items()})
     with pytest.raises(StudioError, match="NaN or infinite"):
         render(pipe, FAMILY, Comparison(prompt="a", columns=(NPO,), steps=2), negative=broken)

@@ -137,7 +137,7 @@ def test_a_form_is_separate_networks_in_a_loop_of_ones_own(parts, name):
     assert float((together[0] - expected[0]).abs().max()) > 1e-2 * spread, "it is not plain guidance"
 
 
-def test_the_rows_told_before_are_those_that_the_network_computes(parts):
+def test_the_rows_announced_before_are_those_that_the_network_computes(parts):
     """Row-forwards counted at the denoiser are those told before."""
     family, pipe, eta, delta = parts
     counted = []
@@ -225,7 +225,7 @@ def test_beta_by_noise_level_goes_with_every_form(sd15):
     assert len(ours(*sd15, (weights,))) == 1
 
 
-def test_the_command_line_tells_the_rows_of_a_form_with_both_offsets_before_it_starts(tmp_path, capsys):
+def test_the_command_line_prints_the_rows_of_a_form_with_both_offsets_before_it_starts(tmp_path, capsys):
     sets = ["negative=sd15-mini-negative", "positive=sd15-mini-positive", "steps=10", "images=2"]
     for form, rows in (("npo", 2), ("three-terms", 3)):
         command = ["compare", "x", "--dry-run", "--json", "--workspace", str(tmp_path), "--set", *sets]

@@ -35,7 +35,7 @@ def decoded(fault, fine=torch.float32):
 
 
 @pytest.mark.parametrize("fault", [float("nan"), float("inf"), -1.0])
-def test_fault_39_a_black_or_nan_picture_is_decoded_again_in_float32_and_said(fault):
+def test_fault_39_a_black_or_nan_picture_is_decoded_again_in_float32_and_reported(fault):
     images, notes = decoded(fault)
     assert [image.getpixel((0, 0)) for (image,) in images] == [(191, 191, 191)] * 2
     assert len(notes) == 1 and "decoded again in float32" in notes[0], "once for the whole rendering"
@@ -46,6 +46,6 @@ def test_a_picture_that_is_meant_to_be_dark_is_left_alone():
     assert images[0][0].getpixel((0, 0)) == (13, 13, 13) and not notes
 
 
-def test_fault_39_a_vae_that_is_damaged_in_float32_too_is_said():
+def test_fault_39_a_vae_that_is_damaged_in_float32_too_is_reported():
     with pytest.raises(StudioError, match="VAE produced NaN or infinite values"):
         decoded(float("nan"), fine=None)

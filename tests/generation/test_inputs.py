@@ -18,7 +18,13 @@ PICTURE = Image.fromarray((np.indices((48, 64)).sum(0) * 2 % 256).astype("uint8"
 PLAIN, NPO = GuidanceWeights(omega=2), GuidanceWeights(omega=2, alpha=1, beta=1)
 
 
-@pytest.fixture(scope="module", params=["sd15", "sdxl"])
+both = pytest.mark.parametrize("family", ["sd15", "sdxl"], indirect=True, scope="module")
+one_and_in_the_long_lane_both = pytest.mark.parametrize(
+    "family", ["sd15", pytest.param("sdxl", marks=pytest.mark.slow)], indirect=True, scope="module"
+)
+
+
+@pytest.fixture(scope="module")
 def family(request):
     return get(request.param)
 
@@ -64,6 +70,7 @@ def rendered(pipe, family, input_image, columns=(PLAIN, NPO), **options):
     return render(pipe, family, comparison, input_image=input_image, **options)
 
 
+@both
 @pytest.mark.parametrize("use", ["image", "inpaint", "control"])
 def test_the_plain_column_is_the_stock_pipelines_and_npo_moves_it(family, pipe, use):
     input_image = input_for(pipe, use)
@@ -103,6 +110,7 @@ def test_the_plain_column_is_the_stock_pipelines_and_npo_moves_it(family, pipe, 
     assert np.abs(ours[0] - ours[1]).max() > 3, "the seed acts"
 
 
+@one_and_in_the_long_lane_both
 @pytest.mark.parametrize("use", ["image", "inpaint", "control", "adapter"])
 def test_a_column_does_not_depend_on_the_others(family, pipe, use):
     input_image, offset = input_for(pipe, use), random_offset(family, pipe)
@@ -114,6 +122,7 @@ def test_a_column_does_not_depend_on_the_others(family, pipe, use):
         assert np.abs(without[0] - together[0]).max() > 3, "the control network acts"
 
 
+@both
 def test_what_the_mask_leaves_stays(family, pipe):
     input_image = input_for(pipe, "inpaint")
     shown = pixels(rendered(pipe, family, input_image, negative=random_offset(family, pipe)))
@@ -122,6 +131,7 @@ def test_what_the_mask_leaves_stays(family, pipe):
     assert np.abs(shown[0][:, :12] - shown[1][:, :12]).mean() > 2 * np.abs(kept[0] - kept[1]).mean()
 
 
+@one_and_in_the_long_lane_both
 def test_what_cannot_be_is_a_sentence(family, pipe):
     with pytest.raises(StudioError, match="strength is 0, outside"):
         InputImage(image=PICTURE, strength=0)
@@ -133,6 +143,7 @@ def test_what_cannot_be_is_a_sentence(family, pipe):
         pipeline_with(None, get("sd3"), InputImage(image=PICTURE))
 
 
+@one_and_in_the_long_lane_both
 @pytest.mark.parametrize("negative_prompt", ["", "ba"])
 def test_an_empty_prompt_is_unconditional_and_guidance_acts_through_the_offset_alone(family, pipe, negative_prompt):
     comparison = Comparison(

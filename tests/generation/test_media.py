@@ -73,7 +73,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def test_settings_that_stand_twice_are_refused_as_ambiguous(tmp_path):
+def test_settings_that_appear_twice_are_refused_as_ambiguous(tmp_path):
     save_png(picture(), tmp_path / "a.png", SETTINGS)
     raw = (tmp_path / "a.png").read_bytes()
     (tmp_path / "a.png").write_bytes(raw[:33] + chunk(b"tEXt", b'self_npo\0{"omega": 9}') + raw[33:])

@@ -102,7 +102,7 @@ def test_values_are_settings_or_a_sentence(values):
     assert Settings.from_values(settings.values()) == settings
 
 
-def test_what_a_comparison_is_made_of_stands_in_its_pictures():
+def test_what_a_comparison_is_made_of_is_in_its_pictures():
     values = {
         "omega": 3.0,
         "beta": 0.5,
@@ -146,7 +146,9 @@ from core.generation.settings import Settings
 from core.studio.comparing.engine import Engine
 from core.studio.comparing.grid import axes, parse_axis
 from core.studio.comparing.settings import opening_values
-from core.studio.presets.preset import parse_preset, preset_of, resolve, schema_json
+from core.studio.presets.preset import preset_of, schema_json
+from core.studio.presets.reading import parse_preset
+from core.studio.presets.resolving import resolve
 from core.studio.workspace import Workspace
 import gradio as gr, sys
 
@@ -172,6 +174,7 @@ assert main(["compare", "x", "--dry-run", "--set", "graininess=2.5", "--workspac
 """
 
 
+@pytest.mark.process
 def test_a_new_setting_is_one_line(tmp_path):
     """In a copy of the program one line is added to the declaration; nothing else is changed."""
     for name in ("app", "core"):

@@ -51,7 +51,7 @@ def test_a_value_outside_its_range_is_refused_with_the_range(values):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, "2", None, True])
-def test_what_is_no_number_is_refused(value):
+def test_what_is_not_a_number_is_refused(value):
     with pytest.raises(StudioError, match="must be a number"):
         GuidanceWeights(omega=value)
 
@@ -254,7 +254,7 @@ def test_rescaling_is_that_of_diffusers():
     torch.testing.assert_close(rescale(guided, positive, 0.7), rescale_noise_cfg(guided, positive, 0.7))
 
 
-def test_the_part_along_and_the_part_across_recompose_and_stand_at_right_angles():
+def test_the_parallel_and_orthogonal_parts_recompose_and_are_orthogonal():
     difference, direction = predictions()
     part = along(difference, direction)
     across = difference - part

@@ -78,7 +78,7 @@ def redness(image):
     return (pixels[..., 0] > 150) & (pixels[..., 1] < 90)
 
 
-def test_a_thing_stands_where_and_as_large_as_the_scene_says(drawings):
+def test_a_thing_is_where_and_as_large_as_the_scene_says(drawings):
     for seed in range(5):
         centers, areas = {}, {}
         for place in PLACES:
@@ -191,7 +191,7 @@ def test_a_judge_is_kept_and_read_back(name, tmp_path):
         Judge.load(tmp_path / name, READERS[name], LANGUAGE, JUDGED)
 
 
-def test_training_goes_on_where_it_was_cut_off_and_elsewhere(drawings, tmp_path, monkeypatch):
+def test_training_continues_where_it_was_cut_off_and_elsewhere(drawings, tmp_path, monkeypatch):
     monkeypatch.setattr(Drawings, "load", classmethod(lambda cls, file: drawings))
     work, folder, other = tmp_path / "work", tmp_path / "kept", tmp_path / "other"
     (work / "judge").mkdir(parents=True)

@@ -198,7 +198,7 @@ def test_the_first_attention_processor_names():
     assert classify(shapes, "x").modules == ["mid_block.attentions.0.transformer_blocks.0.attn1.to_q"]
 
 
-def test_text_encoder_parts_are_left_out_and_said():
+def test_text_encoder_parts_are_left_out_and_reported():
     module = "mid_block.attentions.0.proj_in"
     shapes = {f"unet.{module}.lora_A.weight": (2, 4), f"unet.{module}.lora_B.weight": (4, 2)}
     shapes |= {"lora_te1_text_model_encoder_layers_0_mlp_fc1.alpha": (), "text_encoder.x.lora_A.weight": (2, 4)}

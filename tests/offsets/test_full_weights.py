@@ -149,7 +149,7 @@ class Evil:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.process
+@pytest.mark.usefixtures("warm_conversions")
 def test_a_pickle_of_weights_is_converted(pipe, tmp_path, zipped):
     state = {f"module.{k}": v for k, v in tuned_state(pipe).items()}
     contents = {"state_dict": state, "global_step": 7}
@@ -161,7 +161,7 @@ def test_a_pickle_of_weights_is_converted(pipe, tmp_path, zipped):
 
 
 @pytest.mark.parametrize("name", ["evil.ckpt", "evil.safetensors", "evil.PT", "evil"])
-@pytest.mark.process
+@pytest.mark.usefixtures("warm_conversions")
 def test_an_evil_pickle_runs_nothing_whatever_its_name(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / name
@@ -179,7 +179,7 @@ def test_an_evil_pickle_runs_nothing_whatever_its_name(tmp_path, monkeypatch, na
         assert not list(tmp_path.rglob("EVIL-RAN")) and not (tmp_path / "out.safetensors").exists()
 
 
-@pytest.mark.process
+@pytest.mark.usefixtures("warm_conversions")
 def test_a_stride_bomb_dies_in_the_child(tmp_path):
     tensor = torch.zeros(1).expand(10**9)
     torch.save({"a": tensor}, tmp_path / "bomb.pt")
@@ -187,7 +187,7 @@ def test_a_stride_bomb_dies_in_the_child(tmp_path):
         convert_pickle(tmp_path / "bomb.pt", tmp_path / "out.safetensors")
 
 
-@pytest.mark.process
+@pytest.mark.usefixtures("warm_conversions")
 def test_a_compressed_bomb_is_refused(tmp_path):
     torch.save({"a": torch.zeros(25 * 2**20)}, tmp_path / "plain.pt")
     with (
@@ -202,8 +202,8 @@ def test_a_compressed_bomb_is_refused(tmp_path):
     assert not (tmp_path / "out.safetensors").exists()
 
 
-@pytest.mark.process
-def test_what_is_no_pickle_and_what_holds_no_weights(tmp_path):
+@pytest.mark.usefixtures("warm_conversions")
+def test_what_is_not_a_pickle_and_what_holds_no_weights(tmp_path):
     (tmp_path / "x.pt").write_bytes(b"hello")
     with pytest.raises(StudioError, match="not a PyTorch file"):
         convert_pickle(tmp_path / "x.pt", tmp_path / "out.safetensors")
@@ -213,7 +213,7 @@ def test_what_is_no_pickle_and_what_holds_no_weights(tmp_path):
 
 
 @pytest.mark.parametrize("where", [10, 200, 1000])
-@pytest.mark.process
+@pytest.mark.usefixtures("warm_conversions")
 def test_a_damaged_pickle_is_a_sentence(tmp_path, where):
     torch.save({"a": torch.randn(64)}, tmp_path / "x.pt")
     raw = bytearray((tmp_path / "x.pt").read_bytes())
@@ -244,6 +244,7 @@ def test_the_converter_speaks_for_itself_on_the_command_line(tmp_path):
     assert list(load_file(out)) == ["a"]
 
 
+@pytest.mark.process
 def test_conversion_holds_one_tensor_at_a_time_and_what_it_wrote_is_readable_by_others(tmp_path):
     state = {f"layer.{number}.weight": torch.full((1024, 4096), float(number)) for number in range(24)}  # 400 MB
     torch.save({"state_dict": state}, tmp_path / "x.ckpt")
@@ -265,6 +266,7 @@ def test_conversion_holds_one_tensor_at_a_time_and_what_it_wrote_is_readable_by_
     assert back.keys() == state.keys() and all(torch.equal(back[name], tensor) for name, tensor in state.items())
 
 
+@pytest.mark.usefixtures("warm_conversions")
 def test_exports_may_be_read_by_others(pipe, tuned, tmp_path):
     save_state(tmp_path / "a.safetensors", pipe.unet.state_dict(), family="sd15", provenance={})
     torch.save({"a": torch.ones(2)}, tmp_path / "x.pt")

@@ -82,7 +82,7 @@ ENTRY = '{"dtype":"F32","shape":[1],"data_offsets":[0,4]}'
         (struct.pack("<Q", len(f'{{"a":{ENTRY}}}')) + f'{{"a":{ENTRY}}}'.encode() + b"0000", "holds “a”"),
     ],
 )
-def test_what_is_no_offset_is_refused_in_a_sentence(tmp_path, content, sentence):
+def test_what_is_not_an_offset_is_refused_in_a_sentence(tmp_path, content, sentence):
     path = tmp_path / "x.safetensors"
     path.write_bytes(content)
     with pytest.raises(StudioError, match=sentence) as refused:
@@ -102,7 +102,7 @@ def test_a_file_cut_short_is_refused(file):
         load_lora(file)
 
 
-def test_a_full_checkpoint_is_no_lora_and_the_way_to_make_one_is_said(tmp_path):
+def test_a_full_checkpoint_is_not_a_lora_and_the_way_to_make_one_is_named(tmp_path):
     save_file({"conv_in.weight": torch.zeros(2, 2)}, tmp_path / "x.safetensors")
     assert read_offset(tmp_path / "x.safetensors").kind == "full"
     with pytest.raises(StudioError, match="whole weights.*offset extract"):

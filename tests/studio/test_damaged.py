@@ -88,7 +88,7 @@ def test_fault_76_a_damaged_model_is_left_out_and_named(workspace, name, text):
     assert "tiny" in {choice.name for choice in list_bases(workspace)}
 
 
-def test_fault_76_a_damaged_suggestion_beside_a_model_suggests_nothing(workspace):
+def test_fault_76_a_damaged_suggestion_next_to_a_model_suggests_nothing(workspace):
     for text in BAD_JSON[:8]:
         damage(workspace.models / "tiny" / "studio.json", text)
         assert start_values(workspace.models / "tiny") == {}
@@ -180,7 +180,7 @@ def test_a_picture_that_cannot_be_moved_stays_where_it_is(workspace, monkeypatch
         bring_back(workspace, away)
 
 
-def test_an_unknown_kind_of_folder_is_no_model(workspace):
+def test_an_unknown_kind_of_folder_is_not_a_model(workspace):
     (workspace.models / "empty").mkdir()
     with pytest.raises(StudioError, match="“empty” is not a model folder"):
         kind_of(workspace.models / "empty")

@@ -43,7 +43,7 @@ def _refused():
     raise OSError
 
 
-def test_a_folder_that_cannot_be_written_and_a_card_that_does_not_answer_are_told(workspace, monkeypatch):
+def test_a_folder_that_cannot_be_written_and_a_card_that_does_not_answer_are_reported(workspace, monkeypatch):
     def broken():
         raise RuntimeError(f"CUDA error in {workspace.root}")
 
@@ -56,7 +56,7 @@ def test_a_folder_that_cannot_be_written_and_a_card_that_does_not_answer_are_tol
     assert "a-private-name" not in json.dumps(facts)
 
 
-def test_the_self_test_works_here_and_tells_what_does_not(workspace, monkeypatch):
+def test_the_self_test_works_here_and_names_what_does_not(workspace, monkeypatch):
     checks = list(doctor.self_test(cpu=True))
     assert [name for name, right, _ in checks if right] == [
         "render a pair",

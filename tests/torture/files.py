@@ -127,7 +127,7 @@ def prepare_import(folder: Path) -> Prepared:
 
 def prepare_preset(folder: Path) -> Prepared:
     from core.studio.presets.files import save_preset
-    from core.studio.presets.preset import read_preset
+    from core.studio.presets.reading import read_preset
     from core.studio.workspace import ASSETS, Workspace
 
     workspace = Workspace(folder / "space")

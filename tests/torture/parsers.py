@@ -134,7 +134,7 @@ def read_gallery(path: Path) -> object:
 
 
 def read_shared_preset(path: Path) -> object:
-    from core.studio.presets.preset import read_preset
+    from core.studio.presets.reading import read_preset
 
     return read_preset(path.rename(path.with_suffix(".json")))
 
@@ -203,7 +203,7 @@ COMFY = json.dumps(
 
 
 def _link() -> bytes:
-    from core.studio.presets.preset import read_preset
+    from core.studio.presets.reading import read_preset
     from core.studio.presets.sharing import to_link
     from core.studio.workspace import ASSETS
 

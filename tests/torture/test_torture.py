@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_fault_45_whichever_file_operation_fails_what_was_there_stays_and_a_sentence_is_said(tmp_path, target):
+def test_fault_45_whichever_file_operation_fails_what_was_there_stays_and_an_error_is_reported(tmp_path, target):
     tally = fail_every_operation(tmp_path, targets=[target], count=150)
     assert tally.failures == [] and tally.tries >= 6
 

@@ -47,8 +47,15 @@ def material_of(folder, settings, prompts=PROMPTS):
     return gather(settings, folder, FAMILY.tiny(), FAMILY, prompts, Accelerator(cpu=True))
 
 
-@pytest.mark.parametrize("variant", METHOD_VARIANTS)
-def test_every_method_resumes_to_the_bit(tmp_path, variant):
+RESUMED = ("fine-tuning, sampled latents, full", "reversed DPO")
+"""Methods that the default suite cuts and resumes; the long lane takes all."""
+
+
+@pytest.mark.parametrize(
+    "variant", [pytest.param(v, marks=() if v in RESUMED else pytest.mark.slow) for v in METHOD_VARIANTS]
+)
+@pytest.mark.long
+def test_every_method_resumes_bit_for_bit(tmp_path, variant):
     settings = settings_of(variant, tmp_path)
     whole = run(tmp_path / "whole", settings)
     assert isinstance(whole[-1], RunFinished) and len(losses(whole)) == 6
@@ -193,6 +200,7 @@ def test_the_dose_of_known_predictions_is_exact(tmp_path):
     assert none.ratios == (0.0,) * len(LEVELS)
 
 
+@pytest.mark.long
 def test_the_cost_of_each_method_counts_its_forwards(tmp_path):
     for variant, rows in {"fine-tuning on pictures": 1, "distillation": 2, "reversed DPO": 4}.items():
         settings = settings_of(variant, tmp_path)
@@ -228,23 +236,27 @@ def test_the_best_and_the_worst_of_each_prompt_are_paired():
     ("scores", "sentence"),
     [([1.0, float("nan"), 2.0], "NaN or infinity"), ([1.0, float("inf"), 2.0], "NaN"), ([1.0] * 3, "the same score")],
 )
-def test_a_scorer_that_says_nothing_stops_the_run_with_a_sentence(tmp_path, scores, sentence):
+def test_scores_that_rank_nothing_are_refused(scores, sentence):
     with pytest.raises(StudioError, match=sentence):
         ranked(torch.zeros(3, 1), torch.tensor(scores), 3)
+
+
+def test_a_scorer_that_says_nothing_stops_the_run_with_a_sentence(tmp_path):
     calls = []
 
     def score(pictures, prompts):
         calls.append(1)
         # good in the first round, none in the second
-        return brightness(pictures, prompts) if len(calls) <= 4 else torch.tensor((scores * 9)[: len(pictures)])
+        return brightness(pictures, prompts) if len(calls) <= 4 else torch.ones(len(pictures))
 
-    with pytest.raises(StudioError, match=sentence):
+    with pytest.raises(StudioError, match="the same score"):
         run(tmp_path, config(**RANKING), score=score)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-0000002"], "nothing lost"
 
 
-@pytest.mark.parametrize("last", [1, 4])
-def test_a_ranking_in_rounds_resumes_to_the_bit(tmp_path, last):
+@pytest.mark.parametrize("last", [pytest.param(1, marks=pytest.mark.slow), 4])
+@pytest.mark.long
+def test_a_ranking_in_rounds_resumes_bit_for_bit(tmp_path, last):
     settings = config(**RANKING)
     whole = run(tmp_path / "whole", settings, score=brightness)
     assert len(losses(whole)) == 6 and isinstance(whole[-1], RunFinished)
@@ -300,7 +312,7 @@ def lines(folder, rows):
     return path
 
 
-def test_jsonl_names_files_beside_it_and_its_faults_by_line(tmp_path):
+def test_jsonl_names_files_next_to_it_and_its_faults_by_line(tmp_path):
     folder_of_pairs(tmp_path)
     row = {"prompt": "a", "preferred": "preferred/0.png", "rejected": "rejected/0.png"}
     (pair,) = read_pairs(lines(tmp_path, [row, ""]), 1)

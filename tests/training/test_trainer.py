@@ -59,7 +59,7 @@ def test_the_first_step_is_adamw_on_the_objectives_own_loss(tmp_path):
         torch.testing.assert_close((new - old)[clear], -0.01 * gradient[clear].sign(), atol=1e-4, rtol=0)
 
 
-def test_a_restored_trainer_goes_on_to_the_bit(tmp_path):
+def test_a_restored_trainer_continues_bit_for_bit(tmp_path):
     trainer, objective = made(tmp_path, reference="ema", ema_decay=0.5)
     trainer.step(objective)
     trainer.overflows = 3

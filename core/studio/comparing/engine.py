@@ -63,7 +63,7 @@ class Engine:
         outputs: Callable[[], Path] | None = None,
         deadline: float = DEADLINE,
     ) -> None:
-        # read when torch is first imported: threads that spin while they wait are 50 times slower beside a training
+        # read when torch is first imported: threads that spin while they wait are 50 times slower while a training runs
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         self.workspace, self.cpu, self.memory, self.deadline = workspace, cpu, memory, deadline
         self.outputs: Callable[[], Path] = outputs or (lambda: workspace.outputs)
@@ -85,13 +85,13 @@ class Engine:
 
     def warm(self, comparison: Comparison) -> None:
         """Imports the libraries and loads the model and offsets of a comparison, in a thread. Of a bundled model it samples
-        two steps, too: the first rendering then starts at once, and its time can be told before it."""
+        two steps, too: the first rendering then starts at once, and its time can be estimated."""
         self.warming = Path(comparison.base).name
         steps: list[float] = []
 
         def load() -> None:
             one = dataclasses.replace(comparison, seeds=comparison.seeds[:1])
-            with self._turns, contextlib.suppress(Exception):  # a fault is told when the comparison is asked for
+            with self._turns, contextlib.suppress(Exception):  # a fault is reported when the comparison is asked for
                 models, files = self.models, self._files(one)
                 from core.generation.watch import Watch
 
@@ -162,7 +162,7 @@ class Engine:
 
     @contextlib.contextmanager
     def _turn(self, given_up: Callable[[], bool]) -> Iterator[bool]:
-        """The engine, as soon as it is free; false where `given_up` said so first."""
+        """The engine, as soon as it is free; false where `given_up` returned true first."""
         while not self._turns.acquire(timeout=0.1):
             if given_up():
                 yield False

@@ -75,7 +75,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Working:
-    """Nothing new; the rendering goes on."""
+    """Nothing new; the rendering continues."""
 
 
 Event = Waiting | Sampling | Saved | Note | Working

@@ -84,7 +84,7 @@ def pictures(
     """The newest pictures whose settings hold every word of the search.
 
     Args:
-        on_fault: told of each file that is left out because it is not a picture with settings of this studio.
+        on_fault: called for each file that is left out because it is not a picture with settings of this studio.
     """
     from core.generation.media import read_png
 

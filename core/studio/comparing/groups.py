@@ -18,7 +18,7 @@ _NAME = re.compile(r"(\d{8}-\d{6}-[0-9a-f]{6})-(\d+)-(\d+)")
 
 @dataclass(frozen=True)
 class Group:
-    """Pictures of one seed of one rendering, plain CFG first; any other file is a group of its own."""
+    """Pictures of one seed of one rendering, plain CFG first; any other file is its own group."""
 
     stamp: str
     seed: int

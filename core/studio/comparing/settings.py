@@ -44,7 +44,7 @@ def comparison_of(values: Mapping[str, Any], image: Any = None, mask: Any = None
     """Without and with NPO at the same omega, in this order.
 
     Args:
-        image, mask: an input picture and what of it is drawn anew, as pictures or as files.
+        image, mask: an input picture and which part of it is redrawn, as pictures or as files.
 
     Raises:
         StudioError: an unknown name, or a value of the wrong type or outside its range.

@@ -75,8 +75,8 @@ def grid_picture(
     """The cells by (column, row); missing ones stay blank.
 
     Args:
-        columns, rows: what stands over each column and beside each row; empty for none.
-        settings: that all cells share: their prompt and figures stand above the grid.
+        columns, rows: labels above each column and next to each row; empty for none.
+        settings: that all cells share: their prompt and figures are above the grid.
         title: of this page of the grid.
 
     Raises:

@@ -28,8 +28,8 @@ class Strength:
     """What was measured of an offset.
 
     Args:
-        omega: of the guidance that it is told for.
-        dose: size of the offset's change of the prediction beside the prompt's change; see `core.method.dose`.
+        omega: of the guidance that it is stated for.
+        dose: size of the offset's change of the prediction relative to the prompt's change; see `core.method.dose`.
         ratios: by noise level.
         as_cfg: ω of plain CFG that moves the prediction as far as the offset's part does at β = 1: omega times dose.
         proposed_beta: what is proposed at this omega.

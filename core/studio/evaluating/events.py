@@ -29,7 +29,7 @@ class EvaluationEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class Started(EvaluationEvent):
-    """A process begins or goes on with its share of the chunks, "3/16"; `done` of `total` chunks are there already."""
+    """A process begins or continues its share of the chunks, "3/16"; `done` of `total` chunks are there already."""
 
     done: int
     total: int

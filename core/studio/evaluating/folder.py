@@ -20,6 +20,7 @@ import json
 import secrets
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,17 @@ def get_evaluation(workspace: Workspace, evaluation_id: str) -> Evaluation:
 def list_evaluations(workspace: Workspace) -> list[Evaluation]:
     """All evaluations of the workspace, by name."""
     return [Evaluation(path.parent) for path in sorted(evaluations_of(workspace).glob("*/settings.json"))]
+
+
+def newest_first(workspace: Workspace) -> list[Evaluation]:
+    """All evaluations of the workspace by the time at which they were made, newest first."""
+
+    def age(evaluation: Evaluation) -> float:
+        with suppress(OSError):
+            return (evaluation.folder / "settings.json").stat().st_mtime
+        return 0.0
+
+    return sorted(list_evaluations(workspace), key=age, reverse=True)
 
 
 def own_prompts(base: Path, first: int, count: int) -> list[Prompt]:

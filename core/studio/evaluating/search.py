@@ -1,8 +1,8 @@
 """The search for a good (ω, α, β, split): successive halving over prompts, chosen on one part of them, confirmed on another.
 
 Every candidate is rendered on a few prompts, the better half of them on twice as many new ones, and so on until one is left;
-plain CFG at every ω takes part in a halving of its own, so that the winner is held against CFG at its best. Then winner
-and best CFG are rendered with the controls on prompts that neither was chosen on. Each round is an evaluation of its own,
+plain CFG at every ω has its own halving, so that the winner is compared with CFG at its best. Then winner
+and best CFG are rendered with the controls on prompts that neither was chosen on. Each round is a separate evaluation,
 journaled and resumable; which they are is kept in `searches/<id>.json`. No torch.
 """
 
@@ -21,9 +21,10 @@ from typing import Any
 from core.errors import StudioError
 from core.files import read_json, write_json
 from core.generation.axes import parse_axis
+from core.studio.evaluating.estimate import pace_of
 from core.studio.evaluating.events import EvaluationEvent
 from core.studio.evaluating.folder import Evaluation, counted, create_evaluation, evaluations_of
-from core.studio.evaluating.job import allow, pace_of
+from core.studio.evaluating.job import allow
 from core.studio.evaluating.settings import NPO, EvaluationSettings, cfg_name, row_forwards
 from core.studio.evaluating.share import work_through
 from core.studio.workspace import Workspace, slug
@@ -109,7 +110,7 @@ class Search:
 
 
 def rounds_of(search: Search) -> list[Round]:
-    """The rounds and, last, the confirmation, with their cost: told before anything is rendered.
+    """The rounds and, last, the confirmation, with their cost, before anything is rendered.
 
     Raises:
         StudioError: too few prompts for a search.
@@ -238,7 +239,7 @@ def run_search(
     row-forwards and seconds.
 
     Raises:
-        StudioError: as `run_evaluation`; what is done stays, and running it again goes on.
+        StudioError: as `run_evaluation`; what is done stays, and running it again continues.
     """
     state = read_search(workspace, search_id)
     search = Search.from_dict(state["search"])

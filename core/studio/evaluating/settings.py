@@ -1,4 +1,4 @@
-"""What an evaluation compares: one setting of guidance, and the columns it is held against. No torch."""
+"""What an evaluation compares: one setting of guidance, and the columns it is compared with. No torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NPO = "NPO"
 RANDOM_SEED = 17
 """Of the random offset that the control is drawn with."""
 OWN = ("negative", "positive", "steps", "scheduler", "negative_prompt")
-"""What a column may have of its own beside its guidance."""
+"""What a column may set for itself besides its guidance."""
 CELLS = 64
 """Cells of a sweep at most."""
 
@@ -232,7 +232,7 @@ class Column:
         name: as tables and file names have it.
         role: "npo", "random", "reversed", "column", "cell" (of the sweep), "cfg" or "effective".
         offset: which negative offset is in it: "own", "random", or "" for none.
-        own: what it has of its own beside its guidance; see `OWN`.
+        own: what it sets for itself besides its guidance; see `OWN`.
     """
 
     name: str

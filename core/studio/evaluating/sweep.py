@@ -1,6 +1,6 @@
 """What a sweep found: the mean of every cell, the best one with its interval, as heat map, CSV and sheets of pictures.
 
-The best cell is chosen on the prompts that serve to choose; what is said of it is of the others. torch inside functions.
+The best cell is chosen on the prompts that serve to choose; its figures are those of the others. torch inside functions.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The work of an evaluation: guidance measured on a few prompts, then chunk by chunk rendered and scored.
 
-Heavy imports happen inside. Several processes may work on one folder: each takes the next chunk that nobody holds.
+Heavy imports happen inside. Several processes may work on one folder: each takes the next chunk that no other process holds.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ def run_evaluation(
 
     Raises:
         StudioError: a model, offset or scorer that cannot be loaded; a prompt that no scorer can read; a full disk. Chunks
-            that are done stay, and running it again goes on.
+            that are done stay, and running it again continues.
     """
     from core.families.libraries import load_libraries
 

@@ -55,7 +55,7 @@ def _file(workspace: Workspace) -> Path:
 
 def _read(workspace: Workspace) -> dict[str, Any]:
     """The stored `folders`, a list of paths, and `hashes`, sha256 by state; both empty where the file is damaged: it is
-    then written anew with the next change.
+    then rewritten at the next change.
 
     Raises:
         StudioError: the disk refuses: what is stored is not known, and must not be written over.
@@ -188,7 +188,7 @@ def entries(workspace: Workspace, on_fault: Callable[[StudioError], None] = lamb
     """Everything there is: bundled, of the workspace, of finished runs, of the added folders.
 
     Args:
-        on_fault: told of each file or folder that is left out because it is damaged or cannot be read.
+        on_fault: called for each file or folder that is left out because it is damaged or cannot be read.
     """
     matches: list[Entry] = []
 

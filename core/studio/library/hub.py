@@ -118,7 +118,7 @@ def _fault_of(error: Exception, repo_id: str) -> StudioError:
 
 
 def fetch_model(workspace: Workspace, repo_id: str, revision: str | None = None) -> Iterator[Progress]:
-    """Fetches a model into the workspace, file by file; what was interrupted goes on.
+    """Fetches a model into the workspace, file by file; an interrupted download continues.
 
     Until the last file has arrived and its sha256 is what the Hub says, all of it lies in a hidden folder, so that no list
     shows half a model.

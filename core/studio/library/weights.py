@@ -76,7 +76,7 @@ def target(workspace: Workspace, out: str, name: str, ending: str = ".safetensor
 @with_libraries
 def import_offset(workspace: Workspace, source: Path, out: str = "") -> dict[str, Any]:
     """Copies a dropped or named weights file, or the one of a folder, into the workspace, converted from a pickle where
-    it is one. What stands beside the file and says how strong it is, PEFT's adapter_config.json, goes into its header;
+    it is one. PEFT's adapter_config.json next to the file, which holds its strength, goes into its header;
     shards become one file.
 
     Raises:

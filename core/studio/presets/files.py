@@ -10,7 +10,8 @@ from pathlib import Path
 
 from core.errors import StudioError
 from core.files import cannot_write, write_text
-from core.studio.presets.preset import Preset, read_preset
+from core.studio.presets.preset import Preset
+from core.studio.presets.reading import read_preset
 from core.studio.workspace import ASSETS, Workspace, slug
 
 BUILT_IN = ASSETS.parent / "presets"
@@ -45,7 +46,7 @@ def list_presets(
     """The person's own, then the built-in ones.
 
     Args:
-        on_fault: told of each file that is left out because it is not a preset that can be read.
+        on_fault: called for each file that is left out because it is not a preset that can be read.
     """
     presets = []
     for folder, built_in in ((workspace.presets, False), (BUILT_IN, True)):

@@ -9,16 +9,14 @@ import json
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, create_model
 
 from core.errors import Sentence, StudioError
-from core.families import CARDS
 from core.generation import limits
-from core.generation.settings import FIELDS, Setting, Settings, completed
+from core.generation.settings import FIELDS, Setting, Settings
 from core.studio.library.entries import entries, hash_of
 from core.studio.workspace import Workspace
 
@@ -135,118 +133,7 @@ def schema_json() -> str:
     return json.dumps(schema, indent=2) + "\n"
 
 
-WIDER_IN_0_2 = {"beta": 10.0, "beta_late": 10.0}
-"""Strengths that version 0.2 kept up to ± this, though it never rendered them."""
-
-
-def _within_range(keys: dict[str, Any]) -> list[Sentence]:
-    """Brings strengths that version 0.2 allowed into today's range, in place: a sentence for each."""
-    sentences: list[Sentence] = []
-    guidance = keys.get("guidance")
-    if not isinstance(guidance, dict):
-        return sentences
-    for name, most in WIDER_IN_0_2.items():
-        value, (low, high) = guidance.get(name), FIELDS[name].range
-        if isinstance(value, bool) or not isinstance(value, int | float) or low <= value <= high or abs(value) > most:
-            continue
-        guidance[name] = high if value > high else low
-        if value > high:
-            message = Sentence(
-                "{name} is {value:g} in the preset; at most {limit:g} can be rendered, which is used instead.",
-                name=name,
-                value=value,
-                limit=high,
-            )
-        else:
-            message = Sentence(
-                "{name} is {value:g} in the preset; at least {limit:g} can be rendered, which is used instead.",
-                name=name,
-                value=value,
-                limit=low,
-            )
-        sentences.append(message)
-    return sentences
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    if len(set(names)) != len(names):
-        raise ValueError("a key appears twice")
-    return dict(pairs)
-
-
-def parse_preset(text: str, name: str = "preset") -> Preset:
-    """The preset that a text says.
-
-    Raises:
-        StudioError: no JSON, an unknown or wrong key (it is named), or a newer version.
-    """
-    again = "Choose a preset that this studio saved, or correct the key."
-    unreadable = StudioError("“{name}” is not a preset that can be read.", again, name=name)
-    try:
-        if len(text) > FILE_LIMIT:
-            raise StudioError("“{name}” is longer than {limit} KiB.", again, name=name, limit=FILE_LIMIT // 2**10)
-        text.encode("utf-8")
-        keys = json.loads(text, object_pairs_hook=_no_duplicates)
-    except (ValueError, RecursionError) as error:
-        raise unreadable from error
-    if not isinstance(keys, dict) or keys.get("schema") != "self-npo-preset":
-        raise StudioError("“{name}” is not a preset: it lacks schema = self-npo-preset.", again, name=name)
-    version = keys.get("version")
-    if isinstance(version, int) and version > VERSION:
-        raise StudioError(
-            "“{name}” has preset version {version}; this studio reads up to version {newest}.",
-            "Update the studio.",
-            name=name,
-            version=version,
-            newest=VERSION,
-        )
-    limited = _within_range(keys)
-    try:
-        preset = Preset.model_validate(keys)
-        preset._limited = tuple(limited)
-        return preset
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "preset"
-        raise StudioError(
-            "“{name}”: {key}: {reason}.", again, name=name, key=key[:120], reason=first["msg"][:120]
-        ) from error
-    except RecursionError as error:
-        raise unreadable from error
-
-
-def read_preset(path: Path) -> Preset:
-    """The preset of a JSON file, or of a picture or video: ours, or one with readable A1111 or ComfyUI parameters.
-
-    Raises:
-        StudioError: the file cannot be read, or says nothing this studio knows.
-    """
-    if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp", ".gif", ".mp4"):
-        from core.generation.media import read_settings
-
-        return preset_of(known_values(read_settings(path)), name=path.stem)
-    try:
-        if path.stat().st_size > FILE_LIMIT:
-            raise StudioError(
-                "“{name}” is longer than {limit} KiB.",
-                "Choose a preset file.",
-                name=path.name,
-                limit=FILE_LIMIT // 2**10,
-            )
-        return parse_preset(path.read_text(encoding="utf-8"), path.name)
-    except (OSError, UnicodeDecodeError) as error:
-        raise StudioError(
-            "“{name}” is not a preset that can be read.", "Choose a JSON file or a picture.", name=path.name
-        ) from error
-
-
-def known_values(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a picture that Compare has a field for."""
-    return completed({key: value for key, value in settings.items() if key in FIELDS})
-
-
-def _safe_name(name: str) -> str:
+def safe_name(name: str) -> str:
     """A name to share: of a path only its last part."""
     return Path(name).name if _PATH_LIKE.search(name) else name
 
@@ -285,7 +172,7 @@ def preset_of(
     for key in ("base", "positive", "negative"):
         if key in values:
             chosen = values[key]
-            keys[key] = {"name": _safe_name(chosen)}
+            keys[key] = {"name": safe_name(chosen)}
             if chosen in known and workspace:
                 keys[key]["sha256"] = hash_of(workspace, known[chosen].path)
                 if key == "base":
@@ -306,69 +193,3 @@ def preset_of(
         raise StudioError(
             "{where}: {reason}.", "Correct the value and try again.", where=where, reason=first["msg"][:120]
         ) from error
-
-
-@dataclass(frozen=True)
-class Resolved:
-    """A preset on this machine: the values it sets, and what it names that is not here, in sentences."""
-
-    values: dict[str, Any]
-    missing: tuple[str, ...]
-
-
-def resolve(workspace: Workspace, preset: Preset) -> Resolved:
-    """What applying the preset would set here. Names are looked up in the library, then hashes; never a path or address.
-
-    Reads hashes of files whose size may match only when a hash is given and the name is not known.
-    """
-    values: dict[str, Any] = {}
-    missing: list[str] = list(preset._limited)
-    for setting, (part, key) in places().items():
-        holder = getattr(preset, part)
-        if holder is not None and (value := getattr(holder, key)) is not None:
-            values[setting] = value
-    values = completed(values)
-    if values.get("scheduler") and not any(values["scheduler"] in card.samplers for card in CARDS.values()):
-        missing.append(Sentence("There is no scheduler “{name}” here.", name=values.pop("scheduler")[:40]))
-    if preset.prompts:
-        values["prompt"] = preset.prompts[0]
-    if preset.negative_prompt is not None:
-        values["negative_prompt"] = preset.negative_prompt
-    if preset.seeds:
-        values |= {"seed": preset.seeds[0], "images": min(limits.PAIRS[1], len(preset.seeds))}
-    wanted = {"base": "model", "positive": "offset", "negative": "offset"}
-    named = [key for key in wanted if getattr(preset, key) is not None]
-    known = entries(workspace) if named else []
-    for key in named:
-        ref = getattr(preset, key)
-        if ref.name == "" and not ref.sha256:
-            values[key] = ""
-            continue
-        kinds = ("model",) if wanted[key] == "model" else ("offset", "weights")
-        candidates = [entry for entry in known if entry.kind in kinds]
-        match = next((entry.name for entry in candidates if entry.name == ref.name), None)
-        if match is None and ref.sha256:
-            match = next((entry.name for entry in candidates if hash_of(workspace, entry.path) == ref.sha256), None)
-        if match is not None:
-            values[key] = match
-            continue
-        what = {"base": "base model", "positive": "positive offset", "negative": "negative offset"}[key]
-        where = "The {what} “{name}” is not on this machine."
-        if ref.repo_id:
-            where = "The {what} “{name}” is not on this machine; it is on the Hub in {repository}."
-        name = _safe_name(ref.name) if ref.name else Sentence("without a name")
-        missing.append(Sentence(where, what=Sentence(what), name=name, repository=ref.repo_id))
-    return Resolved(values, tuple(missing))
-
-
-def differences(current: Mapping[str, Any], values: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """(key, now, then) of what applying these values would change."""
-
-    def shown(value: Any) -> str:
-        text = f"{value:g}" if isinstance(value, float) else str(value)
-        return text if text else "none"
-
-    def same(one: Any, other: Any) -> bool:
-        return (one or "none") == (other or "none") if isinstance(other, str) else one == other
-
-    return [(k, shown(current.get(k, "")), shown(v)) for k, v in values.items() if not same(current.get(k), v)]

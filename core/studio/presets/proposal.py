@@ -12,7 +12,9 @@ from core.generation.foreign_metadata import ForeignPicture, inversions_of
 from core.generation.media import foreign_picture, read_settings
 from core.generation.settings import FIELDS
 from core.studio.library.choose import list_bases, list_inversions, list_offsets
-from core.studio.presets.preset import Preset, read_preset, resolve
+from core.studio.presets.preset import Preset
+from core.studio.presets.reading import read_preset
+from core.studio.presets.resolving import resolve
 from core.studio.workspace import Workspace
 
 OF_THE_MODEL = tuple(

@@ -6,7 +6,8 @@ import base64
 import zlib
 
 from core.errors import StudioError
-from core.studio.presets.preset import Preset, parse_preset
+from core.studio.presets.preset import Preset
+from core.studio.presets.reading import parse_preset
 
 LINK_LIMIT = 16_000
 

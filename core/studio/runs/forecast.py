@@ -1,4 +1,4 @@
-"""What a training will cost, told before it starts: from the newest run on the same base on this machine. No torch."""
+"""What a training will cost, before it starts: from the newest run on the same base on this machine. No torch."""
 
 from __future__ import annotations
 

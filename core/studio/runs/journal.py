@@ -58,7 +58,7 @@ class Follower:
         self._position = 0
 
     def events(self) -> tuple[list[TrainEvent], int]:
-        """The events so far, and the byte they end at; read anew where the journal was replaced by a shorter one."""
+        """The events so far, and the byte they end at; read again where the journal was replaced by a shorter one."""
         with self._lock:
             path = self._folder / FILE
             if not path.exists() or path.stat().st_size < self._position:

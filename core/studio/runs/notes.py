@@ -1,4 +1,4 @@
-"""What a person says of a run: a title and notes, beside it; putting a run away and bringing it back. No torch."""
+"""What a person writes about a run: a title and notes, next to it; putting a run away and bringing it back. No torch."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def command_of(run: Run, *, cpu: bool = False, processes: int | None = None) -> 
 
 
 def start_run(run: Run, *, cpu: bool = False, processes: int | None = None) -> Run:
-    """Starts or resumes the run in a process of its own, which outlives this one. A run that runs is left alone.
+    """Starts or resumes the run in a separate process, which outlives this one. A run that runs is left alone.
 
     Raises:
         StudioError: it has finished, another run trains in this workspace, or no process could be made.
@@ -68,7 +68,7 @@ def start_run(run: Run, *, cpu: bool = False, processes: int | None = None) -> R
             run.record(started)
         except (OSError, psutil.Error, StudioError) as error:
             if process:
-                process.kill()  # nobody could find it again
+                process.kill()  # it could not be found again
             raise StudioError(
                 "The training process of {id} could not be started.",
                 "Check that the workspace can be written and has room.",
@@ -118,7 +118,7 @@ def start_next(workspace: Workspace) -> Run | None:
 
 
 def end_run(run: Run) -> None:
-    """Ends the whole process tree within five seconds, without a checkpoint of its own."""
+    """Ends the whole process tree within five seconds, without another checkpoint."""
     process = run.process()
     if process is None:
         return

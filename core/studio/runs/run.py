@@ -159,7 +159,7 @@ def list_runs(workspace: Workspace, on_fault: Callable[[StudioError], None] = la
     """All runs of the workspace, newest first.
 
     Args:
-        on_fault: told of each run that is left out because it is damaged.
+        on_fault: called for each run that is left out because it is damaged.
     """
     summaries = []
     try:

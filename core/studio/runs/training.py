@@ -89,7 +89,7 @@ def scorer_of(name: str, world: World | None) -> JudgeScorer:
 def preview_of(
     pipe: Any, family: FamilySpec, config: TrainConfig, prompts: Sequence[str], stop: Callable[[], str | None]
 ) -> Preview:
-    """How previews are drawn: each prompt at a seed of its own, through the stock pipeline and the row gate.
+    """How previews are drawn: each prompt at its own seed, through the stock pipeline and the row gate.
 
     Cost: 50 row-forwards a picture.
     """

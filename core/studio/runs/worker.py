@@ -73,13 +73,13 @@ class Requests:
             return None
 
     def fulfilled(self) -> None:
-        """Removes the request file: the same command goes on then."""
+        """Removes the request file: the same command then continues."""
         with suppress(OSError):
             self._file.unlink(missing_ok=True)
 
 
 def _stand_back(by: int = 5) -> None:
-    """Lets the page go first on the CPU; Linux weighs whole sessions against each other, so the session is told too."""
+    """Lets the page go first on the CPU; Linux weighs whole sessions against each other, so the session gets the same priority."""
     with suppress(AttributeError, OSError):  # not on Windows
         os.nice(by)
         Path("/proc/self/autogroup").write_text(str(by))
@@ -121,7 +121,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _start_next(run: Run) -> None:
-    """Starts the next run of the queue from a process of its own, which waits until this one has let go of the device."""
+    """Starts the next run of the queue from a separate process, which waits until this one has let go of the device."""
     if not any(run.folder.parent.glob(f"*/{QUEUED}")):
         return
     code = "import sys, time; from core.studio.runs.process import start_next\n"

@@ -1,4 +1,4 @@
-"""Pictures as voters get them: encoded anew, so that nothing in a file tells where it is from. Pillow alone."""
+"""Pictures as voters get them: re-encoded, so that nothing in a file tells where it is from. Pillow alone."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from core.studio.studying.ballot import ANSWERS, CastVote
 from core.studio.studying.study import QUESTIONS, Study
 
 FEWEST = 20
-"""Pairs below which a result is no claim: intervals of fewer are too narrow."""
+"""Pairs below which a result supports no claim: intervals of fewer are too narrow."""
 
 
 def results_of(study: Study, *, draws: int = 2000) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def _as_vote(columns: tuple[str, ...], cast: CastVote) -> Any:
 
 
 def revealed(study: Study, voter: str) -> dict[str, Any]:
-    """What one voter preferred, with the names of the columns: told when all is answered, where the study tells it.
+    """What one voter preferred, with the names of the columns: shown when all is answered, if the study reveals it.
 
     Raises:
         StudioError: the voter has not finished, or the study keeps it to itself.

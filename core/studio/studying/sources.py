@@ -13,7 +13,7 @@ KINDS = (".png", ".jpg", ".jpeg", ".webp")
 
 
 def items_of_folders(folders: Sequence[Path]) -> tuple[tuple[str, ...], list[Item]]:
-    """The columns and items of folders whose pictures have the same names; the prompt stands beside a picture as `.txt`.
+    """The columns and items of folders whose pictures have the same names; the prompt is next to a picture as `.txt`.
 
     This is how `gallery` and the comparison scripts of other programs lay pictures out.
 

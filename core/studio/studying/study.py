@@ -2,7 +2,7 @@
 
     studies/<id>/study.json          title, columns, questions; written once, but for whether it is open
                  votes.sqlite        items, pictures, voters, what each was shown, and the votes (SQLite in WAL mode)
-                 pictures/<32 random digits>.webp   encoded anew, without metadata
+                 pictures/<32 random digits>.webp   re-encoded, without metadata
 
 Such a folder can be copied to another machine, or into a Space, and voted on there.
 """
@@ -182,7 +182,7 @@ def study_of_code(workspace: Workspace, code: str) -> Study | None:
 
 
 def create_study(workspace: Workspace, settings: StudySettings, items: Sequence[Item]) -> Study:
-    """A new study of these items; its pictures are copied, encoded anew.
+    """A new study of these items; its pictures are copied, re-encoded.
 
     Raises:
         StudioError: no item, too many, a picture that is missing or damaged, pictures of one prompt with different sizes,

@@ -68,7 +68,7 @@ def test_its_authors_names_and_diffusers_names_give_the_same_network(network, pr
     assert read_controlnet(tmp_path / "theirs.safetensors").keys() == own.keys()
 
 
-def test_a_strange_key_is_refused_and_it_is_no_offset(network, tmp_path):
+def test_an_unknown_key_is_refused_and_the_file_is_not_an_offset(network, tmp_path):
     path = tmp_path / "canny.safetensors"
     save_file(in_original_names(network), path)
     with pytest.raises(StudioError, match="“canny.safetensors” is a ControlNet, not an offset"):

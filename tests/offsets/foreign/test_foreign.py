@@ -300,7 +300,7 @@ def test_any_rank_alpha_precision_and_name_arrives(tmp_path, rank, alpha, dtype,
     torch.testing.assert_close(offset.low_rank[LINEAR].dense(), wanted, rtol=1e-5, atol=1e-5)
 
 
-def test_an_adapter_of_cogvideox_s_own_trainer_arrives_beside_the_weights_that_it_leaves_alone(tmp_path):
+def test_an_adapter_of_cogvideox_s_own_trainer_arrives_without_changing_other_weights(tmp_path):
     """SwissArmyTransformer's LoraMixin: a matrix each for q, k and v of one layer, scaled by its alpha of 1 over the rank."""
     places = {
         "query_key_value.{}.0": "to_q",
@@ -335,7 +335,7 @@ def test_an_adapter_of_cogvideox_s_own_trainer_arrives_beside_the_weights_that_i
             read_offset(tmp_path / "x.safetensors")
 
 
-def test_embeddings_of_onetrainer_are_told_and_the_network_is_read(tmp_path):
+def test_embeddings_of_onetrainer_are_reported_and_the_network_is_read(tmp_path):
     tensors = load_file(FILES / "lora.safetensors") | {"bundle_emb.word.string_to_param.*": torch.ones(2, 4)}
     save_file(tensors, tmp_path / "x.safetensors")
     file = read_offset(tmp_path / "x.safetensors")
@@ -348,7 +348,7 @@ def test_embeddings_of_onetrainer_are_told_and_the_network_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("prefix", ["model.diffusion_model.", "diffusion_model.", "", "unet."])
-def test_a_whole_network_is_read_behind_any_prefix_and_what_is_beside_it_is_told(prefix, tmp_path):
+def test_a_whole_network_is_read_behind_any_prefix_and_other_tensors_are_reported(prefix, tmp_path):
     original = {
         LINEAR: "middle_block.1.transformer_blocks.0.attn1.to_q",
         WIDE: "middle_block.1.transformer_blocks.0.ff.net.2",
@@ -413,7 +413,7 @@ def test_a_diffusers_header_with_patterns_gives_each_layer_its_strength(tmp_path
     torch.testing.assert_close(other.up, 6 / 2**0.5 * tensors[f"unet.{module}.lora_B.weight"])
 
 
-def test_text_encoder_parts_are_told_and_the_network_is_read(tmp_path):
+def test_text_encoder_parts_are_reported_and_the_network_is_read(tmp_path):
     text = {
         f"lora_te_text_model_encoder_layers_0_mlp_fc1.{end}": torch.ones(1, 1) for end in ("lora_up.weight", "alpha")
     }
@@ -433,7 +433,7 @@ def test_kohya_names_of_the_ends_of_a_unet_are_known(tmp_path):
     assert {flat: of_flat(flat) for flat in known} == known
 
 
-def test_a_whole_network_as_a_low_rank_offset_tells_its_error():
+def test_a_whole_network_as_a_low_rank_offset_reports_its_error():
     root = base()
     changes = {f"{LINEAR}.weight": torch.randn(8, 8), f"{NORM}.bias": torch.randn(8)}
     extraction = extract_offset(changes, rank=2)
@@ -443,6 +443,7 @@ def test_a_whole_network_as_a_low_rank_offset_tells_its_error():
     assert 0 < error < 1
 
 
+@pytest.mark.usefixtures("warm_conversions")
 def test_a_pickle_arrives_as_it_was(tmp_path):
     torch.save(load_file(FILES / "lora.safetensors"), tmp_path / "x.pt")
     convert_pickle(tmp_path / "x.pt", tmp_path / "x.safetensors")

@@ -101,7 +101,7 @@ def test_a_tuned_network_is_an_offset_is_imported_and_extracted(tmp_path):
         extract(workspace, "tuned.gguf", rank=2)
 
 
-def test_what_is_beside_the_denoiser_is_told_and_other_networks_are_refused(tmp_path):
+def test_what_is_not_the_denoisers_is_reported_and_other_networks_are_refused(tmp_path):
     kind = gguf.GGMLQuantizationType.F16
     path = written(
         tmp_path / "a.gguf",

@@ -39,7 +39,7 @@ def settings(**changes):
     return Comparison(**{**values, **changes})
 
 
-def test_a_comparison_is_told_step_by_step_and_kept_with_its_settings(engine):
+def test_a_comparison_is_reported_step_by_step_and_kept_with_its_settings(engine):
     events = list(engine.compare(settings(seeds=(3, 4))))
     assert [e.step for e in events if isinstance(e, Sampling)] == [1, 2, 3]
     saved = [e for e in events if isinstance(e, Saved)]
@@ -101,14 +101,14 @@ def test_a_warmed_engine_has_loaded_and_kept_nothing(engine):
     assert not any(isinstance(event, Waiting) for event in engine.compare(settings(steps=2)))
 
 
-def test_what_cannot_be_warmed_is_told_when_it_is_asked_for(engine):
+def test_what_cannot_be_warmed_is_reported_when_it_is_asked_for(engine):
     warmed(engine, settings(base="nothing"))
     with pytest.raises(StudioError, match="no base model"):
         list(engine.compare(settings(base="nothing")))
     assert [e for e in engine.compare(settings(steps=2)) if isinstance(e, Saved)]
 
 
-def test_who_comes_while_the_model_loads_is_told_so(engine, monkeypatch):
+def test_who_comes_while_the_model_loads_sees_that_it_loads(engine, monkeypatch):
     begun, go = threading.Event(), threading.Event()
     models = engine.models
     real = models.sample
@@ -133,7 +133,7 @@ def test_who_comes_while_the_model_loads_is_told_so(engine, monkeypatch):
         ({"steps": 0}, "steps is 0, outside 1 to 200"),
     ],
 )
-def test_what_cannot_be_done_is_said_without_a_path(engine, wrong, sentence):
+def test_what_cannot_be_done_is_reported_without_a_path(engine, wrong, sentence):
     with pytest.raises(StudioError, match=sentence) as refused:
         list(engine.compare(settings(**wrong)))
     assert refused.value.remedy and str(engine.workspace.root) not in str(refused.value)
@@ -269,7 +269,7 @@ def test_row_75_a_client_that_left_in_the_middle_of_a_step_is_noticed(engine, mo
 
 
 @pytest.mark.parametrize("kind", ["card", "machine", "python"])
-def test_row_40_out_of_memory_is_said_and_the_engine_goes_on(engine, monkeypatch, kind):
+def test_row_40_out_of_memory_is_reported_and_the_engine_continues(engine, monkeypatch, kind):
     import torch
 
     fault = {

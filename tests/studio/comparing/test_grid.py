@@ -54,7 +54,7 @@ def test_values_as_a_person_writes_them(name, text, values):
         ("beta", "0:1e9:1e-9", "not a value"),
     ],
 )
-def test_values_that_are_none(name, text, sentence):
+def test_values_that_are_not_valid(name, text, sentence):
     with pytest.raises(StudioError, match=sentence):
         parse_axis(name, text)
 
@@ -71,7 +71,7 @@ def test_faults_are_found_before_anything_is_rendered():
             cells(VALUES, *axes)
 
 
-def test_cells_stand_where_they_belong_and_know_their_settings(engine):
+def test_cells_are_where_they_belong_and_know_their_settings(engine):
     x, y, pages = Axis("beta", (0.0, 1.0, 2.0)), Axis("omega", (1.0, 3.0)), Axis("seed", (4, 5))
     events = list(render_grid(engine, VALUES, x, y, pages))
     cells = [event for event in events if isinstance(event, Cell)]

@@ -71,7 +71,7 @@ def test_rows_and_tiles_are_what_the_card_has_room_for(tmp_path, monkeypatch, mo
     assert Card(cpu=False, memory="high").fitted(None, loaded=True) == (32, False)
 
 
-def test_what_a_true_architecture_takes_is_told_before_it_is_rendered(tmp_path):
+def test_what_a_true_architecture_takes_is_shown_before_it_is_rendered(tmp_path):
     space = Workspace(tmp_path / "space")
     shutil.copytree(ASSETS / "configs" / "sdxl", space.models / "sdxl")
     engine = Engine(space, cpu=True)

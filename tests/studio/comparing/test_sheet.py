@@ -42,7 +42,7 @@ def test_small_pictures_are_enlarged_and_every_text_has_its_room(file):
     assert without.height < sheet.height / 2
 
 
-def test_several_seeds_stand_in_one_cell_and_a_huge_grid_stays_a_picture(file, tmp_path):
+def test_several_seeds_share_one_cell_and_a_huge_grid_stays_a_picture(file, tmp_path):
     four = grid_picture({(0, 0): Placed((file,) * 4)}, ["a"], [""], {})
     red = sum(count for count, colour in four.getcolors(2**24) if colour == (255, 0, 0))
     assert red == 4 * ((CELL - 2) // 2) ** 2

@@ -20,7 +20,7 @@ from core.studio.evaluating.settings import NPO, columns_of, row_forwards
 from core.studio.evaluating.work import shard_of
 from core.studio.library.choose import find_offset
 from core.studio.library.doses import known_dose
-from tests.builders.evaluations import SMALL, contents, finished, prepared, settings
+from tests.builders.evaluations import LEAN, SMALL, contents, finished, prepared, settings
 
 ROOT = Path(__file__).parents[3]
 
@@ -40,7 +40,7 @@ def copied(space, evaluation, name):
 
 
 def test_two_shares_make_the_same_files_as_one_and_merge_into_it(space, tmp_path):
-    whole = create_evaluation(space, settings(tmp_path))
+    whole = create_evaluation(space, settings(tmp_path, **LEAN))
     parts = [copied(space, whole, name) for name in ("first", "second")]
     assert [done.done for done in finished(space, whole)] == [1, 2]
     for number, part in enumerate(parts):
@@ -49,13 +49,13 @@ def test_two_shares_make_the_same_files_as_one_and_merge_into_it(space, tmp_path
     assert merge(parts[0], [parts[1]]) == 1
     assert contents(parts[0]) == contents(whole)
     assert write_report(parts[0])["scorers"] == write_report(whole)["scorers"]
-    other = create_evaluation(space, settings(tmp_path, omega=3.0))
+    other = create_evaluation(space, settings(tmp_path, **LEAN, omega=3.0))
     with pytest.raises(StudioError, match="not a part of the same evaluation"):
         merge(whole, [other])
 
 
 def test_what_is_done_is_not_done_again_and_what_is_lost_comes_back_the_same(space, tmp_path):
-    evaluation = create_evaluation(space, settings(tmp_path))
+    evaluation = create_evaluation(space, settings(tmp_path, **LEAN))
     finished(space, evaluation)
     before = contents(evaluation)
     evaluation.chunk_path(1).unlink()
@@ -65,7 +65,7 @@ def test_what_is_done_is_not_done_again_and_what_is_lost_comes_back_the_same(spa
 
 
 @pytest.mark.slow
-def test_a_killed_evaluation_goes_on_with_the_same_figures(space, tmp_path):
+def test_a_killed_evaluation_continues_with_the_same_figures(space, tmp_path):
     whole, killed = (create_evaluation(space, settings(tmp_path, count=4, batch=1)) for _ in range(2))
     finished(space, whole)
     command = [sys.executable, "-m", "app", "evaluate", "resume", killed.id, "--workspace", str(space.root), "--cpu"]
@@ -80,14 +80,14 @@ def test_a_killed_evaluation_goes_on_with_the_same_figures(space, tmp_path):
     assert contents(killed) == contents(whole)
 
 
-def test_a_scorer_that_fails_half_way_leaves_the_rest_and_is_made_up_for(space, tmp_path, monkeypatch):
-    evaluation = create_evaluation(space, settings(tmp_path))
+def test_a_scorer_that_fails_half_way_leaves_the_rest_and_is_caught_up(space, tmp_path, monkeypatch):
+    evaluation = create_evaluation(space, settings(tmp_path, **LEAN))
     calls = []
     sound = JudgeScorer.score
 
     def failing(self, images, prompts):
         calls.append(self.figure)
-        if self.figure == "cleanliness" and calls.count("cleanliness") > 3:
+        if self.figure == "cleanliness" and calls.count("cleanliness") > 1:
             raise RuntimeError("out of memory")
         return sound(self, images, prompts)
 
@@ -123,7 +123,7 @@ def test_the_report_stands_alone_and_says_what_it_rests_on(space, tmp_path):
     assert str(space.root) not in page
 
 
-def test_pictures_and_scores_belong_to_the_prompts_beside_them(space, tmp_path):
+def test_pictures_and_scores_belong_to_the_prompts_next_to_them(space, tmp_path):
     """A prompt alone, and the same one as the second of a batch, give the same picture."""
     together = create_evaluation(space, settings(tmp_path, controls=False, effective=False))
     alone = create_evaluation(space, settings(tmp_path, controls=False, effective=False, batch=1))
@@ -153,7 +153,7 @@ def test_pictures_and_scores_belong_to_the_prompts_beside_them(space, tmp_path):
         ({"scorers": ("hpsv2",)}, r"HPSv2.1 is not on this machine: HPS_v2.1_compressed.pt is missing \(1.97 GB"),
     ],
 )
-def test_what_cannot_be_evaluated_is_said_before_anything_is_made(space, tmp_path, changes, named):
+def test_what_cannot_be_evaluated_is_reported_before_anything_is_made(space, tmp_path, changes, named):
     with pytest.raises(StudioError, match=named):
         create_evaluation(space, settings(tmp_path, **changes))
     assert not list_evaluations(space)
@@ -230,7 +230,7 @@ def test_the_strength_of_an_offset_is_measured_from_a_few_prompts(space, capsys)
         path.with_name("renamed.safetensors").rename(path)
 
 
-def test_a_gallery_has_numbered_pairs_with_their_prompts_and_goes_on(space, tmp_path, capsys):
+def test_a_gallery_has_numbered_pairs_with_their_prompts_and_continues(space, tmp_path, capsys):
     out = tmp_path / "gallery"
     command = [
         "gallery",

@@ -13,11 +13,13 @@ from core.files import cannot_write
 from core.miniature.scorers import JudgeScorer
 from core.miniature.world.scene import sample_prompts
 from core.studio.evaluating import events, job, work
+from core.studio.evaluating.estimate import estimate_of
 from core.studio.evaluating.folder import create_evaluation
 from core.studio.evaluating.report import write_report
 from core.studio.evaluating.settings import NPO, row_forwards
 from core.studio.evaluating.share import work_through
-from tests.builders.evaluations import contents, prepared, settings
+from core.studio.evaluating.state import list_states, state_of
+from tests.builders.evaluations import LEAN, contents, prepared, settings
 
 
 @pytest.fixture
@@ -28,22 +30,22 @@ def space(workspace, tmp_path):
 def waited(evaluation, done, seconds=120):
     """The state once `done` says so of it."""
     deadline = time.monotonic() + seconds
-    while not done(state := job.state_of(evaluation)) and time.monotonic() < deadline:
+    while not done(state := state_of(evaluation)) and time.monotonic() < deadline:
         time.sleep(0.05)
     return state
 
 
 def test_a_share_is_journaled_and_the_last_writes_the_report(space, tmp_path):
-    evaluation = create_evaluation(space, settings(tmp_path))
-    assert job.state_of(evaluation).status == "new"
+    evaluation = create_evaluation(space, settings(tmp_path, **LEAN))
+    assert state_of(evaluation).status == "new"
     list(work_through(space, evaluation, shard=(0, 2), cpu=True))
-    state = job.state_of(evaluation)
+    state = state_of(evaluation)
     assert (state.status, state.done, state.total, state.pairs, state.planned) == ("stopped", 1, 2, 2, 4)
     assert state.report is None and not state.verdict
     list(work_through(space, evaluation, shard=(1, 2), cpu=True))
-    state = job.state_of(evaluation)
+    state = state_of(evaluation)
     assert state.status == "finished" and state.report.is_file() and "against CFG" in state.verdict
-    kinds = [type(event).__name__ for event in job.events_of(evaluation)[0]]
+    kinds = [type(event).__name__ for event in events.read_events(evaluation.folder)[0]]
     assert kinds == ["Started", "Measured", "ChunkDone", "ShareDone", "Started", "Measured", "ChunkDone", "Finished"]
 
 
@@ -52,7 +54,7 @@ def test_figures_come_with_the_chunks_and_agree_with_the_report(space, tmp_path)
     seen = []
     for event in work_through(space, evaluation, cpu=True):
         if isinstance(event, events.ChunkDone):
-            seen.append(job.state_of(evaluation).rows)
+            seen.append(state_of(evaluation).rows)
     assert [rows[0].pairs for rows in seen] == [2, 4]
     report = write_report(evaluation)
     for row in seen[-1]:
@@ -66,30 +68,30 @@ def test_figures_come_with_the_chunks_and_agree_with_the_report(space, tmp_path)
             assert row.wins == pytest.approx(against["wins"]["value"]) and row.low <= row.difference <= row.high
 
 
-def test_a_stop_keeps_what_is_done_and_going_on_ends_in_the_same_files(space, tmp_path):
-    whole, stopped = (create_evaluation(space, settings(tmp_path)) for _ in range(2))
+def test_a_stop_keeps_what_is_done_and_continuing_ends_in_the_same_files(space, tmp_path):
+    whole, stopped = (create_evaluation(space, settings(tmp_path, **LEAN)) for _ in range(2))
     list(work_through(space, whole, cpu=True))
     for event in work_through(space, stopped, cpu=True):
         if isinstance(event, events.ChunkDone):
             job.stop(stopped)
-    assert (job.state_of(stopped).status, stopped.done()) == ("stopped", 1)
+    assert (state_of(stopped).status, stopped.done()) == ("stopped", 1)
     job.allow(stopped)
     list(work_through(space, stopped, cpu=True))
-    assert job.state_of(stopped).status == "finished" and contents(stopped) == contents(whole)
+    assert state_of(stopped).status == "finished" and contents(stopped) == contents(whole)
 
 
 def test_a_fault_is_in_the_journal_and_what_is_done_stays(space, tmp_path):
-    evaluation = create_evaluation(space, settings(tmp_path))
+    evaluation = create_evaluation(space, settings(tmp_path, **LEAN))
     list(work_through(space, evaluation, shard=(0, 2), cpu=True))
     (space.offsets / "bad.safetensors").unlink()
     with pytest.raises(StudioError, match="no offset"):
         list(work_through(space, evaluation, cpu=True))
-    state = job.state_of(evaluation)
+    state = state_of(evaluation)
     assert (state.status, state.done) == ("failed", 1) and "no offset" in state.message and state.rows
 
 
-def test_a_full_disk_is_said_and_what_is_done_is_gone_on_with(space, tmp_path, monkeypatch):
-    whole, full = (create_evaluation(space, settings(tmp_path)) for _ in range(2))
+def test_a_full_disk_is_reported_and_finished_work_is_continued(space, tmp_path, monkeypatch):
+    whole, full = (create_evaluation(space, settings(tmp_path, **LEAN)) for _ in range(2))
     list(work_through(space, whole, cpu=True))
     sound = work.write_json
 
@@ -102,20 +104,20 @@ def test_a_full_disk_is_said_and_what_is_done_is_gone_on_with(space, tmp_path, m
         patched.setattr(work, "write_json", filling)
         with pytest.raises(DiskFull, match="disk is full"):
             list(work_through(space, full, cpu=True))
-    state = job.state_of(full)
+    state = state_of(full)
     assert (state.status, state.done, state.remedy) == ("failed", 1, "Free disk space.")
     list(work_through(space, full, cpu=True))
     assert contents(full) == contents(whole)
 
 
-def test_the_cost_of_a_hundred_thousand_prompts_is_told_without_holding_them(space, tmp_path):
+def test_the_cost_of_a_hundred_thousand_prompts_is_shown_without_holding_them(space, tmp_path):
     many, text = tmp_path / "many.txt", sample_prompts(1, seed=1)[0]
     with many.open("w") as file:
         for number in range(100_000):
             file.write(f"{text}, number {number}\n")
     chosen = settings(tmp_path, prompts=str(many), count=100_000, keep=100)
     tracemalloc.start()
-    cost = job.estimate_of(space, chosen, pace=0.01)
+    cost = estimate_of(space, chosen, pace=0.01)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert cost.prompts == 100_000 and cost.seconds > 3600 and cost.disk > 100_000 * 800
@@ -138,9 +140,7 @@ def test_a_damaged_evaluation_is_named_and_the_others_are_listed(space, tmp_path
     first, second = (create_evaluation(space, settings(tmp_path), name) for name in ("a", "b"))
     (first.folder / "settings.json").write_text("{")
     faults = []
-    assert [state.id for state in job.list_states(space, faults.append)] == [second.id] and len(faults) == 1
-    away = job.delete(space, second)
-    assert away.is_dir() and not job.list_states(space, faults.append)
+    assert [state.id for state in list_states(space, faults.append)] == [second.id] and len(faults) == 1
 
 
 def test_lines_of_a_journal_that_cannot_be_read_are_passed_over(tmp_path):
@@ -151,36 +151,33 @@ def test_lines_of_a_journal_that_cannot_be_read_are_passed_over(tmp_path):
     assert [event.done for event in events.read_events(tmp_path)[0]] == [1, 2]
 
 
-def test_the_cost_is_told_before_anything_is_made(space, tmp_path):
+def test_the_cost_is_shown_before_anything_is_made(space, tmp_path):
     chosen = settings(tmp_path)
-    before = job.estimate_of(space, chosen)
+    before = estimate_of(space, chosen)
     assert before.row_forwards == row_forwards(chosen) and before.seconds is None and before.prompts == 4
     assert before.columns == 7, "NPO, two controls, CFG at 1, 2, 3 and at the effective scale"
-    assert job.estimate_of(space, chosen, pace=0.5).seconds == before.row_forwards / 2
-    assert not job.list_states(space)
+    assert estimate_of(space, chosen, pace=0.5).seconds == before.row_forwards / 2
+    assert not list_states(space)
     evaluation = create_evaluation(space, chosen)
     list(work_through(space, evaluation, cpu=True))
-    after = job.estimate_of(space, settings(tmp_path, cfg=(1.0,)))
+    after = estimate_of(space, settings(tmp_path, cfg=(1.0,)))
     assert after.like == evaluation.id and 0 < after.seconds < 600
 
 
 @pytest.mark.slow
-def test_a_detached_job_outlives_its_starter_is_killed_and_goes_on_in_two_processes(space, tmp_path):
+def test_a_detached_job_outlives_its_starter_is_killed_and_continues_in_two_processes(space, tmp_path):
     whole, shared = (create_evaluation(space, settings(tmp_path, batch=1)) for _ in range(2))
     list(work_through(space, whole, cpu=True))
     job.start(shared, cpu=True)
-    states = []
-    for state in job.watch(shared, every=0.05):
-        states.append(state.status)
-        if state.done:
-            for process in job.running(shared):
-                process.send_signal(signal.SIGKILL)
-                process.wait()
-    assert states[0] == "running" and states[-1] == "interrupted"
+    assert waited(shared, lambda state: state.done).status == "running"
+    for process in job.running(shared):
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert state_of(shared).status == "interrupted"
     job.start(shared, cpu=True, processes=2)
     assert waited(shared, lambda state: state.status == "finished").status == "finished"
     assert contents(shared) == contents(whole)
     assert write_report(shared)["scorers"] == write_report(whole)["scorers"]
-    begun = [e for e in job.events_of(shared)[0] if isinstance(e, events.Started)]
+    begun = [e for e in events.read_events(shared.folder)[0] if isinstance(e, events.Started)]
     assert {event.share for event in begun} == {"1/1", "1/2", "2/2"}
     assert json.loads((shared.folder / "report.json").read_text())["pairs"] == 4

@@ -15,7 +15,8 @@ from core.studio.evaluating.folder import get_evaluation
 from core.studio.evaluating.search import Search, create_search, read_search, rounds_of, run_search
 from core.studio.evaluating.settings import EvaluationSettings, row_forwards
 from core.studio.presets.files import find_preset
-from core.studio.presets.preset import Evidence, parse_preset, preset_of, read_preset
+from core.studio.presets.preset import Evidence, preset_of
+from core.studio.presets.reading import parse_preset, read_preset
 from tests.builders.offsets import DELTA
 
 
@@ -60,12 +61,12 @@ def test_each_round_has_half_the_settings_and_new_prompts(tmp_path):
         ({"beta": "1,2"}, {"count": 39}, "39 prompts are too few"),
     ],
 )
-def test_searches_that_cannot_be_are_said_at_once(tmp_path, tried, changes, message):
+def test_searches_that_cannot_be_are_reported_at_once(tmp_path, tried, changes, message):
     with pytest.raises(StudioError, match=message):
         rounds_of(Search(small(tmp_path, **changes), **tried))
 
 
-def test_a_search_stops_goes_on_chooses_and_confirms(space, tmp_path, monkeypatch):
+def test_a_search_stops_continues_chooses_and_confirms(space, tmp_path, monkeypatch):
     scores = {"omega 2, alpha 1, beta 1, beta_split 0": 0.1, "omega 2, alpha 1, beta 2, beta_split 0": 0.9}
 
     def favouring(evaluation, candidates, plain, sums):

@@ -68,7 +68,7 @@ def test_cells_that_are_columns_already_are_not_rendered_twice():
         ({"reference": "nowhere"}, "“nowhere” holds 0 pictures"),
     ],
 )
-def test_columns_and_sweeps_that_cannot_be_are_said_before_anything_is_made(space, tmp_path, changes, message):
+def test_columns_and_sweeps_that_cannot_be_are_reported_before_anything_is_made(space, tmp_path, changes, message):
     with pytest.raises(StudioError, match=message):
         create_evaluation(space, settings(tmp_path, **changes))
     assert not list((space.root / "evaluations").glob("*/settings.json"))

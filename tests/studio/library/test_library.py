@@ -100,14 +100,14 @@ def test_what_several_keep_at_once_is_all_kept(workspace, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"folders": 5, "hashes": []}', '{"folders": [{}, 3]}'])
-def test_a_kept_file_that_is_none_of_ours_is_an_empty_one(workspace, tmp_path, text):
+def test_a_stored_file_of_another_kind_counts_as_empty(workspace, tmp_path, text):
     (workspace.root / "library.json").write_text(text)
     assert library.folders(workspace) == []
     library.add_folder(workspace, tmp_path)
     assert library.folders(workspace) == [tmp_path]
 
 
-@pytest.mark.process
+@pytest.mark.usefixtures("warm_conversions")
 def test_a_dropped_pickle_becomes_safetensors_and_a_dropped_page_nothing(workspace, files):
     imported = weights.import_offset(workspace, files / "tuned.ckpt")
     assert imported["kind"] == "full" and Path(imported["saved"]).parent == workspace.offsets
@@ -148,7 +148,7 @@ def test_extract_merge_and_convert_write_what_they_say(workspace, files, tmp_pat
         weights.merge(workspace, str(files / "a.safetensors"), scale=99, base=base)
 
 
-def test_an_import_keeps_the_strength_that_stands_beside_the_file(workspace, tmp_path):
+def test_an_import_keeps_the_strength_given_next_to_the_file(workspace, tmp_path):
     """PEFT writes lora_alpha into adapter_config.json: the file alone would act at another strength."""
     module = "mid_block.attentions.0.proj_in"
     down, up = torch.randn(16, 8), torch.randn(8, 16)
@@ -212,7 +212,7 @@ def test_a_model_is_fetched_pinned_by_commit_safetensors_alone(workspace, stand_
     ("status", "sentence"),
     [(500, "answered 500.*Try again later"), (429, "answered 429"), (403, "accept its terms.*huggingface.co/a/b")],
 )
-def test_what_the_hub_refuses_is_said_without_the_token(workspace, stand_in, status, sentence):
+def test_what_the_hub_refuses_is_reported_without_the_token(workspace, stand_in, status, sentence):
     stand_in.status = status
     with pytest.raises(StudioError, match=sentence) as refused:
         list(hub.fetch_model(workspace, "a/b"))
@@ -230,7 +230,7 @@ def test_a_repository_that_reaches_outside_or_holds_no_weights_is_refused(worksp
 
 
 @pytest.mark.parametrize("name", ["a", "a/b/c", "../b", "a/..", "https://x/y", "$(touch x)/b"])
-def test_what_is_no_repository_is_refused_before_anything_is_asked(workspace, name):
+def test_what_is_not_a_repository_is_refused_before_anything_is_asked(workspace, name):
     with pytest.raises(StudioError, match="not the name of a Hub repository"):
         list(hub.fetch_model(workspace, name))
 
@@ -245,7 +245,7 @@ def remote(stand_in, model):
 UNET = "unet/diffusion_pytorch_model.safetensors"
 
 
-def test_fault_63_an_interrupted_download_shows_nowhere_and_goes_on_where_it_stopped(workspace, remote, monkeypatch):
+def test_fault_63_an_interrupted_download_shows_nowhere_and_continues_where_it_stopped(workspace, remote, monkeypatch):
     from huggingface_hub import constants, file_download
 
     monkeypatch.setattr(file_download.time, "sleep", lambda seconds: None)
@@ -285,7 +285,7 @@ def test_fault_61_a_redirect_to_a_private_address_is_not_followed(workspace, rem
     assert not [entry for entry in library.entries(workspace) if entry.source == "workspace"]
 
 
-def test_without_a_network_it_is_said(workspace, monkeypatch):
+def test_without_a_network_it_is_reported(workspace, monkeypatch):
     import huggingface_hub.constants as constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)

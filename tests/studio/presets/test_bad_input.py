@@ -9,7 +9,9 @@ import pytest
 
 from core.errors import StudioError
 from core.generation.limits import IMAGES, PAIRS
-from core.studio.presets.preset import checked, parse_preset, preset_of, read_preset, resolve
+from core.studio.presets.preset import checked, preset_of
+from core.studio.presets.reading import parse_preset, read_preset
+from core.studio.presets.resolving import resolve
 from core.studio.presets.sharing import from_link, to_link
 from core.studio.workspace import Workspace
 
@@ -82,12 +84,12 @@ def test_row_75_a_preset_or_link_that_asks_for_the_impossible(keys, sentence):
 
 
 @pytest.mark.parametrize("raw", ["NaN", "Infinity", "-Infinity", "1e999", "9" * 5000])
-def test_row_17_numbers_that_are_none_of_json(raw):
+def test_row_17_numbers_that_json_does_not_have(raw):
     with pytest.raises(StudioError, match="guidance.omega|not a preset"):
         parse_preset('{"schema": "self-npo-preset", "version": 1, "guidance": {"omega": ' + raw + "}}")
 
 
-def test_row_75_an_unknown_scheduler_is_said_and_left_out(workspace):
+def test_row_75_an_unknown_scheduler_is_reported_and_left_out(workspace):
     preset = parse_preset(json.dumps({**HEAD, "sampler": {"scheduler": "best", "steps": 7}}))
     resolved = resolve(workspace, preset)
     assert resolved.values == {"steps": 7} and resolved.missing == ("There is no scheduler “best” here.",)

@@ -14,6 +14,7 @@ from core.generation.comparison import Comparison
 from core.generation.media import save_png
 from core.generation.settings import DEFAULTS, Settings
 from core.offsets.writing import save_offset
+from core.studio.library.entries import hash_of
 from core.studio.presets import preset as presets
 from core.studio.presets.files import (
     BUILT_IN,
@@ -24,7 +25,9 @@ from core.studio.presets.files import (
     restore_preset,
     save_preset,
 )
-from core.studio.presets.preset import Preset, differences, parse_preset, preset_of, read_preset, resolve, schema_json
+from core.studio.presets.preset import Preset, preset_of, schema_json
+from core.studio.presets.reading import parse_preset, read_preset
+from core.studio.presets.resolving import differences, resolve
 from core.studio.presets.sharing import from_link, to_link
 from core.studio.workspace import Workspace
 from tests.builders.offsets import DELTA
@@ -78,13 +81,13 @@ def test_a_preset_of_0_2_with_a_strength_that_was_never_rendered_opens_at_the_en
 
 def test_an_offset_is_found_by_its_hash_under_another_name(workspace):
     save_offset(workspace.offsets / "here.safetensors", DELTA, family="sd15", provenance={})
-    sha = presets.hash_of(workspace, workspace.offsets / "here.safetensors")
+    sha = hash_of(workspace, workspace.offsets / "here.safetensors")
     preset = parse_preset(text(negative={"name": "there.safetensors", "sha256": sha}))
     assert resolve(workspace, preset).values == {"negative": "here.safetensors"}
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../../x", "https://evil.example/x", "~/x", "a/b"])
-def test_a_path_an_address_or_a_repository_is_inert_and_said_to_be_missing(workspace, name, monkeypatch):
+def test_a_path_an_address_or_a_repository_is_inert_and_reported_as_missing(workspace, name, monkeypatch):
     monkeypatch.setattr("socket.socket.connect", lambda *a: pytest.fail("something was fetched"))
     preset = parse_preset(text(negative={"name": name, "repo_id": "a/b"}, base={"name": name}))
     resolved = resolve(workspace, preset)
@@ -117,7 +120,7 @@ def test_what_is_saved_from_a_path_shares_its_last_part_alone(workspace):
         (json.dumps({**HEAD, "name": "\ud800"}), "not a preset|name"),
     ],
 )
-def test_what_is_wrong_is_said_and_the_key_named(raw, sentence):
+def test_what_is_wrong_is_reported_and_the_key_named(raw, sentence):
     with pytest.raises(StudioError, match=sentence):
         parse_preset(raw)
 
@@ -254,7 +257,7 @@ def test_a_picture_of_ours_of_a1111_and_of_comfyui(tmp_path):
         foreign("n.png", "Software", "x")
 
 
-def test_a_video_carries_its_settings_in_its_container_and_beside_it(tmp_path):
+def test_a_video_carries_its_settings_in_its_container_and_next_to_it(tmp_path):
     from core.generation.media import read_mp4, save_mp4
 
     facts = {"prompt": 'größer; # 红 = \\ "x"\nsecond', "omega": 3.0, "seed": 4, "frames": 9, "fps": 8}

@@ -39,7 +39,7 @@ def test_a_missing_one_is_refused_before_anything_is_loaded(workspace, monkeypat
     assert "Choose auto, sdpa, xformers, plain" in capsys.readouterr().err
 
 
-def test_doctor_tells_the_choice(workspace, monkeypatch, capsys):
+def test_doctor_reports_the_choice(workspace, monkeypatch, capsys):
     monkeypatch.setenv(VARIABLE, "auto")
     assert main(["doctor", "--quick", "--attention", "plain", "--workspace", str(workspace.root)]) == 0
     assert '"chosen": "plain"' in capsys.readouterr().out

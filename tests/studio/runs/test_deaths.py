@@ -31,7 +31,7 @@ def steps(run):
     return sum(isinstance(event, StepDone) for event in run.events()[0])
 
 
-def test_row_47_a_training_goes_on_when_the_server_that_started_it_is_killed(workspace):
+def test_row_47_a_training_continues_when_the_server_that_started_it_is_killed(workspace):
     server = warm.popen([sys.executable, "-c", SERVER, str(workspace.root)], stdout=warm.subprocess.PIPE, text=True)
     name = server.stdout.readline().strip()
     run = get_run(workspace, name)

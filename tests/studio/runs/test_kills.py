@@ -99,7 +99,7 @@ def test_faults_33_and_34_killed_between_and_inside_saves_and_resumed_everything
     assert not list((cut.folder / "checkpoints").glob("*.tmp"))
 
 
-def test_fault_35_a_full_disk_pauses_the_run_with_what_to_free_and_it_goes_on(workspace):
+def test_fault_35_a_full_disk_pauses_the_run_with_what_to_free_and_it_continues(workspace):
     run = create_run(workspace, config(steps=9))
     process = warm.run([sys.executable, "-c", FULL_DISK, str(run.folder)], check=False)
     assert process.returncode == 0 and run.status == "paused"

@@ -46,7 +46,7 @@ def test_the_miniatures_fit_every_card():
         assert memory.profile(folder, "8") == {}
 
 
-def test_what_no_profile_can_tell():
+def test_what_no_profile_can_estimate():
     base = ASSETS / "miniature-sd15"
     with pytest.raises(StudioError, match="no memory profile “huge”"):
         memory.profile(base, "huge")
@@ -75,7 +75,7 @@ def test_settings_outside_the_table_are_not_guessed(base):
         assert memory.needed(base, recipe("studio", **{**inside, **change})) is None
 
 
-def test_the_plan_of_a_training_tells_the_computed_memory(base):
+def test_the_plan_of_a_training_shows_the_computed_memory(base):
     workspace = Workspace(base.parent.parent)
     config = recipe("studio", base=str(base), precision="bf16", batch_size=1, gradient_checkpointing=True)
     forecast = plan(workspace, config)

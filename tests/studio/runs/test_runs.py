@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.process, pytest.mark.usefixtures("warm_runs")]
 
 
 @pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGINT, "pause"])
-def test_fault_37_a_run_started_by_hand_shows_and_saves_within_a_step_when_asked_to_end(workspace, asked):
+def test_fault_37_a_run_started_from_the_command_line_shows_and_saves_within_a_step_when_asked_to_end(workspace, asked):
     run = create_run(workspace, config(steps=100_000, checkpoint_every=90_000))
     command = [sys.executable, "-m", "core.studio.runs.worker", str(run.folder), "--cpu"]
     start = subprocess.Popen if asked == "pause" else warm.popen
@@ -84,7 +84,7 @@ def test_faults_49_and_54_many_starts_make_one_process(workspace, monkeypatch):
     assert time.monotonic() - began < 5 and run.process() is None
 
 
-def test_a_failure_is_told_with_its_remedy(workspace):
+def test_a_failure_is_reported_with_its_remedy(workspace):
     run = create_run(workspace, config(steps=3, prompts_file="nowhere.txt"))
     start_run(run, cpu=True)
     wait(run, ended)

@@ -28,13 +28,13 @@ def stand_in(monkeypatch):
 
 
 @pytest.mark.timeout(120)
-def test_faults_54_and_77_of_many_that_start_at_once_one_trains_and_the_others_are_told_who(workspace):
+def test_faults_54_and_77_of_many_that_start_at_once_one_trains_and_the_others_learn_who(workspace):
     tally = race(workspace.root, rounds=3, starters=8, seed=0)
     assert (tally.tries, tally.failures) == (3, [])
 
 
 @pytest.mark.timeout(120)
-def test_fault_77_whoever_comes_second_is_told_who_trains(workspace, stand_in):
+def test_fault_77_whoever_comes_second_learns_who_trains(workspace, stand_in):
     first, second = (create_run(workspace, config(), name) for name in ("first", "second"))
     start_run(first)
     pid = first.process().pid
@@ -65,7 +65,7 @@ def test_fault_77_whoever_comes_second_is_told_who_trains(workspace, stand_in):
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("command", [["train", "--detach", "--base", "tiny"], ["resume", "RUN", "--detach"]])
-def test_fault_77_the_command_line_is_told_who_trains(workspace, stand_in, command):
+def test_fault_77_the_command_line_learns_who_trains(workspace, stand_in, command):
     first, second = (create_run(workspace, config(), name) for name in ("first", "second"))
     start_run(first)
     command = [second.id if word == "RUN" else word for word in command]
@@ -108,7 +108,7 @@ def test_fault_48_a_stale_process_id_holds_nothing(workspace):
     assert holder_of(workspace.root).run == run.id
 
 
-def test_a_refused_claim_leaves_no_process_that_nobody_could_find(workspace, stand_in, monkeypatch):
+def test_a_refused_claim_leaves_no_orphaned_process(workspace, stand_in, monkeypatch):
     def refuse(*_):
         raise StudioError("The disk is full.")
 

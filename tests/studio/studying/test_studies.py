@@ -143,7 +143,7 @@ def test_a_vote_that_was_acknowledged_survives_a_kill(tmp_path):
     assert len(ended.stdout.split()) == 3 and study.ballot.next_position(voter, ("overall",)) == 3
 
 
-def test_results_say_who_was_preferred_with_an_interval_and_claim_nothing_of_few(tmp_path):
+def test_results_say_who_was_preferred_with_an_interval_and_claim_nothing_from_few_votes(tmp_path):
     study = make_study(Workspace(tmp_path), items=24)
     for _ in range(3):
         vote_all(study, lambda one: "draw" if one.item % 6 == 0 else "left" if one.left == "NPO" else "right")
@@ -168,7 +168,7 @@ def test_more_than_two_columns_are_put_in_order_by_bradley_terry(tmp_path):
     assert sum(one["value"] for one in strengths.values()) == pytest.approx(0, abs=1e-9)
 
 
-def test_it_is_revealed_at_the_end_and_only_if_wished(tmp_path):
+def test_it_is_revealed_at_the_end_and_only_if_asked_for(tmp_path):
     workspace = Workspace(tmp_path)
     study = make_study(workspace, items=3, reveal=True)
     voter = study.ballot.begin(study.settings.columns, 0, 0)
@@ -221,7 +221,7 @@ def test_a_csv_file_that_is_not_this_studys_changes_nothing(tmp_path, change, fa
     assert other.ballot.counts() == (0, 0)
 
 
-def test_what_cannot_become_a_study_is_said_and_leaves_nothing(tmp_path):
+def test_what_cannot_become_a_study_is_reported_and_leaves_nothing(tmp_path):
     workspace = Workspace(tmp_path / "space")
     good, small = tmp_path / "good.png", tmp_path / "small.png"
     Image.effect_noise((64, 64), 50).convert("RGB").save(good)
@@ -259,7 +259,7 @@ def test_folders_of_numbered_pictures_become_a_study_with_their_prompts(tmp_path
         items_of_folders([tmp_path / "without", tmp_path / "with"])
 
 
-def test_a_damaged_database_and_damaged_settings_are_said(tmp_path):
+def test_a_damaged_database_and_damaged_settings_are_reported(tmp_path):
     workspace = Workspace(tmp_path)
     study = make_study(workspace, items=1)
     assert study_of_code(workspace, study.settings.code).id == study.id and study_of_code(workspace, "") is None
