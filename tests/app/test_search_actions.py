@@ -12,7 +12,7 @@ from core.studio.evaluating.folder import get_evaluation
 from core.studio.evaluating.search import read_search
 from core.studio.evaluating.search_job import standing_of
 from core.studio.presets.files import find_preset
-from core.studio.presets.preset import read_preset
+from core.studio.presets.reading import read_preset
 from tests.builders.offsets import DELTA
 from tests.builders.player import Player
 from tests.builders.spaces import tiny_space
