@@ -2,13 +2,16 @@
 
 import json
 import re
+from pathlib import Path
 
 import gradio as gr
 import pytest
 
 from app.page.fields import _IN_0_2, nothing, options
 from app.page.form import make_controls
+from core.generation.forms import MEANINGS, TITLES
 from core.generation.settings import DEFAULTS, FIELDS
+from core.method.forms import FORMS
 from core.studio.comparing.engine import Engine
 from core.studio.comparing.settings import comparison_of, opening_values
 from core.studio.runs.notes import Notes, write_notes
@@ -92,3 +95,11 @@ def test_an_offset_of_a_run_is_labelled_with_its_title_start_and_base(engine):
     (text, name), (other, _) = options([f"run {run.id}", "sd15-mini-negative"], engine.workspace)
     assert name == f"run {run.id}" and other == "sd15-mini-negative"
     assert re.fullmatch(rf"run {run.id} · without stripes · \d{{4}}-\d\d-\d\d \d\d:\d\d · miniature-sd15", text)
+
+
+def test_every_form_of_guidance_has_its_title_its_meaning_and_its_drawing():
+    script = (Path(__file__).parents[2] / "app" / "page" / "diagram.js").read_text(encoding="utf-8")
+    drawn = set(re.findall(r"^    '?([a-z-]+)'?: \(\) =>", script, re.MULTILINE))
+    labels = re.search(r"label\(at\.npo, \{(.*?)\}\[form\]", script)
+    assert drawn == set(FORMS) == set(TITLES) == set(MEANINGS)
+    assert labels and set(re.findall(r"'?([a-z-]+)'?: '", labels[1])) == set(FORMS)

@@ -15,25 +15,34 @@ from tests.builders.studio import Studio
 pytestmark = pytest.mark.timeout(300)
 
 
-@pytest.fixture
-def online(browser, tmp_path):
-    """(page, repository, studio) of a studio whose Hub is the stand-in."""
+@pytest.fixture(scope="module")
+def connected(browser, tmp_path_factory):
+    """A studio whose Hub is the stand-in. The libraries read its address when they are imported: a cold start."""
+    folder = tmp_path_factory.mktemp("online")
     with serving() as (hub, address):
         studio = Studio(
-            tmp_path,
+            folder,
             HF_ENDPOINT=address,
             HF_HUB_OFFLINE="0",
             HF_TOKEN="hf_secretsecretsecret",
-            HF_HOME=str(tmp_path / "hub"),
+            HF_HOME=str(folder / "hub"),
         )
-        context = browser.new_context(viewport={"width": 1280, "height": 720})
-        page = context.new_page()
-        page.set_default_timeout(20_000)
-        page.goto(studio.address)
-        page.get_by_role("button", name="Render", exact=True).wait_for()
-        yield page, hub, studio
-        context.close()
+        yield hub, studio
         studio.close()
+
+
+@pytest.fixture
+def online(browser, connected):
+    """(page, repository, studio), the repository empty."""
+    hub, studio = connected
+    hub.files, hub.status, hub.posted = {}, 200, []
+    context = browser.new_context(viewport={"width": 1280, "height": 720})
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    page.goto(studio.address)
+    page.get_by_role("button", name="Render", exact=True).wait_for()
+    yield page, hub, studio
+    context.close()
 
 
 def open_hub(page, tab):
