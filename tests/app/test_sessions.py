@@ -78,6 +78,7 @@ def test_row_58_a_stranger_cannot_cancel_a_rendering(page, monkeypatch):
     assert [m["event_id"] for m in ended] == [answer["event_id"]]
 
 
+@pytest.mark.long
 def test_row_69_a_flood_is_bounded_and_those_in_the_queue_are_served(page, monkeypatch):
     slow = Slow(page.engine, monkeypatch)
     at, data = endpoint(page)

@@ -18,7 +18,9 @@ PICTURE = Image.fromarray((np.indices((48, 64)).sum(0) * 2 % 256).astype("uint8"
 PLAIN, NPO = GuidanceWeights(omega=2), GuidanceWeights(omega=2, alpha=1, beta=1)
 
 
-both = pytest.mark.parametrize("family", ["sd15", "sdxl"], indirect=True, scope="module")
+both = pytest.mark.parametrize(
+    "family", ["sd15", pytest.param("sdxl", marks=pytest.mark.long)], indirect=True, scope="module"
+)
 one_and_in_the_long_lane_both = pytest.mark.parametrize(
     "family", ["sd15", pytest.param("sdxl", marks=pytest.mark.slow)], indirect=True, scope="module"
 )

@@ -88,6 +88,7 @@ def test_noising_the_estimate_instead_would_have_the_wrong_variance():
     assert torch.cov(estimate.T).trace() < 0.8 * torch.cov(draw(100_000).T).trace()
 
 
+@pytest.mark.long
 def test_the_whole_grid_rolled_out_reaches_the_data():
     s = schedule()
     grid = ddim_grid(1000, 200)

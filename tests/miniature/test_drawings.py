@@ -191,6 +191,7 @@ def test_a_judge_is_kept_and_read_back(name, tmp_path):
         Judge.load(tmp_path / name, READERS[name], LANGUAGE, JUDGED)
 
 
+@pytest.mark.long
 def test_training_continues_where_it_was_cut_off_and_elsewhere(drawings, tmp_path, monkeypatch):
     monkeypatch.setattr(Drawings, "load", classmethod(lambda cls, file: drawings))
     work, folder, other = tmp_path / "work", tmp_path / "kept", tmp_path / "other"

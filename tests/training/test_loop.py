@@ -29,6 +29,7 @@ from core.training.loop import train
 from core.training.student import Student
 from tests.training.variants import FAMILY, PROMPTS, VARIANTS, config, losses, run, settings_of
 
+pytestmark = pytest.mark.long
 RECORDED = json.loads(Path(__file__).with_name("recorded_losses.json").read_text(encoding="utf-8"))
 
 
@@ -46,7 +47,6 @@ def recorded(events, variant, steps=6):
 
 
 @pytest.mark.parametrize("variant", [v for v in VARIANTS if v not in RESUMED])
-@pytest.mark.long
 def test_the_first_steps_of_each_variant_have_the_recorded_losses(tmp_path, variant):
     events = itertools.takewhile(lambda e: e.step <= 2, events_of(tmp_path, settings_of(variant, tmp_path)))
     recorded(list(events), variant, steps=2)
@@ -59,7 +59,6 @@ def cut_and_resumed(folder, settings, last):
 
 
 @pytest.mark.parametrize("variant", [pytest.param(v, marks=() if v in RESUMED else pytest.mark.slow) for v in VARIANTS])
-@pytest.mark.long
 def test_a_run_that_is_cut_and_resumed_repeats_the_uninterrupted_one_exactly(tmp_path, variant):
     settings = settings_of(variant, tmp_path)
     whole = run(tmp_path / "whole", settings)
@@ -83,7 +82,6 @@ def events_of(folder, settings, **options):
 
 
 @pytest.mark.parametrize("weights", ["lora", pytest.param("full", marks=pytest.mark.slow)])
-@pytest.mark.long
 def test_previews_and_own_samples_of_a_resumed_run_are_the_same_bit_for_bit(tmp_path, weights):
     settings = config(weights=weights, preview_every=2, learning_rate=1e-3)
 
@@ -139,7 +137,6 @@ def test_what_is_due_is_due_at_each_and_at_the_end(step, every, last, due):
     assert is_due(step, every, last) is due
 
 
-@pytest.mark.long
 def test_the_loss_falls_on_a_fixed_batch(tmp_path):
     settings = config(steps=30, batch_size=12, start="trajectory", learning_rate=3e-3, warmup_steps=1)
     values = [e.loss for e in run(tmp_path, settings) if isinstance(e, StepDone)]
@@ -164,7 +161,6 @@ def test_the_offset_carries_its_provenance_and_no_path(tmp_path):
 
 
 @pytest.mark.parametrize(("asked_for", "ending"), [("pause", RunPaused), ("stop", RunStopped)])
-@pytest.mark.long
 def test_a_request_is_followed_within_one_step_with_a_checkpoint(tmp_path, asked_for, ending):
     asked = []
 
@@ -204,7 +200,6 @@ def test_own_samples_are_drawn_once_and_shown_as_they_come(tmp_path):
     assert not [e for e in again if isinstance(e, PoolProgress | StepDone)]
 
 
-@pytest.mark.long
 def test_a_request_is_followed_while_own_samples_are_drawn(tmp_path):
     asked = []
 
@@ -220,7 +215,6 @@ def test_a_request_is_followed_while_own_samples_are_drawn(tmp_path):
 
 
 @pytest.mark.parametrize("start", [pytest.param("noise", marks=pytest.mark.slow), "own"])
-@pytest.mark.long
 def test_a_prompt_file_that_changes_behind_a_run_changes_nothing(tmp_path, start):
     whole = run(tmp_path / "whole", config(start=start))
     requests = iter([None] * (18 if start == "own" else 3) + ["pause"] * 9)
@@ -251,14 +245,12 @@ def test_a_precision_the_machine_lacks_is_refused_with_the_remedy(tmp_path):
         run(tmp_path, config(precision="fp16"))
 
 
-@pytest.mark.long
 def test_a_preview_cut_short_by_a_request_leaves_no_half_set(tmp_path):
     events = run(tmp_path, config(preview_every=2), preview=lambda low_rank, kind: None)
     assert isinstance(events[-1], RunFinished) and not [e for e in events if isinstance(e, PreviewSaved)]
     assert not list((tmp_path / "previews").iterdir())
 
 
-@pytest.mark.long
 def test_previews_show_the_same_seeds_with_and_without_the_offset(tmp_path):
     pipe = FAMILY.tiny()
     seen = []
@@ -312,7 +304,6 @@ def test_a_loss_that_became_nan_stops_the_run_before_the_weights_change(tmp_path
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-0000002"]
 
 
-@pytest.mark.long
 def test_the_newest_checkpoint_damaged_falls_back_to_the_one_before_and_says_so(tmp_path):
     whole = run(tmp_path / "cut", config())
     newest = tmp_path / "cut" / "checkpoints" / "step-0000006" / "state.safetensors"
@@ -341,7 +332,6 @@ def test_the_ema_reference_is_the_average_of_whole_products():
         torch.testing.assert_close(weights[f"{name}.weight"] - base[f"{name}.weight"], change, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.long
 def test_images_of_a_folder_can_be_the_start(tmp_path):
     from PIL import Image
 

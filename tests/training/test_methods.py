@@ -160,6 +160,7 @@ def test_pairs_learn_the_side_that_is_asked_for(tmp_path, direction):
         assert float(objective.loss(better_at_the_first, batch)) < 0.6
 
 
+@pytest.mark.long
 def test_learning_from_pairs_lowers_its_loss_on_a_fixed_batch(tmp_path):
     pairs = str(folder_of_pairs(tmp_path / "p"))
     settings = config(method="pairs", start="pairs", pairs=pairs, learning_rate=1e-3, warmup_steps=0, beta_dpo=100.0)
@@ -174,6 +175,7 @@ def test_learning_from_pairs_lowers_its_loss_on_a_fixed_batch(tmp_path):
     assert values[0] == pytest.approx(0.693147, abs=1e-4) and values[-1] < 0.5 and min(values) == values[-1]
 
 
+@pytest.mark.long
 def test_an_offset_says_its_method_and_its_dose(tmp_path):
     run(tmp_path / "run", settings_of("from words", tmp_path))
     facts = read_offset(tmp_path / "run" / "offset.safetensors").provenance
@@ -241,6 +243,7 @@ def test_scores_that_rank_nothing_are_refused(scores, sentence):
         ranked(torch.zeros(3, 1), torch.tensor(scores), 3)
 
 
+@pytest.mark.long
 def test_a_scorer_that_says_nothing_stops_the_run_with_a_sentence(tmp_path):
     calls = []
 
@@ -360,6 +363,7 @@ def test_parquet_in_our_columns_and_in_those_of_pick_a_pic(tmp_path):
         assert [(p.preferred, p.rejected) for p in pairs] == [(good, bad)] * (1 if name == "ours" else 2)
 
 
+@pytest.mark.long
 def test_pictures_without_captions_can_be_learned_but_not_rolled_out(tmp_path):
     (tmp_path / "bare").mkdir()
     for n in range(3):

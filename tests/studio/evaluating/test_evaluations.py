@@ -24,6 +24,8 @@ from tests.builders.evaluations import LEAN, SMALL, contents, finished, prepared
 
 ROOT = Path(__file__).parents[3]
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def space(workspace, tmp_path):

@@ -21,6 +21,8 @@ from core.studio.evaluating.share import work_through
 from core.studio.evaluating.state import list_states, state_of
 from tests.builders.evaluations import LEAN, contents, prepared, settings
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def space(workspace, tmp_path):

@@ -66,6 +66,7 @@ def test_searches_that_cannot_be_are_reported_at_once(tmp_path, tried, changes, 
         rounds_of(Search(small(tmp_path, **changes), **tried))
 
 
+@pytest.mark.long
 def test_a_search_stops_continues_chooses_and_confirms(space, tmp_path, monkeypatch):
     scores = {"omega 2, alpha 1, beta 1, beta_split 0": 0.1, "omega 2, alpha 1, beta 2, beta_split 0": 0.9}
 
@@ -104,6 +105,7 @@ def test_a_search_stops_continues_chooses_and_confirms(space, tmp_path, monkeypa
     assert {"difference", "low", "high", "wins", "mean"} <= set(again.evidence[0].metrics)
 
 
+@pytest.mark.long
 def test_the_command_line_searches_and_keeps_the_setting_with_its_evidence(space, tmp_path, capsys):
     at = ["--workspace", str(space.root)]
     command = ["evaluate", "search", "--base", "tiny", "--negative", "bad.safetensors", "--beta", "0.5,1"]

@@ -80,6 +80,7 @@ def test_prompts_that_choose_are_spread_evenly():
     assert not any(EvaluationSettings(choosing=0.0).chooses(n) for n in range(50))
 
 
+@pytest.mark.long
 def test_a_sweep_has_its_map_table_sheets_and_preset(space, tmp_path):
     evaluation = create_evaluation(space, settings(tmp_path, **SWEEP, cfg=(1.0,), choosing=0.5))
     finished(space, evaluation)
@@ -114,6 +115,7 @@ def figures_of_pairs(evaluation, column, pairs, scorer="judge-preference"):
     return sum(values[pair] for pair in pairs)
 
 
+@pytest.mark.long
 def test_a_column_may_have_offsets_steps_and_words_of_its_own(space, tmp_path):
     other = (
         {name: (factors[0], factors[1] * 3) for name, factors in DELTA.items()} if isinstance(DELTA, dict) else DELTA
@@ -141,6 +143,7 @@ def test_a_column_may_have_offsets_steps_and_words_of_its_own(space, tmp_path):
     )
 
 
+@pytest.mark.long
 def test_diversity_and_distance_to_a_folder_of_pictures(space, tmp_path):
     folder = tmp_path / "clean"
     folder.mkdir()

@@ -119,6 +119,7 @@ def test_a_dropped_pickle_becomes_safetensors_and_a_dropped_page_nothing(workspa
     assert again["saved"] != imported["saved"], "nothing is overwritten"
 
 
+@pytest.mark.long
 def test_extract_merge_and_convert_write_what_they_say(workspace, files, tmp_path):
     base = str(tmp_path / "tiny")
     tuned = str(files / "deep" / "tuned.safetensors")
