@@ -14,7 +14,7 @@ from core.studio.evaluating.folder import create_evaluation, get_evaluation, own
 from core.studio.evaluating.scorers import default_scorers, judged_world
 from core.studio.evaluating.settings import EvaluationSettings
 from core.studio.library.worlds import world_of_base
-from core.studio.runs.training import score_of
+from core.studio.runs import training
 from core.studio.workspace import ASSETS
 
 
@@ -49,7 +49,7 @@ def test_everything_of_a_base_follows_from_its_world_whatever_its_name(world, wo
     assert [prompt.text for prompt in prompts] == world.prompts(0, 45)[5:]
     assert {prompt.category for prompt in prompts} == {"one object", "two objects"}
     assert [world_reading(prompt.text) for prompt in prompts].count(world) == 40
-    score = score_of("judge-preference", world)
+    score = training.scorer_of("judge-preference", world).score
     pictures = [image_of(world) for _ in range(2)]
     assert score(pictures, [prompts[0].text, prompts[1].text]).shape == (2,)
     settings = EvaluationSettings(base="mine", count=2, cfg=())
@@ -69,7 +69,7 @@ def test_a_base_that_says_no_known_world_has_no_judge_and_no_prompts(content, wo
     with pytest.raises(StudioError, match="no bundled prompts"):
         own_prompts(base, 0, 2)
     with pytest.raises(StudioError, match="cannot read pictures of this base"):
-        score_of("judge-preference", world_of(base))
+        training.scorer_of("judge-preference", world_of(base))
 
 
 def test_pictures_of_which_only_the_prompt_is_known_are_read_by_the_judge_of_its_words(workspace):
