@@ -13,10 +13,10 @@ from typing import Any
 
 from app import evaluate_commands, grid_commands, library_commands
 from app.arguments import add_rendering, parse_pairs, rendering_values
-from app.attention import add_attention
+from app.attention import add_attention, add_compile
 from core import __version__
 from core.errors import StudioError
-from core.studio.attention import choose_attention
+from core.studio.attention import choose_attention, choose_compiled
 
 
 def _add_workspace(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--auth", metavar="USER:PASSWORD", help="ask for a name and a password")
     parser.add_argument("--cpu", action="store_true", help="do not use a graphics card")
     add_attention(parser)
+    add_compile(parser)
     parser.add_argument("--medvram", action="store_true", help="less graphics memory, somewhat slower")
     parser.add_argument("--lowvram", action="store_true", help="least graphics memory, slowest")
     parser.add_argument("--theme", choices=("system", "light", "dark"), default="system")
@@ -71,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 
     compare = commands.add_parser("compare", help="render with and without NPO")
     add_rendering(compare)
+    add_compile(compare)
     compare.add_argument("--settings", action="store_true", help="list every setting with its range and meaning")
     compare.add_argument(
         "--input", metavar="FILE", type=Path, help="a picture to begin from; with control=NAME, to follow"
@@ -319,6 +321,7 @@ def main(arguments: list[str]) -> int:
         for argument in arguments:
             _check_text(argument)
         choose_attention(getattr(options, "attention_by", None))
+        choose_compiled(getattr(options, "compiled", False))
         return COMMANDS[options.command](options)
     except StudioError as error:
         print(f"Error: {error}", file=sys.stderr)

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import nn
 
 from core.errors import StudioError
+from core.families.compiling import inside_compiled
 from core.method.guidance import GuidanceWeights
 
 OFTEN = 0.1
@@ -71,7 +72,7 @@ class Watch:
     @contextmanager
     def over(self, *networks: nn.Module) -> Iterator[None]:
         """Within it, layers of these networks ask whether the rendering is cancelled, at most every `OFTEN` seconds: one
-        step of a large model may take minutes."""
+        step of a large model may take minutes. Layers within compiled blocks do not: the question would be part of the graph."""
 
         asked = time.monotonic()
 
@@ -86,7 +87,7 @@ class Watch:
         layers = [
             layer
             for net in networks
-            for layer in net.modules()
+            for layer in set(net.modules()) - inside_compiled(net)
             if next(layer.parameters(recurse=False), None) is not None
         ]
         handles = [layer.register_forward_pre_hook(ask) for layer in layers]

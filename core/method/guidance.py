@@ -156,6 +156,12 @@ class GuidanceWeights:
         return {self.guidance, late} <= _TWO_ROWS and untouched and not self.is_treated
 
     @property
+    def is_constant(self) -> bool:
+        """Whether its rows are the same at all noise levels."""
+        always = (self.interval_low, self.interval_high, self.beta_schedule.late) == (0.0, 1.0, 1.0)
+        return always and self.late_guidance == SAME
+
+    @property
     def is_treated(self) -> bool:
         """Whether the guided prediction is projected or rescaled."""
         return self.is_projected or self.cfg_rescale != 0.0

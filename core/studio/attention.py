@@ -1,4 +1,5 @@
-"""What computes attention in this program and in the processes that it starts. Heavy imports happen inside."""
+"""What computes attention in this program and in the processes that it starts, and whether blocks are compiled. Heavy imports
+happen inside."""
 
 from __future__ import annotations
 
@@ -20,3 +21,12 @@ def choose_attention(name: str | None) -> None:
 
     check(name)
     os.environ[VARIABLE] = name
+
+
+def choose_compiled(compiled: bool) -> None:
+    """Lets this program, and the evaluations that it starts, render with compiled blocks; False leaves what the environment
+    says."""
+    if compiled:
+        from core.families.compiling import VARIABLE
+
+        os.environ[VARIABLE] = "1"

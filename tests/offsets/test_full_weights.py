@@ -16,6 +16,7 @@ from core.families.base import join
 from core.method.guidance import GuidanceWeights
 from core.offsets.files import read_offset
 from core.offsets.full import difference, exact, extract_offset, merged_state, prediction_error, save_state
+from core.offsets.offset import DenseLayer, Offset
 from core.offsets.row_gate import row_gate
 from core.offsets.unpickle import convert_pickle
 from tests.builders.offsets import noise
@@ -59,6 +60,23 @@ def test_the_twin_is_the_tuned_network_in_every_row(pipe, tuned):
     # the two networks differ by rounding alone, which tiny random weights blow up somewhat
     torch.testing.assert_close(low, FAMILY.predict(other.unet, x, t, empty), rtol=0, atol=2e-5)
     torch.testing.assert_close(high, FAMILY.predict(pipe.unet, x, t, cond), rtol=0, atol=2e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("merged", [False, True])
+def test_the_twin_of_a_video_network_changes_layers_that_see_each_frame_as_a_row(merged):
+    family = get("cogvideox")
+    pipe, other = family.tiny(), family.tiny()
+    network, twin = family.denoiser(pipe), family.denoiser(other)
+    offset = Offset(dense={"patch_embed.proj": DenseLayer(0.1 * torch.randn_like(network.patch_embed.proj.weight))})
+    twin.patch_embed.proj.weight += offset.dense["patch_embed.proj"].weight
+    x, t = noise(family, pipe, 2), torch.tensor([500, 500])
+    cond, empty = (family.encode_prompt(pipe, texts) for texts in (["a", "b"], ["", ""]))
+    with row_gate(network, None, offset, merged=merged) as gate:
+        gate.set_columns([GuidanceWeights(omega=2.0, alpha=1.0, beta=1.0)], 2)
+        low, high = family.predict(network, torch.cat([x, x]), torch.cat([t, t]), join(empty, cond)).chunk(2)
+    torch.testing.assert_close(low, family.predict(twin, x, t, empty), rtol=0, atol=2e-5)
+    torch.testing.assert_close(high, family.predict(network, x, t, cond), rtol=0, atol=2e-5)
 
 
 @torch.no_grad()

@@ -19,6 +19,13 @@ def pipe():
     return FAMILY.tiny()
 
 
+@pytest.fixture(params=["merged", "low rank"], autouse=True)
+def way(request, monkeypatch):
+    """Small networks keep changed weights, large ones do not: every promise holds for both."""
+    if request.param == "low rank":
+        monkeypatch.setattr("core.offsets.row_gate.MERGED_BYTES", -1)
+
+
 def test_the_offset_reaches_attention_feed_forward_time_and_convolutions():
     kinds = {name.split(".")[-1] for name in DELTA.modules} | {".".join(name.split(".")[-2:]) for name in DELTA.modules}
     assert {"to_q", "to_k", "to_v", "to_out.0", "net.2", "conv1", "conv2", "conv_shortcut", "time_emb_proj"} <= kinds

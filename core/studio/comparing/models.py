@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from core.families import get
+from core.families import compiling, get
 from core.families.base import FamilySpec
 from core.families.full_size import decode_in_tiles
 from core.generation.comparison import Comparison
@@ -50,6 +50,7 @@ class Models:
         self.base: Path | None = None
         """The model that is loaded."""
         self.pipe: Any = None
+        self._compilation: compiling.Compilation | None = None
         self._offsets: dict[tuple[Path, float], Offset] = {}
         self._control: tuple[Path, Any] | None = None
         self._inversions: dict[tuple[Path, float], Any] = {}
@@ -85,6 +86,8 @@ class Models:
             if self.memory == "low":
                 pipe.vae.enable_slicing()
                 pipe.vae.enable_tiling()
+            denoiser = get(family_of_base(base)).denoiser(pipe)
+            self._compilation = compiling.Compilation(denoiser) if compiling.chosen() else None
             self.base, self.pipe = base, pipe
         return self.pipe
 
@@ -179,3 +182,5 @@ class Models:
             watch=watch,
             max_rows=max_rows,
         )
+        if self._compilation and (fault := self._compilation.fault()):
+            watch.note(fault)

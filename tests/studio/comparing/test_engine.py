@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from core.errors import StudioError
 from core.families.attention import VARIABLE, in_place
+from core.families.compiling import VARIABLE as COMPILE
 from core.generation.comparison import Comparison
 from core.generation.media import read_png
 from core.method.guidance import GuidanceWeights
@@ -57,6 +58,32 @@ def test_the_attention_that_the_program_was_started_with_is_in_place(engine, mon
     monkeypatch.setenv(VARIABLE, "fast")
     with pytest.raises(StudioError, match="“fast” is not an implementation of attention"):
         list(Engine(engine.workspace, cpu=True).compare(settings()))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_compiled_blocks_render_the_same_and_a_failure_is_said(engine, monkeypatch, fails):
+    import torch
+    from torch._dynamo.exc import TorchDynamoException
+
+    asked = []
+
+    def compiled(forward, **options):
+        def call(*args, **kwargs):
+            asked.append(forward)
+            if fails:
+                raise TorchDynamoException("no compiler")
+            return forward(*args, **kwargs)
+
+        return call
+
+    plain = sorted_images(engine.compare(settings()))
+    monkeypatch.setattr(torch, "compile", compiled)
+    monkeypatch.setenv(COMPILE, "1")
+    events = list(Engine(engine.workspace, cpu=True).compare(settings()))
+    assert sorted_images(events) == plain and len(asked) > 1 - fails
+    assert [e.text for e in events if isinstance(e, Note)] == (
+        ["Compiling failed (TorchDynamoException); it went on without."] if fails else []
+    )
 
 
 def test_stop_keeps_what_is_finished(engine):
