@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from app import evaluate_commands, grid_commands, library_commands
+from app import bench_commands, evaluate_commands, grid_commands, library_commands
 from app.arguments import add_rendering, parse_pairs, rendering_values
 from app.attention import add_attention, add_compile
 from core import __version__
@@ -99,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         evaluate_commands.add_gallery,
         library_commands.add_offset,
         library_commands.add_library,
-        library_commands.add_bench,
+        bench_commands.add_bench,
     ):
         add(commands, _add_common)
     return parser
@@ -301,7 +301,7 @@ COMMANDS: dict[str | None, Callable[[argparse.Namespace], int]] = {
     "offset": _files(library_commands.run_offset),
     "library": _files(library_commands.run_library),
     "doctor": _doctor,
-    "bench": _files(library_commands.run_bench),
+    "bench": _files(bench_commands.run_bench),
 }
 
 

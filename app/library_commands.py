@@ -1,9 +1,8 @@
-"""Commands about files: offsets, the library, and the measurements."""
+"""Commands about files: offsets and the library."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -56,32 +55,6 @@ def add_library(commands: Any, common: Callable[..., None]) -> None:
         command.add_argument("folder")
     for command in (listed, add, remove, fetch):
         common(command, dry_run=command is fetch)
-
-
-def add_bench(commands: Any, common: Callable[..., None]) -> None:
-    """`bench guidance | full-size`."""
-    bench = commands.add_parser("bench", help="measure").add_subparsers(dest="action", required=True)
-    guidance = bench.add_parser("guidance", help="the row gate beside two networks and plain guidance, in one run")
-    guidance.add_argument("--base", default=None, help="a base of the library, or a folder")
-    guidance.add_argument("--negative", default=None, help="an offset; default: the bundled one")
-    guidance.add_argument("--rounds", type=int, default=15, help="interleaved rounds")
-    guidance.add_argument("--images", type=int, default=4, help="images of a batch")
-    guidance.add_argument(
-        "--attention",
-        default="",
-        metavar="NAME,NAME",
-        help="implementations to compare: sdpa, xformers, plain; the first is what the others are measured against",
-    )
-    size = bench.add_parser("full-size", help="a true architecture with random weights: time and memory of a forward")
-    size.add_argument("model", choices=("sd15", "sdxl", "cogvideox-2b", "cogvideox-5b"))
-    size.add_argument("--precision", choices=("float32", "bfloat16", "float16"), default="bfloat16")
-    size.add_argument(
-        "--rows", type=int, default=2, help="of one forward; of an even number the row gate is timed, too"
-    )
-    size.add_argument("--rounds", type=int, default=3)
-    for command in (guidance, size):
-        common(command, dry_run=True)
-        command.add_argument("--cpu", action="store_true", help="do not use a graphics card")
 
 
 def _text(facts: dict[str, Any]) -> str:
@@ -172,34 +145,4 @@ def run_library(options: argparse.Namespace, workspace: Any, show: Callable[[Any
         for row in rows
     ]
     show(rows, "\n".join(lines))
-    return 0
-
-
-def run_bench(options: argparse.Namespace, workspace: Any, show: Callable[[Any, str], None]) -> int:
-    """Does what `bench …` says."""
-    from core.studio import measure
-
-    if options.action == "full-size":
-        if options.dry_run:
-            print(f"{options.rounds} forwards of {options.rows} rows of {options.model} in {options.precision}")
-            return 0
-        facts = measure.measure_full_size(
-            options.model, precision=options.precision, rows=options.rows, rounds=options.rounds, cpu=options.cpu
-        )
-    else:
-        if options.dry_run:
-            print(
-                f"{options.rounds} rounds of plain guidance, row gate and two networks, {options.images} images a batch"
-            )
-            return 0
-        facts = measure.measure_guidance(
-            workspace,
-            options.base,
-            options.negative,
-            rounds=options.rounds,
-            images=options.images,
-            cpu=options.cpu,
-            compared=tuple(options.attention.split(",")) if options.attention else (),
-        )
-    show(facts, json.dumps(facts, indent=2) if "captured_by_layer" in facts else _text(facts))
     return 0

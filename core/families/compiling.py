@@ -7,7 +7,8 @@ What is written around a block, such as the row gate's table of scales, stays ou
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ def chosen() -> bool:
 
 
 class Compilation:
-    """The compiled blocks of one denoiser; `compiled_blocks` makes it.
+    """The blocks of one denoiser, compiled when they are first called.
 
     Args:
         options: of `torch.compile`.
@@ -38,10 +39,10 @@ class Compilation:
 
     def __init__(self, denoiser: nn.Module, **options: Any) -> None:
         torch._dynamo.config.recompile_limit = max(MOST_GRAPHS, torch._dynamo.config.recompile_limit)
-        self.blocks = [module for module in denoiser.modules() if type(module).__name__ in REPEATED]
+        blocks = [module for module in denoiser.modules() if type(module).__name__ in REPEATED]
+        self.blocks = {block: self._compiled(block, **options) for block in blocks}
         self._fault = ""
-        for block in self.blocks:
-            block.forward = self._compiled(block, **options)  # type: ignore[method-assign]
+        self.put_in()
 
     def _compiled(self, block: nn.Module, **options: Any) -> Callable[..., Any]:
         plain = block.forward
@@ -51,17 +52,31 @@ class Compilation:
             try:
                 return compiled(*args, **kwargs)
             except torch._dynamo.exc.TorchDynamoException as error:
-                self.give_up(type(error.__cause__ or error).__name__)
+                self.take_out()
+                self.blocks = {}
+                self._fault = type(error.__cause__ or error).__name__
             return plain(*args, **kwargs)
 
         return forward
 
-    def give_up(self, fault: str = "") -> None:
+    def put_in(self) -> None:
+        """The compiled blocks in their places, where they do not fail."""
+        for block, forward in self.blocks.items():
+            block.forward = forward  # type: ignore[method-assign]
+
+    def take_out(self) -> None:
         """The blocks as they were before."""
-        self._fault = fault
         for block in self.blocks:
             vars(block).pop("forward", None)
-        self.blocks = []
+
+    @contextmanager
+    def within(self) -> Iterator[None]:
+        """The compiled blocks for a while."""
+        self.put_in()
+        try:
+            yield
+        finally:
+            self.take_out()
 
     def fault(self) -> Sentence | None:
         """What to say where compiling failed; once."""

@@ -22,6 +22,13 @@ def generator_of(seed: int, step: int, rank: int) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
 
 
+def on_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """The same on the device; a card gets it from pinned memory, and nobody waits until it has it."""
+    if device.type != "cuda" or tensor.device.type != "cpu":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 def in_turn(seed: int, first: int, rows: int, count: int) -> Tensor:
     """The places `first` to `first + rows` of an endless walk through `count` things, each once before any comes again, in
     an order of its own each time: (rows,) long."""

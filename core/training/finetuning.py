@@ -12,7 +12,7 @@ from torch import Tensor
 
 from core.families.base import Conditioning, take
 from core.training.config import TrainConfig
-from core.training.draws import chosen_rows, generator_of
+from core.training.draws import chosen_rows, generator_of, on_device
 from core.training.material import Material
 from core.training.objective import Predict, drop_captions, levels_between, loss_of
 from core.training.start_points import StartPoints
@@ -54,10 +54,12 @@ class OnNoisedPoints:
         chosen = chosen_rows(config, step * self.processes + rank, self.material.count, random)
         noise = torch.randn((rows, *self.material.shape), generator=random)
         levels, *others = torch.rand((1 + uniforms, rows), generator=random)
-        x_0 = self.points.drawn(chosen, random).to(device)
+        x_0 = on_device(self.points.drawn(chosen, random), device)
         s = levels_between(torch.zeros(rows, dtype=torch.long), config, schedule.timesteps, levels).clamp(min=0)
-        x_s = schedule.noise(x_0, noise.to(device), s.to(device))
-        return Drawn(chosen, x_0, x_s, s.to(device), torch.stack(others) if others else levels.new_empty(0, rows))
+        x_s = schedule.noise(x_0, on_device(noise, device), on_device(s, device))
+        return Drawn(
+            chosen, x_0, x_s, on_device(s, device), torch.stack(others) if others else levels.new_empty(0, rows)
+        )
 
     def loss(self, student: Predict, batch: Noised) -> Tensor:
         """The student's loss on a batch, a scalar with its gradient."""
@@ -72,8 +74,8 @@ class FineTuning(OnNoisedPoints):
     def batch(self, reference: Predict, step: int, rank: int, device: torch.device) -> Noised:
         """The batch of a step. Cost: no row-forwards; the reference is not asked."""
         drawn = self._draw(step, rank, device, uniforms=1)
-        cond = {name: tensor.to(device) for name, tensor in take(self.material.cond, drawn.chosen).items()}
-        dropped = (drawn.uniform[0] < self.config.caption_dropout).to(device)
+        cond = {name: on_device(tensor, device) for name, tensor in take(self.material.cond, drawn.chosen).items()}
+        dropped = on_device(drawn.uniform[0] < self.config.caption_dropout, device)
         conditioning = drop_captions(cond, self.material.without_prompt(cond), dropped)
         return Noised(drawn.x_s, drawn.s, drawn.x_0, conditioning)
 
@@ -91,6 +93,6 @@ class Distillation(OnNoisedPoints):
         """The batch of a step. Cost: one row-forward a sample, the base's with the negative prompt."""
         drawn = self._draw(step, rank, device, uniforms=0)
         assert self.material.flawed is not None
-        flaw = {name: tensor.to(device) for name, tensor in take(self.material.flawed, drawn.chosen).items()}
+        flaw = {name: on_device(tensor, device) for name, tensor in take(self.material.flawed, drawn.chosen).items()}
         x0_hat = self.material.schedule.x0(reference(drawn.x_s, drawn.s, flaw), drawn.x_s, drawn.s)
         return Noised(drawn.x_s, drawn.s, x0_hat, self.material.without_prompt(flaw))

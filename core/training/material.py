@@ -15,6 +15,7 @@ from core.errors import StudioError
 from core.families.base import Conditioning, FamilySpec, Size, take
 from core.method.schedule import NoiseSchedule, ddim_grid
 from core.training.config import TrainConfig
+from core.training.draws import on_device
 from core.training.pairs import Pair, read_pairs
 from core.training.pictures import read_captioned_images
 from core.training.resume import fingerprint, fixed_texts
@@ -65,7 +66,9 @@ class Material:
     def without_prompt(self, cond: Conditioning) -> Conditioning:
         """The empty prompt's conditioning for the rows of `cond`, at their own places in their pictures."""
         rows = len(next(iter(cond.values())))
-        empty = {name: one.to(cond[name].device).expand(rows, *one.shape[1:]) for name, one in self.empty.items()}
+        empty = {
+            name: on_device(one, cond[name].device).expand(rows, *one.shape[1:]) for name, one in self.empty.items()
+        }
         return {**empty, **{name: cond[name] for name in PLACES if name in cond}}
 
     def first(self, count: int) -> Material:

@@ -10,7 +10,7 @@ from torch import Tensor
 from core.families.base import Conditioning, join, take
 from core.method.dpo import dpo_loss
 from core.training.config import TrainConfig
-from core.training.draws import chosen_rows, generator_of
+from core.training.draws import chosen_rows, generator_of, on_device
 from core.training.material import Material
 from core.training.objective import Predict, drop_captions, levels_between, loss_of
 from core.training.start_points import StartPoints
@@ -47,12 +47,14 @@ class FromPairs:
         assert self.points.x_0 is not None and self.points.rejected is not None
         preferred, rejected = self.points.x_0[chosen], self.points.rejected[chosen]
         both = (rejected, preferred) if config.direction == "negative" else (preferred, rejected)
-        x_0, twice = torch.cat(both).to(device), torch.cat([noise, noise]).to(device)
+        x_0, twice = on_device(torch.cat(both), device), on_device(torch.cat([noise, noise]), device)
         s = levels_between(torch.zeros(rows, dtype=torch.long), config, schedule.timesteps, uniform).clamp(min=0)
-        s = torch.cat([s, s]).to(device)
+        s = on_device(torch.cat([s, s]), device)
         texts = chosen if self.points.rows is None else self.points.rows[chosen]
-        cond = {name: tensor.to(device) for name, tensor in take(self.material.cond, texts).items()}
-        cond = drop_captions(cond, self.material.without_prompt(cond), (dropout < config.caption_dropout).to(device))
+        cond = {name: on_device(tensor, device) for name, tensor in take(self.material.cond, texts).items()}
+        cond = drop_captions(
+            cond, self.material.without_prompt(cond), on_device(dropout < config.caption_dropout, device)
+        )
         cond = join(cond, cond)
         x_s = schedule.noise(x_0, twice, s)
         errors = loss_of(config).each(reference(x_s, s, cond), x_0, x_s, s, schedule)

@@ -10,7 +10,7 @@ from torch import Tensor
 from core.families.base import Conditioning, join, take
 from core.method.tdft import guided_denoiser, renoise, rollout
 from core.training.config import TrainConfig
-from core.training.draws import chosen_rows, generator_of
+from core.training.draws import chosen_rows, generator_of, on_device
 from core.training.material import Material
 from core.training.objective import Predict, drop_captions, levels_between, loss_of
 from core.training.start_points import StartPoints
@@ -72,13 +72,13 @@ class SelfNpo:
         Cost: rollout_steps + 1 row-forwards a sample, twice that where w mixes two predictions; none for trajectories.
         """
         config, schedule, drawn = self.config, self.material.schedule, self.draws(step, rank)
-        cond = {name: tensor.to(device) for name, tensor in take(self.material.cond, drawn.chosen).items()}
+        cond = {name: on_device(tensor, device) for name, tensor in take(self.material.cond, drawn.chosen).items()}
         empty = self.material.without_prompt(cond)
         x_t, t, x0_hat = self._rolled_out(reference, drawn, cond, empty, device)
         # s is uniform over the allowed levels above t; where none is allowed, the level t itself
-        s = levels_between(t + 1, config, schedule.timesteps, drawn.s.to(device))
-        dropped = (drawn.dropout < config.caption_dropout).to(device)
-        x_s = renoise(x_t, t, s, drawn.renoise.to(device), schedule)
+        s = levels_between(t + 1, config, schedule.timesteps, on_device(drawn.s, device))
+        dropped = on_device(drawn.dropout < config.caption_dropout, device)
+        x_s = renoise(x_t, t, s, on_device(drawn.renoise, device), schedule)
         return Batch(x_s, s, x0_hat, drop_captions(cond, empty, dropped))
 
     def _rolled_out(
@@ -94,15 +94,17 @@ class SelfNpo:
             taken = torch.full((len(chosen),), config.rollout_steps)
         if config.start == "trajectory":
             assert self.points.trajectory is not None and self.points.estimates is not None
-            x_t, x0_hat = (part[chosen, first].to(device) for part in (self.points.trajectory, self.points.estimates))
-            return x_t, grid[first].to(device), x0_hat
+            x_t, x0_hat = (
+                on_device(part[chosen, first], device) for part in (self.points.trajectory, self.points.estimates)
+            )
+            return x_t, on_device(grid[first], device), x0_hat
         if config.rollout_end == "zero":
             grid = torch.cat([grid, torch.zeros(1, dtype=torch.long)])
         steps = torch.minimum(torch.arange(config.rollout_steps + 1)[:, None], taken)
-        levels = grid[(first + steps).clamp(max=len(grid) - 1)].to(device)
-        x = drawn.noise.to(device)
+        levels = on_device(grid[(first + steps).clamp(max=len(grid) - 1)], device)
+        x = on_device(drawn.noise, device)
         if config.start != "noise":
-            x = self.material.schedule.noise(self._x_0(drawn).to(device), x, levels[0])
+            x = self.material.schedule.noise(on_device(self._x_0(drawn), device), x, levels[0])
         guided = guided_denoiser(reference, cond, empty, config.rollout_guidance, join)
         end = rollout(guided, x, levels, self.material.schedule)
         return end.x_t, end.t, end.x0_hat

@@ -113,6 +113,8 @@ class Trainer:
         )
         self.wrapped, self.prepared = accelerator.prepare(denoiser, self.optimizer)
         self.steps_done = self.overflows = self.overflows_running = 0
+        self.reads_late = accelerator.device.type != "cpu"
+        """Whether the host leaves the numbers of a step alone until its end; on a processor to read them costs nothing."""
 
     def predict_student(self, x: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
         """The output of the network in training."""
@@ -145,9 +147,12 @@ class Trainer:
     def step(self, objective: Objective) -> StepResult:
         """One optimiser step.
 
+        Where `reads_late`, the host reads its two numbers when everything of the step has been asked of the device: it never
+        waits in between.
+
         Raises:
-            StudioError: the loss or the gradient became NaN or infinite, before the weights change; or fp16 overflowed
-                in `MOST_OVERFLOWS` steps running.
+            StudioError: the loss or the gradient became NaN or infinite, before the weights change or, where `reads_late`,
+                after it and before anything is kept; or fp16 overflowed in `MOST_OVERFLOWS` steps running.
         """
         config, accelerator = self.config, self.accelerator
         rate = learning_rate(config, self.steps_done)
@@ -163,20 +168,28 @@ class Trainer:
         with self.autocast():
             loss = objective.loss(self.predict_student, batch)
         # the mean over the processes, so that all of them see a fault in one
-        value = float(accelerator.reduce(loss.detach().float(), "mean"))
-        if not math.isfinite(value):
-            raise not_finite("loss", self.steps_done + 1)
+        mean = accelerator.reduce(loss.detach().float(), "mean")
+        if not self.reads_late:
+            self._check(float(mean), 0.0)
         self.prepared.zero_grad(set_to_none=True)
         accelerator.backward(loss)
-        gradient = float(accelerator.clip_grad_norm_(self.student.parameters, config.clip_norm))
-        # in fp16 the scaler passes over such a step and lowers its scale
-        if not math.isfinite(gradient) and config.precision != "fp16":
-            raise not_finite("gradient", self.steps_done + 1)
+        norm = accelerator.clip_grad_norm_(self.student.parameters, config.clip_norm)
+        if not self.reads_late:
+            self._check(0.0, float(norm))
         self.prepared.step()
         self._count_overflow()
         self.student.update_reference()
+        value, gradient = torch.stack([mean, norm.float()]).tolist()
+        self._check(value, gradient)
         self.steps_done += 1
         return StepResult(self.steps_done, value, rate, gradient, self.overflows, self.prepared.step_was_skipped)
+
+    def _check(self, loss: float, gradient: float) -> None:
+        if not math.isfinite(loss):
+            raise not_finite("loss", self.steps_done + 1)
+        # in fp16 the scaler passes over such a step and lowers its scale
+        if not math.isfinite(gradient) and self.config.precision != "fp16":
+            raise not_finite("gradient", self.steps_done + 1)
 
     def _count_overflow(self) -> None:
         if not self.prepared.step_was_skipped:

@@ -31,7 +31,9 @@ def space(tmp_path):
         ["score"],
         ["offset"],
         ["offset", "info"],
+        ["bench"],
         ["bench", "guidance"],
+        ["bench", "training"],
     ],
 )
 def test_every_command_explains_itself(command, capsys):
@@ -78,6 +80,17 @@ def test_loading_prints_nothing_that_a_person_cannot_act_on(space, prompt, stder
     assert ended.stderr == stderr and ended.stdout.count("seed") == 2
 
 
+def test_a_measurement_is_a_table_and_a_json_file(space, capsys, tmp_path):
+    assert main(["bench", "memory", *space]) == 0
+    shown = capsys.readouterr().out
+    assert "sdxl, rendering, 2 rows" in shown and "computed" in shown and "GiB" in shown and str(tmp_path) not in shown
+    (file,) = (tmp_path / "space" / "bench").glob("memory-*.json")
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    assert kept["bench"] == "memory" and kept["machine"]["packages"]["torch"] and len(kept["rows"]) > 8
+    assert main(["bench", "memory", "--out", str(tmp_path / "mine.json"), *space]) == 0
+    assert (tmp_path / "mine.json").is_file()
+
+
 def test_dry_runs_do_nothing(space, capsys, tmp_path):
     assert main(["train", "--dry-run", "--json", "--set", "steps=7", *space]) == 0
     plan = json.loads(capsys.readouterr().out)
@@ -90,6 +103,8 @@ def test_dry_runs_do_nothing(space, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("command", "sentence"),
     [
+        (["bench"], "Name what to measure, or --all"),
+        (["bench", "--all", "memory"], "Name what to measure, or --all"),
         (["train", "--set", "stps=1"], "Did you mean steps"),
         (["train", "--set", "steps"], "KEY=VALUE"),
         (["train", "--recipe", "best"], "no recipe “best”"),

@@ -1,11 +1,15 @@
 """The measurements behind the README's figures measure what they say; how long it takes is not tested."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from core.families import get
-from core.generation.bench import bench_attention, bench_guidance, bench_rows
+from core.generation.bench import Guided, bench_attention, bench_guidance, bench_rows, bench_sweep, example_of
 from core.offsets.offset import DenseLayer, Offset, random_offset
+from core.training.bench import bench_training
 from tests.builders.offsets import DELTA
 
 FAMILY = get("sd15")
@@ -23,13 +27,63 @@ def threads():
     torch.set_num_threads(before)
 
 
-def test_the_three_ways_of_guidance_agree_and_are_timed_in_one_run(pipe):
+def test_the_ways_of_guidance_agree_and_are_timed_in_one_run(pipe):
+    guided = Guided(pipe.unet, FAMILY, DELTA, example_of(pipe, FAMILY, 2))
+    report = bench_guidance(guided, rounds=3)
+    ways = {row["way"]: row for row in report["rows"]}
+    assert list(ways) == ["plain guidance", "row gate", "row gate, low rank", "two networks", "set_adapters"]
+    assert (report["floor"], report["rival"], report["batch_rows"], report["merged"]) == (
+        "plain guidance",
+        "two networks",
+        4,
+        True,
+    )
+    assert ways["plain guidance"]["difference"] is None and ways["plain guidance"]["time"]["median"] == 1
+    for row in report["rows"][1:]:
+        assert row["difference"] < 1e-4 and 0 < row["time"]["low"] <= row["time"]["median"] <= row["time"]["high"]
+    assert (
+        1 < ways["row gate, low rank"]["weights"] < ways["row gate"]["weights"] and ways["two networks"]["weights"] == 2
+    )
+    assert report["slider_milliseconds"] > 0
+    assert not pipe.unet._forward_pre_hooks and not hasattr(pipe.unet, "peft_config")
+
+
+def test_a_whole_change_of_weights_has_no_adapter_to_compare_with(pipe):
     dense = {"conv_norm_out": DenseLayer(torch.randn(16), torch.randn(16))}
-    report = bench_guidance(pipe, FAMILY, Offset(DELTA.low_rank, dense), rounds=3, images=2)
-    assert report["largest_difference"] < 1e-4 and report["rows"] == 4
-    for way in ("row_gate_time_over_plain", "two_networks_time_over_plain"):
-        assert 0 < report[way]["low"] <= report[way]["median"] <= report[way]["high"]
-    assert 1 < report["row_gate_weights_over_plain"] < report["two_networks_weights_over_plain"] == 2
+    guided = Guided(pipe.unet, FAMILY, Offset(DELTA.low_rank, dense), example_of(pipe, FAMILY, 1))
+    report = bench_guidance(guided, rounds=1)
+    assert "set_adapters" not in {row["way"] for row in report["rows"]}
+    assert all(row["difference"] < 1e-4 for row in report["rows"][1:])
+
+
+def test_a_picture_is_timed_as_columns_grow(pipe):
+    report = bench_sweep(pipe, FAMILY, DELTA, columns=(1, 3), rounds=2)
+    assert [row["way"] for row in report["rows"]] == ["1 columns", "3 columns"]
+    assert report["rows"][0]["time"]["median"] == 1 and report["rows"][1]["time"]["median"] > 0
+
+
+def test_a_training_step_is_counted_and_timed_beside_the_published_schedule(pipe):
+    report = bench_training(pipe, FAMILY, rounds=2, batch=2, cpu=True)
+    rows = {row["way"]: row for row in report["rows"]}
+    # two branches in each of K + 1 predictions, and a student with its backward; then one branch; then no rollout
+    assert [row["row_forwards"] for row in report["rows"]] == [2 * 6 + 3, 6 + 3, 3]
+    assert all(row["time"]["median"] > 0 for row in rows.values())
+    assert not any(parameter.grad is not None for parameter in pipe.unet.parameters())
+
+
+@pytest.mark.process
+def test_measuring_can_be_imported_where_there_is_no_resource_module():
+    """As on Windows."""
+    ended = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; sys.modules['resource'] = None; import core.generation.bench, core.training.bench",
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_a_row_forward_is_timed_plain_and_behind_the_gate(pipe):

@@ -86,7 +86,7 @@ def test_repeated_blocks_share_their_graphs_and_a_slider_makes_no_new_one(name):
     made = []
     graphs = stays_one_graph(guided, lambda: made.append(Compilation(guided.denoiser, backend="eager", fullgraph=True)))
     assert 0 < graphs <= len(made[0].blocks) and made[0].fault() is None
-    made[0].give_up()
+    made[0].take_out()
     assert not any("forward" in vars(module) for module in guided.denoiser.modules())
 
 

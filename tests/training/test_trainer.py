@@ -1,6 +1,7 @@
 """A step of the trainer alone: what it changes, what it counts, what it refuses, and its state saved and put back."""
 
 import math
+import sys
 
 import pytest
 import torch
@@ -57,6 +58,48 @@ def test_the_first_step_is_adamw_on_the_objectives_own_loss(tmp_path):
         # the first step of Adam is the rate times the sign of the gradient, where that is not tiny
         clear = gradient.abs() > 1e-5
         torch.testing.assert_close((new - old)[clear], -0.01 * gradient[clear].sign(), atol=1e-4, rtol=0)
+
+
+READERS = ("item", "tolist", "__float__", "__int__", "__bool__", "numpy", "cpu")
+
+
+@pytest.mark.parametrize("changes", [{}, {"reference": "ema"}, {"weights": "full"}, {"rollout_guidance": 1.0}])
+def test_a_step_reads_the_device_once_at_its_end(tmp_path, monkeypatch, changes):
+    """As on a card: what the step reads of the device before its end would make the host wait."""
+    trainer, objective = made(tmp_path, **changes)
+    expected = trainer.step(objective)
+    trainer, objective = made(tmp_path, **changes)
+    trainer.reads_late = True
+    asked = []
+
+    def counted(name, real):
+        def read(tensor, *args, **kwargs):
+            caller = sys._getframe(1).f_code
+            if "/core/" in caller.co_filename:
+                asked.append((name, caller.co_name))
+            return real(tensor, *args, **kwargs)
+
+        return read
+
+    with monkeypatch.context() as patched:
+        for name in READERS:
+            patched.setattr(torch.Tensor, name, counted(name, getattr(torch.Tensor, name)))
+        done = trainer.step(objective)
+    drawn_on_the_host = ("in_turn",)
+    assert [call for call in asked if call[1] not in drawn_on_the_host] == [("tolist", "step")]
+    assert done == expected
+
+
+def test_a_loss_that_is_read_late_stops_the_run_before_anything_is_kept(tmp_path):
+    trainer, objective = made(tmp_path)
+    trainer.reads_late = True
+    real = trainer.predict_student
+    trainer.predict_student = lambda *args: real(*args) * math.nan
+    with pytest.raises(StudioError, match="The loss became NaN or infinite at step 1"):
+        trainer.step(objective)
+    assert trainer.steps_done == 0
+    with pytest.raises(StudioError, match="weights became NaN"):
+        trainer.save(tmp_path)
 
 
 def test_a_restored_trainer_continues_bit_for_bit(tmp_path):
