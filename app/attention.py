@@ -1,4 +1,4 @@
-"""The options --attention and --compile; what they do is `core.studio.attention`."""
+"""The options --attention, --compile and --save-memory; what they do is `core.studio.attention`."""
 
 from __future__ import annotations
 
@@ -22,4 +22,14 @@ def add_compile(parser: argparse.ArgumentParser) -> None:
         dest="compiled",
         action="store_true",
         help="compile the model's repeated blocks (torch.compile): the first picture of a size takes longer, the next less",
+    )
+
+
+def add_saving(parser: argparse.ArgumentParser) -> None:
+    """`--save-memory` of a command that renders."""
+    parser.add_argument(
+        "--save-memory",
+        dest="saved_by",
+        metavar="NAME,NAME",
+        help="render with less memory: group-offload, layerwise-casting, int8 (needs torchao), vae-tiling",
     )

@@ -13,10 +13,10 @@ from typing import Any
 
 from app import bench_commands, evaluate_commands, grid_commands, library_commands
 from app.arguments import add_rendering, parse_pairs, rendering_values
-from app.attention import add_attention, add_compile
+from app.attention import add_attention, add_compile, add_saving
 from core import __version__
 from core.errors import StudioError
-from core.studio.attention import choose_attention, choose_compiled
+from core.studio.attention import choose_attention, choose_compiled, choose_saving
 
 
 def _add_workspace(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cpu", action="store_true", help="do not use a graphics card")
     add_attention(parser)
     add_compile(parser)
+    add_saving(parser)
     parser.add_argument("--medvram", action="store_true", help="less graphics memory, somewhat slower")
     parser.add_argument("--lowvram", action="store_true", help="least graphics memory, slowest")
     parser.add_argument("--theme", choices=("system", "light", "dark"), default="system")
@@ -73,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     compare = commands.add_parser("compare", help="render with and without NPO")
     add_rendering(compare)
     add_compile(compare)
+    add_saving(compare)
     compare.add_argument("--settings", action="store_true", help="list every setting with its range and meaning")
     compare.add_argument(
         "--input", metavar="FILE", type=Path, help="a picture to begin from; with control=NAME, to follow"
@@ -322,6 +324,7 @@ def main(arguments: list[str]) -> int:
             _check_text(argument)
         choose_attention(getattr(options, "attention_by", None))
         choose_compiled(getattr(options, "compiled", False))
+        choose_saving(getattr(options, "saved_by", None))
         return COMMANDS[options.command](options)
     except StudioError as error:
         print(f"Error: {error}", file=sys.stderr)

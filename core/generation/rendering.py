@@ -134,8 +134,10 @@ def sample_batch(
     """
     size = size_of(pipe, family, comparison)
     shape = family.latent_shape(pipe, size)
-    own = next(family.denoiser(pipe).parameters())
-    latents = start_latents(batch.seeds, shape).repeat(len(batch.columns), *(1,) * len(shape)).to(own.device, own.dtype)
+    denoiser: Any = family.denoiser(pipe)
+    # of the denoiser and not of a weight of it, which may be stored in fewer bits
+    place = {"device": next(denoiser.parameters()).device, "dtype": denoiser.dtype}
+    latents = start_latents(batch.seeds, shape).repeat(len(batch.columns), *(1,) * len(shape)).to(**place)
     count = len(latents)
     columns = [comparison.columns[column] for column in batch.columns]
     arguments = {

@@ -30,3 +30,20 @@ def choose_compiled(compiled: bool) -> None:
         from core.families.compiling import VARIABLE
 
         os.environ[VARIABLE] = "1"
+
+
+def choose_saving(names: str | None) -> None:
+    """Lets this program, and the evaluations that it starts, render with less memory.
+
+    Args:
+        names: of `core.families.saving.WAYS`, joined by commas; None leaves what the environment says.
+
+    Raises:
+        StudioError: there is no such way.
+    """
+    if names is None:
+        return
+    from core.families.saving import VARIABLE, read_names
+
+    read_names(names)
+    os.environ[VARIABLE] = names

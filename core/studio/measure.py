@@ -109,19 +109,11 @@ def measure_memory(workspace: Workspace) -> dict[str, Any]:
         }
         for row in computed["rows"]
     ]
-    rows += [
-        {
-            "way": f"{row['model']}, rendering, 2 rows" + (", parts in turn, tiles" if lean else ""),
-            "gib": round(
-                ((row["largest"] if lean else row["fixed"]) + max(2 * row["row"], row["tiled" if lean else "picture"]))
-                / 2**30,
-                2,
-            ),
-            "source": "computed",
-        }
-        for row in computed["rendering"]
-        for lean in (False, True)
-    ]
+    for row in computed["rendering"]:
+        for way, taken in _rendering_in_each_way(row).items():
+            rows.append(
+                {"way": f"{row['model']}, rendering, 2 rows{way}", "gib": round(taken / 2**30, 2), "source": "computed"}
+            )
     facts = {
         "floor": "",
         "rival": "",
@@ -130,6 +122,30 @@ def measure_memory(workspace: Workspace) -> dict[str, Any]:
         "rows": rows,
     }
     return _facts(workspace, "memory", facts)
+
+
+def _rendering_in_each_way(row: dict[str, Any]) -> dict[str, float]:
+    """Bytes at the peak of a rendering of two rows in half precision, by what is chosen to save memory."""
+    import torch
+
+    from core.families.full_size import build_denoiser
+    from core.families.saving import SHARE_OF_WEIGHTS
+
+    denoiser = build_denoiser(row["model"], ASSETS / "configs", dtype=torch.bfloat16, device="meta")
+    weights = 2 * sum(parameter.numel() for parameter in denoiser.parameters())
+    layer = 2 * max(sum(p.numel() for p in part.parameters(recurse=False)) for part in denoiser.modules())
+    saved = weights * (1 - SHARE_OF_WEIGHTS["layerwise-casting"])
+    others = row["fixed"] - weights
+    eight_bits = max(weights - saved, row["largest"] if row["largest"] > weights else others)
+    tiled = max(2 * row["row"], row["tiled"])
+    return {
+        "": row["fixed"] + max(2 * row["row"], row["picture"]),
+        ", --medvram": row["largest"] + max(2 * row["row"], row["picture"]),
+        ", layerwise-casting or int8": row["fixed"] - saved + max(2 * row["row"], row["picture"]),
+        ", --lowvram, layerwise-casting": eight_bits + tiled,
+        # the layer that computes and the one that comes
+        ", group-offload,vae-tiling": 2 * layer + tiled,
+    }
 
 
 def measure_start(workspace: Workspace, *, rounds: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from core.families import compiling, get
+from core.families import compiling, get, saving
 from core.families.base import FamilySpec
 from core.families.full_size import decode_in_tiles
 from core.generation.comparison import Comparison
@@ -79,8 +79,11 @@ class Models:
             self.base, self.pipe, self._offsets, self._control = None, None, {}, None
             device = self.device()
             dtype = torch.float16 if device == "cuda" else torch.float32
-            offload = self.memory != "high" and device == "cuda"
-            pipe = load_base(base, dtype=dtype, device="cpu" if offload else device)
+            ways = saving.chosen()
+            in_groups = "group-offload" in ways
+            offload = self.memory != "high" and device == "cuda" and not in_groups
+            pipe = load_base(base, dtype=dtype, device="cpu" if offload or in_groups else device)
+            saving.save_memory(pipe, get(family_of_base(base)), ways, torch.device(device))
             if offload:
                 pipe.enable_model_cpu_offload()
             if self.memory == "low":
@@ -131,6 +134,8 @@ class Models:
         if needs is None or self.device() != "cuda":
             return rows, self.memory == "low"
         room = card_room()
+        if "group-offload" in saving.chosen():  # only some layers are on the card at once
+            return needs.rows_within(room, rows), needs.in_tiles(room)
         if self.memory != "high":
             room -= needs.largest
         elif not loaded:

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -15,6 +16,7 @@ from safetensors.torch import save_file
 from core.errors import StudioError
 from core.families.attention import VARIABLE, in_place
 from core.families.compiling import VARIABLE as COMPILE
+from core.families.saving import VARIABLE as SAVE
 from core.generation.comparison import Comparison
 from core.generation.media import read_png
 from core.method.guidance import GuidanceWeights
@@ -60,9 +62,20 @@ def test_the_attention_that_the_program_was_started_with_is_in_place(engine, mon
         list(Engine(engine.workspace, cpu=True).compare(settings()))
 
 
+def test_ways_to_save_memory_render_nearly_the_same(engine, monkeypatch):
+    plain = sorted_images(engine.compare(settings()))
+    monkeypatch.setenv(SAVE, "layerwise-casting,vae-tiling,group-offload")
+    saving = Engine(engine.workspace, cpu=True)
+    now = sorted_images(saving.compare(settings()))
+    assert {parameter.dtype for parameter in saving.models.pipe.unet.parameters()} >= {torch.float8_e4m3fn}
+    assert 0 < np.abs(np.subtract(now, plain)).mean() < 12
+    monkeypatch.setenv(SAVE, "magic")
+    with pytest.raises(StudioError, match="“magic” is not a way to save memory"):
+        list(Engine(engine.workspace, cpu=True).compare(settings()))
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_compiled_blocks_render_the_same_and_a_failure_is_said(engine, monkeypatch, fails):
-    import torch
     from torch._dynamo.exc import TorchDynamoException
 
     asked = []
@@ -80,7 +93,7 @@ def test_compiled_blocks_render_the_same_and_a_failure_is_said(engine, monkeypat
     monkeypatch.setattr(torch, "compile", compiled)
     monkeypatch.setenv(COMPILE, "1")
     events = list(Engine(engine.workspace, cpu=True).compare(settings()))
-    assert sorted_images(events) == plain and len(asked) > 1 - fails
+    assert np.array_equal(sorted_images(events), plain) and len(asked) > 1 - fails
     assert [e.text for e in events if isinstance(e, Note)] == (
         ["Compiling failed (TorchDynamoException); it went on without."] if fails else []
     )
@@ -248,8 +261,6 @@ def test_low_memory_slices_the_vae_and_the_batch_and_shows_the_same_pictures(wor
 
 
 def sorted_images(events):
-    import numpy as np
-
     saved = sorted((e for e in events if isinstance(e, Saved)), key=lambda e: (e.column, e.seed))
     return [np.asarray(Image.open(e.picture), dtype=int) for e in saved]
 
