@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from app import bench_commands, evaluate_commands, grid_commands, library_commands
+from app import bench_commands, evaluate_commands, grid_commands, job_commands, library_commands
 from app.arguments import add_rendering, parse_pairs, rendering_values
 from app.attention import add_attention, add_compile, add_saving
 from core import __version__
@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--memory-profile", metavar="PROFILE", help="8, 12 or 24 (GB of a card), or machine")
     train.add_argument("--settings", action="store_true", help="list every setting with its meaning")
     train.add_argument("--detach", action="store_true", help="start and return at once")
+    job_commands.add_launcher(train, sharded=False)
 
     resume = commands.add_parser("resume", help="go on with a run that was paused or cut off")
     resume.add_argument("run")
@@ -322,6 +323,8 @@ def main(arguments: list[str]) -> int:
     try:
         for argument in arguments:
             _check_text(argument)
+        if getattr(options, "launcher", None):
+            return job_commands.write(options, arguments)
         choose_attention(getattr(options, "attention_by", None))
         choose_compiled(getattr(options, "compiled", False))
         choose_saving(getattr(options, "saved_by", None))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from app.attention import add_attention
+from app.job_commands import add_launcher
 from app.search_commands import add_search, preset, score, search
 from app.study_commands import add_study, run_study
 from core.errors import StudioError
@@ -56,6 +57,7 @@ def add_evaluate(commands: Any, common: Callable[..., None]) -> None:
     merge.add_argument("others", nargs="+", metavar="FOLDER", help="folders copied back from other machines")
     for command in (run, resume):
         command.add_argument("--shard", default=None, metavar="3/16", help="do this share of the chunks alone")
+    add_launcher(resume, sharded=True)
     resume.add_argument("--detach", action="store_true", help="in processes of its own, which outlive this one")
     resume.add_argument("--processes", type=int, default=0, metavar="N", help="with --detach: how many share the work")
     add_search(evaluate, common)
@@ -88,6 +90,7 @@ def add_gallery(commands: Any, common: Callable[..., None]) -> None:
     gallery.add_argument("--negative", default=None, help="the negative offset: of the library, or a file")
     gallery.add_argument("--positive", default=None, help="the positive offset")
     gallery.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="omega, alpha, beta, count, seed, …")
+    add_launcher(gallery, sharded=True)
     gallery.add_argument("--shard", default=None, metavar="3/16", help="do this share of the prompts alone")
     gallery.add_argument("--cpu", action="store_true", help="do not use a graphics card")
     add_attention(gallery)

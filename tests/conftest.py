@@ -11,7 +11,7 @@ import torch
 from hypothesis import settings
 
 from tests.builders import warm
-from tests.builders.studio import NO_BROWSER
+from tests.builders.studio import NO_BROWSER, NO_CARD
 
 torch.set_num_threads(1)
 # no deadline: how long an example takes depends on what else the machine does
@@ -30,9 +30,10 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_terminal_summary(terminalreporter):
-    skipped = [r for r in terminalreporter.stats.get("skipped", []) if NO_BROWSER in str(r.longrepr)]
-    if skipped:
-        terminalreporter.write_line(f"{len(skipped)} tests of the page were skipped: {NO_BROWSER}")
+    for what, reason in (("of the page", NO_BROWSER), ("on a card", NO_CARD)):
+        skipped = [r for r in terminalreporter.stats.get("skipped", []) if reason in str(r.longrepr)]
+        if skipped:
+            terminalreporter.write_line(f"{len(skipped)} tests {what} were skipped: {reason}")
 
 
 @pytest.fixture(autouse=True, scope="session")

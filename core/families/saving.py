@@ -79,7 +79,7 @@ def read_names(text: str) -> tuple[str, ...]:
         if name not in WAYS:
             raise StudioError(
                 "“{name}” is not a way to save memory.",
-                "Choose from {choices}.",
+                "Choose one of {choices}.",
                 name=name[:40],
                 choices=", ".join(WAYS),
             )

@@ -215,11 +215,12 @@ class GatedLayer(nn.Module):
 
     def _merge(self, x: Tensor, rows: Rows) -> None:
         """The parameters of each run of rows; runs with the same scales share theirs."""
-        own: Any = (self.layer.weight, self.layer.bias)
-        changed: dict[Scales, tuple[Tensor, Tensor | None]] = {(0.0, 0.0): own}
+        weight: Any = self.layer.weight
+        bias: Any = self.layer.bias
+        changed: dict[Scales, tuple[Tensor, Tensor | None]] = {(0.0, 0.0): (weight, bias)}
         for run in rows.runs:
             if run.scales not in changed:
-                changed[run.scales] = self._changed(*own, run.scales)
+                changed[run.scales] = self._changed(weight, bias, run.scales)
         self._merged = [(rows.part(run.rows, x), *changed[run.scales]) for run in rows.runs]
 
     def _changed(self, weight: Tensor, bias: Tensor | None, scales: Scales) -> tuple[Tensor, Tensor | None]:

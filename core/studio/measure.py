@@ -136,7 +136,7 @@ def _rendering_in_each_way(row: dict[str, Any]) -> dict[str, float]:
     layer = 2 * max(sum(p.numel() for p in part.parameters(recurse=False)) for part in denoiser.modules())
     saved = weights * (1 - SHARE_OF_WEIGHTS["layerwise-casting"])
     others = row["fixed"] - weights
-    eight_bits = max(weights - saved, row["largest"] if row["largest"] > weights else others)
+    eight_bits = max(weights - saved, row["largest"] if row["largest"] > 1.1 * weights else others)
     tiled = max(2 * row["row"], row["tiled"])
     return {
         "": row["fixed"] + max(2 * row["row"], row["picture"]),

@@ -14,6 +14,7 @@ from tests.builders import warm
 ROOT = Path(__file__).resolve().parents[2]
 BROWSER = "SELF_NPO_TEST_BROWSER"
 """The browser that `python launch.py test` has found or installed; empty where there is none."""
+NO_CARD = "no NVIDIA card is on this machine: what only a card can show was not checked."
 NO_BROWSER = "no Chromium, Chrome or Edge is on this machine, and none could be installed."
 ARGUMENTS = [
     "--headless",

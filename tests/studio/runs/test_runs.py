@@ -29,6 +29,7 @@ from core.training.material import gather
 from core.training.self_npo import SelfNpo
 from core.training.start_points import StartPoints
 from core.training.student import Student
+from core.training.trainer import Trainer
 from tests.builders import warm
 from tests.builders.runs import config, ended, wait
 
@@ -110,6 +111,31 @@ def test_two_processes_train_as_one_on_the_mean_of_their_losses(workspace):
     assert done[0].gradient_norm == pytest.approx(gradient, rel=1e-3)
     alone, _ = first_step(workspace, run, settings, ranks=(0,))
     assert abs(alone - value) > 1e-3 * value  # each process sees samples of its own
+    curve = losses_of_one_process(workspace, run, settings)
+    assert [e.loss for e in done] == pytest.approx(curve, rel=1e-3)
+
+
+class OfBothRanks:
+    """The objective of one process that takes the samples of two."""
+
+    def __init__(self, objective):
+        self.objective = objective
+
+    def batch(self, reference, step, rank, device):
+        return [self.objective.batch(reference, step, each, device) for each in (0, 1)]
+
+    def loss(self, student, batches):
+        return torch.stack([self.objective.loss(student, batch) for batch in batches]).mean()
+
+
+def losses_of_one_process(workspace, run, settings):
+    """The losses of all steps, of one process at the same global batch."""
+    family, accelerator = get("sd15"), Accelerator(cpu=True)
+    pipe = family.load(workspace.models / "tiny")
+    material = gather(settings, run.folder, pipe, family, [], accelerator)
+    trainer = Trainer(settings, family, pipe.unet, accelerator)
+    objective = OfBothRanks(SelfNpo(settings, material, StartPoints(), processes=2))
+    return [trainer.step(objective).loss for _ in range(settings.steps)]
 
 
 def first_step(workspace, run, settings, ranks):
@@ -122,7 +148,9 @@ def first_step(workspace, run, settings, ranks):
     total = torch.zeros(())
     for rank in ranks:
         with student.reference() as network:
-            batch = objective.batch(lambda *args, network=network: family.predict(network, *args), 0, rank, "cpu")
+            batch = objective.batch(
+                lambda *args, network=network: family.predict(network, *args), 0, rank, torch.device("cpu")
+            )
         total = total + objective.loss(lambda *args: family.predict(pipe.unet, *args), batch) / len(ranks)
     total.backward()
     norms = torch.stack([p.grad.norm() for p in student.parameters if p.grad is not None])
