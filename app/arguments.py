@@ -41,10 +41,10 @@ def rendering_values(options: argparse.Namespace, workspace: Any) -> dict[str, A
         StudioError: an unknown or wrong setting, or a base that is not here.
     """
     from core.generation.settings import Settings
-    from core.studio.library.choose import find_base, start_values
+    from core.studio.library.choose import OPENING, find_base, start_values
     from core.studio.presets.proposal import propose_file
 
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {} if options.preset else {"base": OPENING}
     if options.preset:
         proposal = propose_file(workspace, options.preset)
         values = proposal.wanted(with_held=True)

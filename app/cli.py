@@ -163,7 +163,7 @@ def _follow(run: Any, options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from core.studio.library.choose import find_base
+    from core.studio.library.choose import OPENING, find_base
     from core.studio.runs.forecast import plan
     from core.studio.runs.process import begin_run
     from core.training.config import FIELDS, recipe
@@ -173,14 +173,14 @@ def _train(options: argparse.Namespace) -> int:
         rows = [{"name": f.name, "default": f.default, "meaning": f.help} for f in FIELDS.values()]
         _print(options, rows, "\n".join(f"{r['name']} = {r['default']!r}\n    {r['meaning']}" for r in rows))
         return 0
-    changes = parse_pairs(options.set)
+    changes = {"base": OPENING, **parse_pairs(options.set)}
     if options.base:
         changes["base"] = options.base
     workspace = _workspace(options)
     if options.memory_profile:
         from core.studio.runs.memory import profile
 
-        base = find_base(workspace, changes.get("base", FIELDS["base"].default))
+        base = find_base(workspace, changes["base"])
         changes = {**profile(base, options.memory_profile), **changes}
     config = recipe(options.recipe, **changes)
     base = find_base(workspace, config.base)

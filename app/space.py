@@ -13,7 +13,7 @@ from typing import Any
 from core.generation.comparison import Comparison
 from core.studio.comparing.engine import Engine
 from core.studio.comparing.events import Event
-from core.studio.library.choose import BUNDLED, find_base
+from core.studio.library.choose import OPENING, find_base
 from core.studio.workspace import Workspace
 
 SECONDS = 90
@@ -91,7 +91,7 @@ class ZeroGPUEngine(Engine):
         import spaces  # the platform brings it; it is not a dependency of the studio
 
         super().__init__(workspace, cpu=cpu, outputs=outputs, deadline=SECONDS)
-        self.models.load(find_base(workspace, BUNDLED))
+        self.models.load(find_base(workspace, OPENING))
         self._on_card: Callable[..., Any] = spaces.GPU(duration=SECONDS)(self._whole)
 
     def _whole(self, comparison: Comparison, folder: Path) -> Iterator[Event]:

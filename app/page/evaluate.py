@@ -16,14 +16,13 @@ from app.page.wiring import QUEUED, QUICK, Changes, Opening, Tab
 from core.studio.comparing.engine import Engine
 from core.studio.evaluating.scorers import default_scorers
 from core.studio.evaluating.settings import EvaluationSettings
-from core.studio.library.choose import BUNDLED, list_bases, list_offsets
+from core.studio.library.choose import OPENING, find_base, list_bases, list_offsets, start_values
 
 CSS = Path(__file__).with_name("evaluate.css").read_text(encoding="utf-8")
 REMEMBER = "(id) => { if (id) localStorage.setItem('self-npo-evaluation', id); }"
 RECALL = "() => localStorage.getItem('self-npo-evaluation') || ''"
 """The browser keeps the evaluation it last watched, and shows it again after a reload."""
 
-OFFSET = "sd15-mini-negative"
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(EvaluationSettings)}
 WHAT_FOR = (
     "Every prompt is drawn under several settings from the same seed and scored: the offset, CFG at the same ω and at others, "
@@ -40,12 +39,13 @@ def _control(name: str, engine: Engine, family: str) -> Any:
     value = DEFAULTS[name]
     if name in ("negative", "positive"):
         names = ["none", *(choice.name for choice in list_offsets(engine.workspace, family))]
-        chosen = OFFSET if name == "negative" and OFFSET in names else "none"
+        own = start_values(find_base(engine.workspace, OPENING)).get(name)
+        chosen = own if own in names else "none"
         return gr.Dropdown([(label(n) if n == "none" else n, n) for n in names], value=chosen, label=title)
     if name == "scorers":
         return gr.Dropdown(
             actions.scorer_choices(engine.workspace),
-            value=list(default_scorers(engine.workspace, BUNDLED)),
+            value=list(default_scorers(engine.workspace, OPENING)),
             multiselect=True,
             label=title,
         )

@@ -12,6 +12,7 @@ from app.page.text import sentence, word
 from core.errors import StudioError
 from core.studio.comparing.engine import Engine
 from core.studio.library.choose import find_base, prompts_of
+from core.studio.library.worlds import world_of
 from core.studio.workspace import ASSETS
 
 SHOWN = 6
@@ -36,8 +37,10 @@ def chosen_prompts(prompts: Sequence[str], count: int = SHOWN) -> list[str]:
 
 @lru_cache(maxsize=8)
 def _read(base: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    prompts = prompts_of(base)
-    return tuple(chosen_prompts(prompts)), tuple(words_of(prompts))
+    """Examples and words: of the world that the base draws, else of the prompts that it was trained with."""
+    prompts, world = prompts_of(base), world_of(base)
+    examples = (world.examples if world else ()) or chosen_prompts(prompts)
+    return tuple(examples), tuple(words_of(world.language.vocabulary() if world else prompts))
 
 
 def line(engine: Engine, base: str) -> str:

@@ -12,7 +12,7 @@ from app.page import library_actions as actions
 from app.page.text import label
 from app.page.wiring import QUEUED, QUICK, Changes, Opening, Tab
 from core.studio.comparing.engine import Engine
-from core.studio.library.choose import BUNDLED, list_bases
+from core.studio.library.choose import OPENING, list_bases
 
 LISTED = ("library_status", "table", "file", "library_left")
 
@@ -58,7 +58,7 @@ def build(engine: Engine) -> Tab:
             with gr.Accordion(label("A weights file"), open=True):
                 parts["file"] = gr.Dropdown(actions.files(workspace), label=label("File"), value=None)
                 parts["library_base"] = gr.Dropdown(
-                    [c.name for c in list_bases(workspace)], value=BUNDLED, label=label("Its base model")
+                    [c.name for c in list_bases(workspace)], value=OPENING, label=label("Its base model")
                 )
                 with gr.Row(elem_classes="tight"):
                     parts["info"] = gr.Button(label("What is it?"), size="sm", min_width=100)

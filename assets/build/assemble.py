@@ -84,7 +84,7 @@ def main() -> None:
     pipe.to(torch.float16).save_pretrained(folder)
     pipe.to(torch.float32)
     (folder / "prompts.txt").write_text("".join(f"{p}\n" for p in sample_prompts(options.prompts, seed=11)))
-    sheet(pipe, sample_prompts(40, seed=12), options.omega).save(folder / "samples.png", optimize=True)
+    sheet(pipe, sample_prompts(40, seed=12), options.omega).save(folder / "samples.webp", quality=82, method=6)
     for log in (options.denoiser.parent / "training.jsonl", options.vae.parent / "vae.jsonl"):
         (folder / log.name).write_text(log.read_text())
 

@@ -5,7 +5,7 @@
 
 SETTINGS.json is a list of {"name", "omega", "alpha", "beta", "split", "late", "negative", "positive", "base", "alone"}:
 `negative` and `positive` are offset files, or "random:FILE" for a control of the same norm, or several files with "+"
-for their mean; `guide` is a folder with another denoiser and its text encoder, the negative network (autoguidance: `prompted` says
+for their mean; `guide` is a folder with another denoiser and its text encoder (`assets.build.offsets early`), the negative network (autoguidance: `prompted` says
 whether it receives the prompt); `alone` samples the base
 with the negative offset in its weights, without guidance. What is sampled is kept, so settings can be added later.
 """

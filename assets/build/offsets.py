@@ -3,7 +3,7 @@
 python -m assets.build.offsets negative OUT.safetensors [KEY=VALUE ...]
 python -m assets.build.offsets negative OUT.safetensors [KEY=VALUE ...] --base miniature-sdxl
 python -m assets.build.offsets positive OUT.safetensors --steps 500
-python -m assets.build.offsets early WORK/base/average-2500.safetensors step-2500
+python -m assets.build.offsets early WORK/base/average-2500.safetensors WORK/step-2500
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from core.training.config import recipe
 from core.training.loop import train
 
 
-def negative(out: Path, pairs: list[str], name: str) -> None:
-    """Self-NPO with the studio recipe and some settings changed."""
+def negative(out: Path, pairs: list[str], name: str, recipe_name: str = "studio") -> None:
+    """A recipe of the page, by default Self-NPO as the studio has it, with some settings changed."""
     base = asset(name)
     family = get(detect(base))
     options = {"base": name, "family": family.name, "preview_every": 0, "checkpoint_every": 10_000}
-    config = recipe("studio", **{**options, **parse_pairs(pairs)})
+    config = recipe(recipe_name, **{**options, **parse_pairs(pairs)})
     folder = Path(tempfile.mkdtemp())
     losses = []
     for event in train(config, folder, family.load(base), family, prompts_of(base), cpu=True):
@@ -94,9 +94,8 @@ def positive(out: Path, steps: int, rank: int, seed: int = 1) -> None:
     save_offset(out, offset_of(pipe.unet), family="sd15", provenance=facts, dtype=torch.float16)
 
 
-def early(average: Path, name: str) -> None:
+def early(average: Path, folder: Path) -> None:
     """Splits the averaged weights of an early step into the denoiser and its text encoder, in float16."""
-    folder = asset(name)
     folder.mkdir(exist_ok=True)
     weights = load_file(average)
     for part in ("unet", "text_encoder"):
@@ -113,20 +112,21 @@ def main() -> None:
     self_npo.add_argument("out", type=Path)
     self_npo.add_argument("pairs", nargs="*")
     self_npo.add_argument("--base", default="miniature-sd15")
+    self_npo.add_argument("--recipe", default="studio")
     tuned = commands.add_parser("positive")
     tuned.add_argument("out", type=Path)
     tuned.add_argument("--steps", type=int, default=500)
     tuned.add_argument("--rank", type=int, default=8)
     kept = commands.add_parser("early")
     kept.add_argument("average", type=Path)
-    kept.add_argument("name")
+    kept.add_argument("folder", type=Path)
     options = parser.parse_args()
     if options.command == "negative":
-        negative(options.out, options.pairs, options.base)
+        negative(options.out, options.pairs, options.base, options.recipe)
     elif options.command == "positive":
         positive(options.out, options.steps, options.rank)
     else:
-        early(options.average, options.name)
+        early(options.average, options.folder)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from assets.build.layout import asset
 from core.families import detect, get
 from core.generation.rendering import Comparison, render
 from core.generation.watch import RenderedImage
-from core.miniature.world.scene import sample_prompts
+from core.miniature.worlds import world_of
 from core.offsets.files import load_lora
 from core.studio.comparing.settings import comparison_of
 from core.studio.library.choose import prompts_of
@@ -38,8 +38,9 @@ def main() -> None:
         family = get(detect(folder))
         pipe, facts = family.load(folder), json.loads((folder / "studio.json").read_text(encoding="utf-8"))
         negative = load_lora(asset("offsets") / f"{facts['negative']}.safetensors", family=family.name)
-        columns, video = comparison_of(facts).columns, family.name == "cogvideox"
-        prompts = prompts_of(folder)[-PAIRS:] if video else sample_prompts(PAIRS, seed=77)
+        columns = comparison_of(facts).columns
+        world = world_of(folder)
+        prompts = world.sample(PAIRS, 77) if world else prompts_of(folder)[-PAIRS:]
         rows = []
         for seed, prompt in enumerate(prompts, start=1):
             wanted = Comparison(prompt=prompt, seeds=(seed,), columns=columns)

@@ -333,7 +333,7 @@ def assemble(denoiser: Path, work: Path, omega: float, name: str = "miniature-co
         for place, frame in enumerate(images[0].frames[::2]):
             canvas.paste(frame.resize((74, 74), Image.Resampling.LANCZOS), (left + 76 * place, top))
         draw.text((left + 2, top + 78), prompt, fill="black")
-    canvas.save(folder / "samples.png", optimize=True)
+    canvas.save(folder / "samples.webp", quality=82, method=6)
     measure(pipe, omega, 200)
 
 

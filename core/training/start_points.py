@@ -63,7 +63,8 @@ class StartPoints:
             StudioError: one of them is NaN or infinite, or the disk refuses.
         """
         named = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        tensors = {name: tensor for name, tensor in named.items() if tensor is not None}
+        # some encoders answer in another order of memory, which the file format refuses
+        tensors = {name: tensor.contiguous() for name, tensor in named.items() if tensor is not None}
         if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
             raise StudioError(
                 "The start points became NaN or infinite; nothing was saved.",

@@ -212,7 +212,7 @@ def test_fault_26_bytes_that_are_not_text_are_refused_in_a_sentence(capsys):
 
 
 def test_a_grid_and_the_scores_of_its_pictures_as_the_page_has_them(space, capsys):
-    options = ["a red circle", *space, "--cpu", "--json", "--x", "beta=0,1", "--y", "omega=1:3:2", "--seeds", "2"]
+    options = ["a large fox", *space, "--cpu", "--json", "--x", "beta=0,1", "--y", "omega=1:3:2", "--seeds", "2"]
     assert main(["grid", *options, "--dry-run"]) == 0
     assert json.loads(capsys.readouterr().out)["pictures"] == 8
     assert main(["grid", *options, "--set", "steps=1", "seed=3"]) == 0
@@ -225,7 +225,7 @@ def test_a_grid_and_the_scores_of_its_pictures_as_the_page_has_them(space, capsy
     assert main(["score", *files, *space, "--json"]) == 0
     scores = json.loads(capsys.readouterr().out)
     assert [round(row["judge-preference"], 3) for row in scores] == [cell["score"] for cell in grid["cells"][:2]]
-    assert scores[0]["prompt"] == "a red circle"
+    assert scores[0]["prompt"] == "a large fox"
     assert main(["score", *files, *space]) == 0
     assert "mean of 2" in capsys.readouterr().out
 

@@ -7,18 +7,22 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline, StableDiffusionPipeline
 
+from core.evaluation.pixels import as_signed
 from core.families import detect, get
+from core.generation.media import read_png
 from core.generation.rendering import Comparison
 from core.generation.rendering import render as render_pairs
 from core.method.guidance import GuidanceWeights
 from core.miniature.world.render import render
 from core.miniature.world.scene import parse, sample_prompts, sample_scene
-from core.miniature.worlds import SHAPES
+from core.miniature.worlds import DRAWINGS, SHAPES, world_of
 from core.offsets.files import load_lora, read_offset
-from core.studio.comparing.settings import comparison_of
+from core.studio.comparing.settings import comparison_of, opening_values
+from core.studio.workspace import Workspace
 
 ASSETS = Path(__file__).parents[2] / "assets"
 MINIATURE = ASSETS / "miniature-sd15"
+DRAWN = ASSETS / "miniature-drawings"
 OTHERS = sorted(set(ASSETS.glob("miniature-*")) - {MINIATURE})
 OFFSETS = sorted((ASSETS / "offsets").glob("*.safetensors"))
 FAMILY = get("sd15")
@@ -74,10 +78,10 @@ def test_guidance_makes_the_miniatures_pictures_cleaner_and_truer(name):
 
 
 @pytest.mark.parametrize("folder", OTHERS, ids=lambda folder: folder.name)
-def test_other_layouts_are_stock_folders_of_at_most_12_megabytes(folder):
+def test_other_layouts_are_stock_folders_of_at_most_20_megabytes(folder):
     stock = DiffusionPipeline.from_pretrained(folder, local_files_only=True)
     assert isinstance(stock, get(detect(folder)).pipeline)
-    assert sum(file.stat().st_size for file in folder.rglob("*.safetensors")) <= 12e6
+    assert sum(file.stat().st_size for file in folder.rglob("*.safetensors")) <= 20e6
 
 
 @pytest.mark.parametrize("file", OFFSETS, ids=lambda file: file.stem)
@@ -95,7 +99,36 @@ def test_compare_opens_with_values_that_can_be_rendered(folder):
     assert comparison_of(values).columns[1].beta != 0
     assert values["negative"] in {file.stem for file in OFFSETS}
     if detect(folder) != "cogvideox":
-        assert parse(values["prompt"])
+        assert world_of(folder).parse(values["prompt"])
+
+
+def test_all_assets_are_at_most_70_megabytes_and_can_be_read_by_everybody():
+    files = [file for file in ASSETS.rglob("*") if file.is_file() and "__pycache__" not in file.parts]
+    assert sum(file.stat().st_size for file in files) <= 70 * 2**20
+    assert all(file.stat().st_mode & 0o444 == 0o444 for file in files)
+
+
+def test_the_page_opens_on_the_drawings_with_an_offset_that_is_there(tmp_path):
+    values = opening_values(Workspace(tmp_path), {})
+    assert values["base"] == DRAWN.name and values["negative"] in {file.stem for file in OFFSETS}
+    assert DRAWINGS.parse(values["prompt"]) and values["hold_dose"]
+    settings = [read_png(file) for file in sorted((ASSETS / "page" / "opening").glob("*.png"))]
+    assert len(settings) == 2 * values["images"]
+    for name in ("prompt", "omega", "steps"):
+        assert {facts[name] for facts in settings} == {values[name]}
+    assert {facts["seed"] for facts in settings} == set(range(values["seed"], values["seed"] + values["images"]))
+
+
+def test_the_drawings_know_every_word_of_their_world_and_draw_it_for_their_judge():
+    pipe = FAMILY.load(DRAWN)
+    assert all(len(pipe.tokenizer(word).input_ids) == 3 for word in DRAWINGS.language.vocabulary())
+    judge, named = DRAWINGS.judge(ASSETS), []
+    for seed, prompt in enumerate(("a large soft heart", "a large vintage tomato", "a large detailed orange")):
+        comparison = Comparison(prompt=prompt, seeds=(seed,), columns=(GuidanceWeights(omega=4.0),), steps=12)
+        image = render_pairs(pipe, FAMILY, comparison)[0].image
+        assert image.size == (96, 96)
+        named.append(float(judge.score(as_signed([image]), [DRAWINGS.parse(prompt)]).named))
+    assert sum(named) >= 2
 
 
 @torch.no_grad()

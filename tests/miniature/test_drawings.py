@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from assets.build.drawings import denoiser, kept
+from assets.build.drawings import assemble, denoiser, kept
 from assets.build.drawings.latents import CHANNELS, PatchBasis, fit_basis
+from assets.build.drawings.layout import make_vae
 from assets.build.drawings.muon import Muon, orthogonalize
 from assets.build.drawings.render import SIDE, Drawings, render, render_scene
 from core.errors import StudioError
@@ -22,6 +23,7 @@ from core.miniature.drawings.scene import LANGUAGE, caption, describe, parse, sa
 from core.miniature.drawings.words import ATTRIBUTES, FLAWS, HELD_OUT, STYLES, THINGS
 from core.miniature.judge import FEATURES, Judge
 from core.miniature.language import PLACES, Scene
+from core.miniature.worlds import DRAWINGS
 
 
 @pytest.fixture(scope="module")
@@ -205,33 +207,26 @@ def test_training_continues_where_it_was_cut_off_and_elsewhere(drawings, tmp_pat
     denoiser.train(options)
     state = torch.load(work / "state.pt", weights_only=True)
     assert state["step"] == 3 and state["fresh"] == 0
-    save_file({"weight": torch.ones(2)}, work / "vae.safetensors")
+    vae = make_vae(PatchBasis.load(work / "basis.safetensors").scaling_factor)
+    save_file(vae.state_dict(), work / "vae.safetensors")
     (work / "vae.jsonl").write_text("")
-    for judge in READERS:
-        save_file({"weight": torch.ones(2)}, work / "judge" / f"{judge}.safetensors")
-        (work / "judge" / f"{judge}.json").write_text("{}")
-    kept.pack(work, folder, denoiser=True)
-    kept.unpack(folder, other)
+    for purpose in DRAWINGS.judges:
+        save_file({"weight": torch.ones(2)}, work / "judge" / f"{purpose}.safetensors")
+        (work / "judge" / f"{purpose}.json").write_text("{}")
+    for module in (assemble, kept):
+        monkeypatch.setattr(module, "asset", lambda name: folder / name)
+    (folder / "judge").mkdir(parents=True)
+    assemble.model(work, folder / "miniature-drawings")
+    kept.unpack(folder / "miniature-drawings", other)
     options.work, options.steps = other, 4
     denoiser.train(options)
     assert sorted(file.name for file in (other / "judge").iterdir()) == sorted(
-        f"{name}.{ending}" for name in READERS for ending in ("safetensors", "json")
+        f"{purpose}.{ending}" for purpose in DRAWINGS.judges for ending in ("safetensors", "json")
     )
     carried = torch.load(other / "state.pt", weights_only=True)
     assert carried["step"] == 4 and carried["fresh"] == 3
     name = "unet.conv_in.weight"
-    torch.testing.assert_close(carried["model"][name], state["average"][name], atol=5e-3, rtol=0.05)
+    torch.testing.assert_close(carried["average"][name], state["average"][name], atol=2e-2, rtol=0.05)
+    assert all(file.stat().st_mode & 0o444 == 0o444 for file in folder.rglob("*") if file.is_file())
     with pytest.raises(SystemExit):
-        kept.unpack(folder, other)
-
-
-def test_weights_kept_in_eight_bits_come_back_within_half_a_step_of_their_row():
-    generator = torch.Generator().manual_seed(0)
-    matrix = torch.randn(5, 3, 3, 3, generator=generator) * torch.tensor([1e-3, 1.0, 50.0, 1.0, 0.0]).view(5, 1, 1, 1)
-    tensors = {"conv.weight": matrix, "conv.bias": torch.tensor([0.5, 2.0]), "counter": torch.tensor(7)}
-    packed = kept.coarse(tensors)
-    assert packed["conv.weight"].dtype == torch.int8
-    back = kept.fine(packed)
-    step = matrix.flatten(1).abs().amax(1) / 127
-    assert (((back["conv.weight"] - matrix).flatten(1).abs().amax(1)) <= step / 2 + 1e-9).all()
-    assert torch.equal(back["conv.bias"], tensors["conv.bias"]) and torch.equal(back["counter"], tensors["counter"])
+        kept.unpack(folder / "miniature-drawings", other)

@@ -31,8 +31,9 @@ def copied(name, world, folder):
 
 
 def test_a_bundled_picture_model_says_its_world_and_the_judge_of_it_is_here():
-    for folder in ASSETS.glob("miniature-sd*"):
-        assert world_of(folder) is SHAPES, folder.name
+    drawn = {"miniature-drawings": DRAWINGS, "miniature-sd15": SHAPES, "miniature-sdxl": SHAPES}
+    for folder in ASSETS.glob("miniature-*"):
+        assert world_of(folder) is drawn.get(folder.name), folder.name
     for world in WORLDS.values():
         assert world.judge(ASSETS) is world.judge(ASSETS)
         assert world.judge(ASSETS).language is world.language

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from core.training.start_points import MOST_AT_ONCE, _Batches
+from core.training.start_points import MOST_AT_ONCE, StartPoints, _Batches
 from tests.training.variants import config
 
 
@@ -18,3 +18,9 @@ def test_a_card_draws_more_at_once_and_halves_where_there_is_no_room():
     with pytest.raises(RuntimeError, match="shapes"):
         _Batches(config(), torch.device("cuda")).halve(RuntimeError("shapes do not fit"))
     assert _Batches(config(batch_size=8), torch.device("cpu")).rows == 8
+
+
+def test_start_points_in_any_order_of_memory_are_kept_and_read_back(tmp_path):
+    x_0 = torch.randn(3, 4, 6, 6).to(memory_format=torch.channels_last)
+    StartPoints(x_0).save(tmp_path / "points.safetensors")
+    assert torch.equal(StartPoints.load(tmp_path / "points.safetensors").x_0, x_0)

@@ -92,12 +92,13 @@ def model(work: Path, folder: Path) -> None:
     pipeline(work).to(torch.float16).save_pretrained(folder)
     (folder / "world.json").write_text('{"world": "drawings"}\n')
     (folder / "prompts.txt").write_text("".join(f"{prompt}\n" for prompt in sample_prompts(2000, 11)))
-    log = torch.load(work / "state.pt", weights_only=True)["log"]
+    state = torch.load(work / "state.pt", weights_only=True)
+    log = [*state["log"], {"step": state["step"], "cpu_seconds": state["seconds"]}]
     (folder / "training.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
     shutil.copy(work / "vae.jsonl", folder)
     for purpose, name in DRAWINGS.judges.items():
         for ending in ("safetensors", "json"):
-            shutil.copy(work / "judge" / f"{purpose}.{ending}", asset("judge") / f"{name}.{ending}")
+            shutil.copyfile(work / "judge" / f"{purpose}.{ending}", asset("judge") / f"{name}.{ending}")
     for file in folder.rglob("*"):
         file.chmod(0o755 if file.is_dir() else 0o644)  # weights are saved for their owner alone
 

@@ -13,7 +13,10 @@ from core.files import read_json, read_text
 from core.studio.library.entries import Entry, entries, kind_of
 from core.studio.workspace import ASSETS, Workspace
 
+OPENING = "miniature-drawings"
+"""The base that the page and `compare` open with."""
 BUNDLED = "miniature-sd15"
+"""The base that is meant where settings name none."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ def list_bases(workspace: Workspace, known: list[Entry] | None = None) -> list[C
 
 
 def _newcomers_first(folder: Path) -> tuple[bool, str]:
-    return (folder.name != BUNDLED, folder.name)
+    return (folder.name != OPENING, folder.name)
 
 
 def family_of_base(base: Path) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from core.errors import StudioError
-from core.miniature.worlds import World, world_of
+from core.miniature.worlds import World
+from core.miniature.worlds import world_of as world_of
 from core.studio.library.choose import find_base
 from core.studio.workspace import Workspace
 

@@ -3,6 +3,7 @@
 import pytest
 
 from core.studio.comparing.settings import opening_values
+from core.studio.library.choose import BUNDLED
 from core.studio.workspace import Workspace
 from tests.builders.player import Player
 
@@ -19,4 +20,4 @@ def engine(workspace):
 
 @pytest.fixture
 def values(workspace):
-    return opening_values(workspace, {"images": 2})
+    return opening_values(workspace, {"base": BUNDLED, "images": 2})
