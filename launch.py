@@ -3,7 +3,7 @@
     python launch.py [options]        the page
     python launch.py test [LANE]      sets up what the tests need, a browser too, and runs them; LANE is --fast, --process
                                       or --browser, and --all adds long checks
-    python launch.py torture WHAT     attacks the program: kills, files, starts, parsers
+    python launch.py torture WHAT     attacks the program: kills, files, starts, parsers, http, sessions, soak
     python launch.py COMMAND ...      train, resume, compare, runs, offset, bench: see --help
 
 Standard library only. Where the running environment already has everything of the lock file, it is used as it is.
@@ -51,6 +51,8 @@ FAULTS = {
     r"NewConnectionError|NameResolution|name resolution|getaddrinfo|ConnectionError|Connection (broken|refused|reset)"
     r"|[Tt]imed? ?out|ProxyError|IncompleteRead|HTTP error [45]": "The package index cannot be reached. Check the "
     f"network. {AGAIN} Later starts need no network.",
+    r"DO NOT MATCH THE HASHES|Hashes are required": "A downloaded package is not the one that was tested: its sha256 "
+    "differs. Check the package index and the proxy that pip is set to use, and start again.",
     r"No matching distribution|Could not find a version": "A package of the lock file does not exist for this Python "
     "or system. Try Python 3.12, 64 bit.",
     r"ensurepip|No module named venv": "Python's venv module is missing. Install it (on Debian and Ubuntu: "
@@ -71,6 +73,11 @@ def pins(lock: Path) -> dict[str, str]:
     """Names and versions of a lock file; pins for other systems and Pythons, those with a marker, are left out."""
     lines = (line.split("#")[0].strip() for line in lock.read_text(encoding="utf-8").splitlines())
     return dict(line.split("==", 1) for line in lines if "==" in line and ";" not in line)
+
+
+def hashes_of(lock: Path) -> Path:
+    """The file with the same pins, torch aside, and the sha256 of each package."""
+    return lock.with_name(f"{lock.stem}-hashes.txt")
 
 
 def satisfied(locks: list[Path]) -> bool:
@@ -107,7 +114,8 @@ def digest(lock: Path) -> str:
     home = re.search(r"^home *= *(.+)$", settings, re.MULTILINE)
     if home:
         os.stat(home[1].strip())
-    return hashlib.sha256(f"{lock.read_text(encoding='utf-8')}\n{settings}\n{python}".encode()).hexdigest()
+    pinned = "".join(file.read_text(encoding="utf-8") for file in (lock, hashes_of(lock)))
+    return hashlib.sha256(f"{pinned}\n{settings}\n{python}".encode()).hexdigest()
 
 
 def stamped(locks: list[Path]) -> bool:
@@ -234,11 +242,14 @@ def install(locks: list[Path]) -> None:
             make_environment()
             for lock in missing:
                 stamp_of(lock).unlink(missing_ok=True)
-                # torch by itself and first: what is there decides its build, and nothing after it pulls in another one
+            # the locks are whole, so pip has nothing to resolve and compares each file with its hash
+            pip(["--require-hashes", "--no-deps", *(x for lock in missing for x in ("-r", str(hashes_of(lock))))])
+            for lock in missing:
+                # torch by itself: its build and the libraries of its card depend on the machine; nothing else may move
                 if "torch" in pins(lock):
                     index = torch_index()
-                    pip([f"torch=={pins(lock)['torch']}", *(["--extra-index-url", index] if index else [])])
-            pip([part for lock in locks for part in ("-r" if lock in missing else "-c", str(lock))])
+                    extra = ["--extra-index-url", index] if index else []
+                    pip([f"torch=={pins(lock)['torch']}", "-c", str(lock), *extra])
             for lock in missing:
                 staged = VENV / "stamp.tmp"
                 staged.write_text(digest(lock), encoding="utf-8")

@@ -40,7 +40,7 @@ def rendering_values(options: argparse.Namespace, workspace: Any) -> dict[str, A
     Raises:
         StudioError: an unknown or wrong setting, or a base that is not here.
     """
-    from core.generation.settings import Settings
+    from core.generation.settings import Settings, cut_texts
     from core.studio.library.choose import OPENING, find_base, start_values
     from core.studio.presets.proposal import propose_file
 
@@ -55,5 +55,8 @@ def rendering_values(options: argparse.Namespace, workspace: Any) -> dict[str, A
     values |= parse_pairs(options.set)
     if options.prompt is not None:
         values["prompt"] = options.prompt
+    values, notes = cut_texts(values)
+    for sentence in notes:
+        print(sentence, file=sys.stderr)
     base = find_base(workspace, Settings.from_values(values).base)
     return Settings.from_values({**start_values(base), **values}).values()

@@ -1,6 +1,7 @@
 """launch.py: an interrupted install is mended, a fit environment is used, and each fault is one sentence."""
 
 import ast
+import hashlib
 import importlib.metadata
 import os
 import re
@@ -17,11 +18,22 @@ import launch
 ROOT = Path(__file__).parents[1]
 
 
+def hashed(lock: Path, sha: str) -> None:
+    """Writes the file of hashes that belongs to a lock of alpha."""
+    launch.hashes_of(lock).write_text(f"alpha==1.0 --hash=sha256:{sha}\n")
+
+
+def asked_for(*locks: Path) -> list[str]:
+    """What pip is asked for of these locks."""
+    return ["--require-hashes", "--no-deps", *(part for lock in locks for part in ("-r", str(launch.hashes_of(lock))))]
+
+
 @pytest.fixture
 def house(tmp_path, monkeypatch):
     """A folder with a lock of one package, and no environment yet."""
     lock = tmp_path / "requirements.txt"
     lock.write_text('# comment\nalpha==1.0\nbeta==3.0; sys_platform == "none"\n')
+    hashed(lock, "0" * 64)
     python = "Scripts/python.exe" if os.name == "nt" else "bin/python"
     monkeypatch.setattr(launch, "ROOT", tmp_path)
     monkeypatch.setattr(launch, "VENV", tmp_path / ".venv")
@@ -80,6 +92,7 @@ def test_after_the_tests_were_installed_the_studio_starts_without_pip(house, pip
     folder, locks = house
     extras = folder / "requirements-test.txt"
     extras.write_text("gamma==1.0\n")
+    hashed(extras, "1" * 64)
     launch.install([*locks, extras])
     assert launch.stamped(locks) and launch.stamped([extras])
 
@@ -88,11 +101,12 @@ def test_the_tests_are_added_to_what_the_studio_has(house, pip):
     folder, locks = house
     extras = folder / "requirements-test.txt"
     extras.write_text("gamma==1.0\n")
+    hashed(extras, "1" * 64)
     launch.install(locks)
     pip.clear()
     launch.install([*locks, extras])
-    assert pip == [["-c", str(locks[0]), "-r", str(extras)]], (
-        "what is there is held to its versions, not asked for again"
+    assert pip == [asked_for(extras)], (
+        "what is there is not asked for again, and nothing is resolved that could move it"
     )
     assert launch.stamped([*locks, extras])
 
@@ -132,7 +146,7 @@ def test_an_interrupted_install_is_repaired_by_the_next_start(house, pip, monkey
             launch.install(locks)
     assert not launch.stamped(locks)
     launch.install(locks)
-    assert launch.stamped(locks) and pip == [["-r", str(locks[0])]]
+    assert launch.stamped(locks) and pip == [asked_for(*locks)]
 
 
 @pytest.mark.process
@@ -148,7 +162,12 @@ def test_half_an_environment_is_rebuilt(house):
 def test_another_lock_is_installed_again(house, pip):
     _, locks = house
     launch.install(locks)
+    before = locks[0].read_text()
     locks[0].write_text("alpha==2.0\n")
+    assert not launch.stamped(locks)
+    locks[0].write_text(before)
+    assert launch.stamped(locks)
+    hashed(locks[0], "2" * 64)
     assert not launch.stamped(locks)
 
 
@@ -178,12 +197,13 @@ def test_a_second_start_waits_for_the_installation_of_the_first(house, pip, monk
 # which torch
 
 
-def test_torch_is_installed_by_itself_before_what_depends_on_it(house, pip, monkeypatch):
+def test_torch_is_installed_by_itself_and_moves_nothing_else(house, pip, monkeypatch):
     _, locks = house
     locks[0].write_text("alpha==1.0\ntorch==9.9\n")
     monkeypatch.setenv("SELF_NPO_TORCH_INDEX", "https://example.invalid/whl")
     launch.install(locks)
-    assert pip == [["torch==9.9", "--extra-index-url", "https://example.invalid/whl"], ["-r", str(locks[0])]]
+    torch = ["torch==9.9", "-c", str(locks[0]), "--extra-index-url", "https://example.invalid/whl"]
+    assert pip == [asked_for(*locks), torch]
 
 
 @pytest.mark.parametrize(
@@ -231,7 +251,7 @@ def test_a_folder_that_cannot_be_written_is_reported(house, monkeypatch):
     monkeypatch.setattr(launch.os, "access", lambda path, mode: False)
     with pytest.raises(SystemExit) as ended:
         launch.install(locks)
-    assert ended.value.code == launch.READ_ONLY and list(folder.iterdir()) == locks
+    assert ended.value.code == launch.READ_ONLY and set(folder.iterdir()) == {*locks, *map(launch.hashes_of, locks)}
 
 
 @pytest.mark.parametrize(
@@ -320,6 +340,20 @@ def test_the_locks_pin_every_direct_dependency_within_its_range():
             assert pinned[plain(need.name)] in need.specifier, f"{lock}: {need}"
 
 
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-test.txt"])
+def test_every_pin_but_torch_has_hashes(name):
+    entries = re.split(r"\n(?=\w)", launch.hashes_of(ROOT / name).read_text())
+    hashes = {
+        entry.split(" ")[0]: re.findall(r"--hash=sha256:([0-9a-f]{64})\b", entry)
+        for entry in entries
+        if "==" in entry.split(" ")[0]
+    }
+    lines = (line.split("#")[0].split(";")[0].strip() for line in (ROOT / name).read_text().splitlines())
+    wanted = {line for line in lines if "==" in line and not line.startswith("torch==")}
+    normal = lambda pins: {(plain(pin.split("==")[0]), pin.split("==")[1].rstrip(";")) for pin in pins}  # noqa: E731
+    assert normal(hashes) == normal(wanted) and all(hashes.values())
+
+
 def test_the_locks_pin_what_their_packages_need_on_every_system():
     """Closed under dependencies on Linux, macOS and Windows and Python 3.11 to 3.13, CUDA libraries of torch aside."""
     from packaging.requirements import Requirement
@@ -365,6 +399,10 @@ def test_a_real_pip_installs_repairs_what_a_kill_left_and_fails_in_a_sentence(ho
         launch.install(locks)
     assert not launch.stamped(locks)
     wheel(folder)
+    with pytest.raises(SystemExit, match="not the one that was tested: its sha256"):
+        launch.install(locks)
+    assert not launch.stamped(locks) and not list(launch.VENV.rglob("alpha.py"))
+    hashed(locks[0], hashlib.sha256((folder / "alpha-1.0-py3-none-any.whl").read_bytes()).hexdigest())
     launch.install(locks)
     assert launch.stamped(locks) and not (launch.VENV / "tmp").exists()
     code = next(launch.VENV.rglob("alpha.py"))

@@ -3,11 +3,14 @@
 import ast
 import importlib.metadata
 import re
+import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
 import launch
+from tests import audit
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(
@@ -134,3 +137,28 @@ def test_every_pinned_package_may_be_used_and_passed_on(lock):
 )
 def test_a_licence_that_binds_more_would_be_seen(licence):
     assert not acceptable(licence)
+
+
+@pytest.mark.process
+def test_no_pinned_package_has_a_known_weakness():
+    weaknesses, reason = audit.audit()
+    if reason:
+        warnings.warn(reason, stacklevel=1)  # a sentence in the summary, and no failure
+    assert weaknesses == []
+
+
+def test_a_weakness_would_be_seen_and_a_silent_database_is_a_sentence(monkeypatch):
+    report = {
+        "dependencies": [
+            {"name": "a", "version": "1", "vulns": [{"id": "CVE-1", "fix_versions": ["2"]}]},
+            {"name": "b", "version": "1", "vulns": []},
+        ]
+    }
+    assert audit.found_in(report) == ["a 1: CVE-1, corrected in 2"]
+    monkeypatch.setattr(audit, "command", lambda: [sys.executable, "-c", "import sys; sys.exit('no route to host')"])
+    assert audit.audit() == (
+        [],
+        "The pinned packages were not all audited: the advisory database cannot be reached (no route to host).",
+    )
+    monkeypatch.setattr(audit, "command", lambda: None)
+    assert audit.audit() == ([], "The pinned packages were not all audited: pip-audit is not installed.")

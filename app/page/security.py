@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from app.page.bounds import BoundedBodies, SlowedLogins
+from app.page.events import WellFormedEvents
 from app.page.language import ChosenLanguage
 from app.page.replies import headers_of, refuse
 from app.page.routes import UsedRoutesOnly
@@ -142,16 +143,20 @@ class WithHeaders:
         await self.app(scope, receive, add if scope["type"] == "http" else send)
 
 
-def guarded(app: Any, *, any_host: bool, in_a_space: bool, uploads: Path) -> Any:
+def guarded(
+    app: Any, *, any_host: bool, in_a_space: bool, uploads: Path, events: Callable[[], Collection[int]] = frozenset
+) -> Any:
     """The application behind all that is refused before it is asked, outermost first: its headers, whose page asks, host
-    names, routes, how much is sent, how fast passwords are tried; and behind all that the language a person chose.
+    names, routes, how much is sent, what an event says, how fast passwords are tried; and behind all that the language a person chose.
 
     Args:
         any_host: answer to any host name: for servers on a network, behind a tunnel or in a Space.
         in_a_space: shown in a frame of its host.
         uploads: the folder where Gradio keeps what is uploaded.
+        events: the numbers of the page's events.
     """
     app = SlowedLogins(ChosenLanguage(app))
+    app = WellFormedEvents(app, events)
     app = BoundedBodies(app, uploads)
     app = UsedRoutesOnly(app)
     app = TrustedHostMiddleware(app, allowed_hosts=["*"] if any_host else list(LOCAL), www_redirect=False)
@@ -172,7 +177,7 @@ def guarding(*, beside: Lifespan | None = None, **options: Any) -> Lifespan:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[None]:
-        app.middleware_stack = guarded(app.middleware_stack, **options)
+        app.middleware_stack = guarded(app.middleware_stack, events=lambda: app.get_blocks().fns, **options)
         async with beside(app) if beside else contextlib.nullcontext():
             yield
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.errors import StudioError
+from core.errors import Sentence, StudioError
 from core.generation import limits
 from core.generation.settings import FIELDS, OF_THE_FORM, Rendering, Setting, Settings, column_values
 from core.method.guidance import GuidanceWeights
@@ -25,6 +25,7 @@ class Comparison(Rendering):
         columns: guidance settings, at least one.
         image: a picture to begin from, or with `control` to follow.
         mask: white is redrawn, black is kept; None redraws everything.
+        notes: what was done otherwise than asked when it was made; said before it is rendered.
 
     Raises:
         StudioError: a value outside its range, or more than the limits allow.
@@ -34,6 +35,7 @@ class Comparison(Rendering):
     columns: tuple[GuidanceWeights, ...] = (GuidanceWeights(omega=2.0),)
     image: Image.Image | None = None
     mask: Image.Image | None = None
+    notes: tuple[Sentence, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.errors import StudioError
+from core.errors import Sentence, StudioError
 from core.generation import limits
 from core.generation.forms import LATE_TITLES, TITLES
 from core.method.guidance import (
@@ -282,6 +282,24 @@ class Settings(Rendering):
     def weights(self) -> GuidanceWeights:
         """The setting of guidance with the offsets."""
         return weights_of({name: getattr(self, name) for name in COLUMN})
+
+
+def cut_texts(values: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Sentence, ...]]:
+    """The values with prompts cut to the length that is read, and a sentence for each that was longer."""
+    longer = {
+        name: text
+        for name, text in values.items()
+        if name in FIELDS
+        and FIELDS[name].longest == limits.PROMPT
+        and isinstance(text, str)
+        and len(text) > limits.PROMPT
+    }
+    sentence = "{name} is {length} characters long: only its first {longest} were used."
+    notes = [
+        Sentence(sentence, name=Sentence(FIELDS[name].label), length=len(text), longest=limits.PROMPT)
+        for name, text in longer.items()
+    ]
+    return {**values, **{name: text[: limits.PROMPT] for name, text in longer.items()}}, tuple(notes)
 
 
 def weights_of(values: Mapping[str, Any]) -> GuidanceWeights:

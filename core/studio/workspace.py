@@ -13,30 +13,34 @@ import platformdirs
 
 from core.errors import Sentence, StudioError
 from core.files import cannot_read, sweep
+from core.studio.upgrade import bring_forward, check_version
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 _RESERVED = {"con", "prn", "aux", "nul", *(f"com{n}" for n in range(10)), *(f"lpt{n}" for n in range(10))}
 
 
 class Workspace:
-    """The folders of one person's work; made when first asked for, and swept of what killed writers left.
+    """The folders of one person's work; made when first asked for, swept of what killed writers left, and brought
+    to this version.
 
     Args:
         root: the workspace; None is `SELF_NPO_WORKSPACE`, else the user's data folder.
 
     Raises:
-        StudioError: the folder cannot be made or written.
+        StudioError: the folder cannot be made or written, or a newer studio wrote it.
     """
 
     def __init__(self, root: Path | str | None = None) -> None:
         chosen = root or os.environ.get("SELF_NPO_WORKSPACE") or platformdirs.user_data_dir("self-npo-studio", False)
         self.root = Path(chosen).expanduser().resolve()
+        check_version(self.root)
         try:
             for folder in (self.runs, self.offsets, self.outputs, self.models, self.presets, self.embeddings):
                 folder.mkdir(parents=True, exist_ok=True)
             probe = self.root / f".probe-{os.getpid()}"
             probe.touch()
             probe.unlink()
+            bring_forward(self.root)
         except OSError as error:
             raise StudioError(
                 "The workspace “{name}” cannot be written: {reason}.",

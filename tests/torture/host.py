@@ -1,7 +1,7 @@
-"""A process that has imported the libraries once and trains each run in a fork of itself, which may be killed.
+"""A process that has imported the libraries once and trains each run in a fork of itself, which may be killed; or renders in one, as the server does.
 
 One line of JSON in, one out: {"folder": …, "op": N} kills the fork with SIGKILL at its N-th change of a file that belongs to
-a save; {"folder": …, "after": S} kills it S seconds after it began; neither lets it end. The answer is {"code": …, "ops": …}.
+a save; {"folder": …, "after": S} kills it S seconds after it began; neither lets it end; "renders": N renders that often in the workspace "folder" instead. The answer is {"code": …, "ops": …}.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from pathlib import Path
 
 CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "os.link"}
 SAVED = ("checkpoints", "offsets")
+KEPT = ("outputs", "presets")
+"""What the server keeps in a workspace."""
 
 
 def is_change(event: str, arguments: tuple) -> bool:
@@ -25,9 +27,9 @@ def is_change(event: str, arguments: tuple) -> bool:
     return event in CHANGES
 
 
-def _train(request: dict[str, object], report: Path) -> int:
+def _work(request: dict[str, object], report: Path) -> int:
     folder = Path(str(request["folder"]))
-    saved = tuple(str(folder / name) for name in SAVED)
+    saved = tuple(str(folder / name) for name in (KEPT if "renders" in request else SAVED))
     ops = 0
 
     def watch(event: str, arguments: tuple) -> None:
@@ -47,9 +49,14 @@ def _train(request: dict[str, object], report: Path) -> int:
     log = os.open(folder / "log.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    from core.studio.runs.worker import main
+    if "renders" in request:
+        from tests.torture.server_kills import render_and_keep
 
-    code = main([str(folder), "--cpu"])
+        code = render_and_keep(folder, int(str(request["renders"])))
+    else:
+        from core.studio.runs.worker import main
+
+        code = main([str(folder), "--cpu"])
     report.write_text(str(ops), encoding="utf-8")
     return code
 
@@ -69,7 +76,7 @@ def serve() -> None:
         if child == 0:
             code = 99
             try:
-                code = _train(request, report)
+                code = _work(request, report)
             finally:
                 os._exit(code)
         _, status = os.waitpid(child, 0)

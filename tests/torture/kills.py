@@ -1,4 +1,5 @@
-"""SIGKILL of a trainer at random moments, about half of them inside a save. Every run goes on to the same end."""
+"""SIGKILL of a trainer at random moments, about half of them inside a save. Every run goes on to the same end. Those of what
+the server does are in `tests.torture.server_kills`."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +47,12 @@ class Host:
 
     def train(self, run: Run, **kill: float) -> tuple[int, int]:
         """(exit code or minus the signal, changes of files in its saves)."""
+        return self.order(run.folder, **kill)
+
+    def order(self, folder: Path, **what: float) -> tuple[int, int]:
+        """The same of any order that `tests.torture.host` takes."""
         assert self._process.stdin and self._process.stdout
-        self._process.stdin.write(json.dumps({"folder": str(run.folder), **kill}) + "\n")
+        self._process.stdin.write(json.dumps({"folder": str(folder), **what}) + "\n")
         self._process.stdin.flush()
         answer = json.loads(self._process.stdout.readline())
         return answer["code"], answer["ops"]
@@ -76,42 +82,56 @@ def damaged(run: Run) -> list[str]:
     return load_newest(run.folder / "checkpoints")[1]
 
 
-def kills(root: Path, *, count: int, seed: int = 0) -> Tally:
-    """Kills `count` times; whenever a run reaches its end, it is compared with one that nobody killed.
+def kills(root: Path, *, count: int, seed: int = 0, only: Sequence[str] | None = None) -> Tally:
+    """Kills `count` times: a trainer of each kind, and what the server does. Whenever a run reaches its end, it is compared
+    with one that nobody killed.
 
     Args:
         root: an empty folder; a workspace with a tiny model is made there.
+        only: of "lora", "full" and "server", all by default; the server has a third of the kills beside trainers.
     """
     from core.families import get
+    from tests.torture.server_kills import kill_the_server
 
     tally, dice, host = Tally("kills", seed), random.Random(seed), Host()
-    workspace = Workspace(root)
+    workspace, chosen = Workspace(root), list(only or [*KINDS, "server"])
+    kinds = [kind for kind in KINDS if kind in chosen]
+    of_trainers = count if "server" not in chosen else count * 2 // 3 if kinds else 0
     get("sd15").tiny().save_pretrained(workspace.models / "tiny")
     (workspace.models / "tiny" / "prompts.txt").write_text("one\ntwo\nthree\n", encoding="utf-8")
-    whole: dict[str, tuple[dict[str, Any], int, float]] = {}
     try:
-        for kind, changes in KINDS.items():
-            run = create_run(workspace, TrainConfig(**SMALL, **changes), kind)
-            began = time.monotonic()
-            code, ops = host.train(run)
-            if code:
-                raise RuntimeError((run.folder / "log.txt").read_text(encoding="utf-8")[-2000:])
-            whole[kind] = (result_of(run), ops, time.monotonic() - began)
-        number = 0
-        while tally.tries < count:
-            kind = list(KINDS)[number % 2]
-            number += 1
-            expected, ops, seconds = whole[kind]
-            run = create_run(workspace, TrainConfig(**SMALL, **KINDS[kind]), f"cut-{kind}")
-            _until_finished(run, host, dice, tally, count, ops, seconds)
-            if tally.tries < count and result_of(run) != expected:
-                tally.failures.append(f"{run.id}: losses or offsets differ from the run that nobody killed")
-            elif tally.tries < count:
-                tally.count("runs equal to the bit")
-            shutil.rmtree(run.folder)
+        if kinds:
+            _kill_trainers(workspace, host, dice, tally, of_trainers, kinds)
+        if "server" in chosen:
+            kill_the_server(workspace, host, dice, tally, count)
     finally:
         host.close()
     return tally
+
+
+def _kill_trainers(
+    workspace: Workspace, host: Host, dice: random.Random, tally: Tally, count: int, kinds: Sequence[str]
+) -> None:
+    whole: dict[str, tuple[dict[str, Any], int, float]] = {}
+    for kind in kinds:
+        run = create_run(workspace, TrainConfig(**SMALL, **KINDS[kind]), kind)
+        began = time.monotonic()
+        code, ops = host.train(run)
+        if code:
+            raise RuntimeError((run.folder / "log.txt").read_text(encoding="utf-8")[-2000:])
+        whole[kind] = (result_of(run), ops, time.monotonic() - began)
+    number = 0
+    while tally.tries < count:
+        kind = kinds[number % len(kinds)]
+        number += 1
+        expected, ops, seconds = whole[kind]
+        run = create_run(workspace, TrainConfig(**SMALL, **KINDS[kind]), f"cut-{kind}")
+        _until_finished(run, host, dice, tally, count, ops, seconds)
+        if tally.tries < count and result_of(run) != expected:
+            tally.failures.append(f"{run.id}: losses or offsets differ from the run that nobody killed")
+        elif tally.tries < count:
+            tally.count("runs equal to the bit")
+        shutil.rmtree(run.folder)
 
 
 def _until_finished(

@@ -25,3 +25,20 @@ def test_faults_2_and_16_mutated_inputs_are_read_or_refused_in_bounded_time_and_
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr[-3000:]
     assert re.fullmatch(r"parsers: seed 1, tries \d{4}, .*failures 0, \d+ s\n", ended.stdout)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["http", "--count", "430"], r"http: seed 1, tries 430, .*failures 0, \d+ s"),
+        (["sessions", "--count", "10"], r"sessions: seed 1, tries 10, .*open files, failures 0, \d+ s"),
+        (["soak", "--count", "20"], r"soak: seed 1, tries 20, memory .*, failures 0, \d+ s"),
+        (["kills", "--only", "server", "--count", "6"], r"kills: seed 1, tries 6, .*of the server.*failures 0, \d+ s"),
+    ],
+)
+def test_a_few_of_what_the_command_does_by_the_hundred(arguments, line):
+    command = [sys.executable, "-m", "tests.torture", *arguments, "--seed", "1"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    assert re.fullmatch(line, ended.stdout.strip().splitlines()[-1])

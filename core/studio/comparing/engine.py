@@ -117,6 +117,8 @@ class Engine:
 
     def _compare(self, comparison: Comparison, folder: Path, cancelled: Callable[[], bool]) -> Iterator[Event]:
         self._check_files(comparison)
+        for note in comparison.notes:
+            yield Note(note)
         if self._turns.locked():
             waits = Waiting("Waiting for the rendering before this one.")
             yield Waiting("Loading {name}.", self.warming) if self.warming else waits

@@ -8,7 +8,7 @@ from typing import Any
 
 from core.errors import StudioError
 from core.generation.comparison import Comparison
-from core.generation.settings import DEFAULTS, Settings
+from core.generation.settings import DEFAULTS, Settings, cut_texts
 from core.studio.library.choose import find_offset, list_bases, start_values
 from core.studio.library.doses import known_dose
 from core.studio.workspace import Workspace
@@ -41,7 +41,7 @@ def _opened(picture: Any) -> Any:
 
 
 def comparison_of(values: Mapping[str, Any], image: Any = None, mask: Any = None) -> Comparison:
-    """Without and with NPO at the same omega, in this order.
+    """Without and with NPO at the same omega, in this order. A prompt that is longer than what is read is cut, which is noted.
 
     Args:
         image, mask: an input picture and which part of it is redrawn, as pictures or as files.
@@ -49,5 +49,5 @@ def comparison_of(values: Mapping[str, Any], image: Any = None, mask: Any = None
     Raises:
         StudioError: an unknown name, or a value of the wrong type or outside its range.
     """
-    settings = Settings.from_values(values)
-    return Comparison.of(settings, image=_opened(image), mask=_opened(mask))
+    values, notes = cut_texts(values)
+    return Comparison.of(Settings.from_values(values), image=_opened(image), mask=_opened(mask), notes=notes)

@@ -7,8 +7,12 @@ import zlib
 
 import pytest
 
+from app.cli import main
 from core.errors import StudioError
 from core.generation.limits import IMAGES, PAIRS
+from core.studio.comparing.engine import Engine
+from core.studio.comparing.events import Note
+from core.studio.comparing.settings import comparison_of
 from core.studio.presets.preset import checked, preset_of
 from core.studio.presets.reading import parse_preset, read_preset
 from core.studio.presets.resolving import resolve
@@ -109,7 +113,22 @@ def test_row_26_words_of_any_script_come_back_and_half_a_character_does_not(work
             preset_of(values, name=name)
 
 
-def test_row_30_a_prompt_of_a_megabyte_is_refused_at_once():
+def test_row_30_a_prompt_of_a_megabyte_is_cut_and_said(workspace, capsys):
+    comparison = comparison_of(
+        {"prompt": "ab " * 400_000, "negative_prompt": "c", "base": "miniature-sd15", "steps": 1}
+    )
+    note = "Prompt is 1200000 characters long: only its first 4000 were used."
+    assert comparison.prompt == ("ab " * 2000)[:4000] and list(comparison.notes) == [note]
+    engine = Engine(workspace, cpu=True)
+    events = engine.compare(comparison)
+    assert next(events) == Note(note)
+    events.close()
+    assert main(["compare", "x" * 10**6, "--dry-run", "--json", "--workspace", str(workspace.root)]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["prompt"] == "x" * 4000 and "Prompt is 1000000 characters long" in printed.err
+
+
+def test_row_30_a_preset_with_one_is_refused():
     with pytest.raises(StudioError, match="prompt is 1000000 characters long; at most 4000 are read"):
         checked({"prompt": "x" * 10**6})
 
