@@ -14,7 +14,6 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
-from diffusers.hooks import apply_group_offloading
 from torch import nn
 
 from core.errors import StudioError
@@ -26,6 +25,8 @@ VARIABLE = "SELF_NPO_SAVE_MEMORY"
 
 
 def _group_offload(pipe: Any, family: FamilySpec, device: torch.device) -> None:
+    from diffusers.hooks import apply_group_offloading  # not needed to render without it
+
     for part in (*family.parts, "vae"):
         network = getattr(pipe, part, None)
         if isinstance(network, nn.Module):
