@@ -41,6 +41,12 @@ def house(tmp_path, monkeypatch):
     return tmp_path, [lock]
 
 
+@pytest.fixture(autouse=True)
+def without_uv(monkeypatch):
+    """Whether the machine of the tests has uv plays no part."""
+    monkeypatch.setattr(launch, "uv_program", lambda: "")
+
+
 @pytest.fixture
 def pip(monkeypatch, house):
     """What pip would have been asked to install, into an environment that is a Python alone."""
@@ -195,6 +201,25 @@ def test_a_second_start_waits_for_the_installation_of_the_first(house, pip, monk
 
 
 # which torch
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the pretended uv is a shell script")
+@pytest.mark.parametrize("fails", [False, True])
+def test_uv_installs_where_it_is_and_pip_where_uv_cannot(house, monkeypatch, fails):
+    folder, _ = house
+    uv = folder / "uv"
+    uv.write_text(f'#!/bin/sh\necho "$@" >> {folder}/asked-uv\nexit {int(fails)}\n')
+    uv.chmod(0o755)
+    python = folder / "python"
+    python.write_text(f'#!/bin/sh\necho "$@" >> {folder}/asked-pip\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(launch, "PYTHON", python)
+    monkeypatch.setattr(launch, "uv_program", lambda: str(uv))
+    launch.pip(["alpha==1.0"])
+    asked = f"pip install --python {python} --index-strategy unsafe-best-match alpha==1.0\n"
+    assert (folder / "asked-uv").read_text() == asked
+    assert (folder / "asked-pip").exists() == fails
+    assert not (launch.VENV / "tmp").exists()
 
 
 def test_torch_is_installed_by_itself_and_moves_nothing_else(house, pip, monkeypatch):
