@@ -88,8 +88,12 @@ def make_vae(scaling_factor: float) -> AutoencoderKL:
     )
 
 
-def make_scheduler() -> DDIMScheduler:
-    """The noise schedule of Stable Diffusion 1.5."""
+def make_scheduler(spacing: str = "leading") -> DDIMScheduler:
+    """The noise schedule of Stable Diffusion 1.5.
+
+    Args:
+        spacing: of the sampling steps, "leading" as SD1.5 has it, or "trailing", from the noisiest level down.
+    """
     return DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -97,6 +101,7 @@ def make_scheduler() -> DDIMScheduler:
         clip_sample=False,
         set_alpha_to_one=False,
         steps_offset=1,
+        timestep_spacing=spacing,
     )
 
 

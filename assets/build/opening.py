@@ -1,4 +1,4 @@
-"""Renders the pairs that the page opens with, as the bundled miniature's `studio.json` has them.
+"""Renders the pairs that the page opens with, as the first bundled miniature's `studio.json` has them.
 
     python -m assets.build.opening
 

@@ -50,7 +50,8 @@ def pipeline(work: Path) -> Any:
         text_encoder=miniature.text_encoder.eval(),
         tokenizer=miniature.tokenizer,
         unet=miniature.unet.eval(),
-        scheduler=make_scheduler(),
+        # from the noisiest level: at a lower one pure noise reads as a wrong ground, and the prompt is then ignored
+        scheduler=make_scheduler("trailing"),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

@@ -59,21 +59,21 @@ def main() -> None:
     """Reads the command line and makes what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--count", type=int, default=6400)
-    parser.add_argument("--steps", type=int, default=200, help="of the offset from spoilt pictures")
+    parser.add_argument("--count", type=int, default=1600)
+    parser.add_argument("--steps", type=int, default=100, help="of the offset from spoilt pictures, 16 pictures each")
     parser.add_argument("--only", nargs="*")
     options = parser.parse_args()
     torch.set_num_threads(1)
 
     def spoilt() -> None:
         folder = spoilt_pictures(options.work, options.count)
-        pairs = [f"images_folder={folder}", f"steps={options.steps}"]
+        pairs = [f"images_folder={folder}", f"steps={options.steps}", "batch_size=16", "precision=bf16"]
         negative(asset("offsets") / f"{SPOILT}.safetensors", pairs, BASE, "from-pictures")
 
     steps: dict[str, Callable[[], None]] = {
         "model": lambda: model(options.work, asset(BASE)),
         "spoilt": spoilt,
-        "self-npo": lambda: negative(asset("offsets") / f"{SELF_NPO}.safetensors", [], BASE),
+        "self-npo": lambda: negative(asset("offsets") / f"{SELF_NPO}.safetensors", ["precision=bf16"], BASE),
         "sheet": lambda: draw_sheet(options.work),
         "opening": opening.main,
     }
