@@ -90,7 +90,7 @@ def read_t2i_adapter(path: Path) -> tuple[Architecture, dict[str, Tensor]]:
     """The architecture of a T2I-Adapter and its parameters by diffusers' names, as they are stored.
 
     Raises:
-        StudioError: the file is damaged, or a key is not understood; it is named.
+        StudioError: the file is damaged or incomplete, or a key is not understood; it is named.
     """
     from core.offsets.tensors import read_tensors  # torch is not needed to know what a file is
 
@@ -110,15 +110,24 @@ def read_t2i_adapter(path: Path) -> tuple[Architecture, dict[str, Tensor]]:
         keys[f"{known}.{parameter}"] = key
     tensors = read_tensors([path], keys.values())
     parameters = {name: tensors[key] for name, key in keys.items()}
-    return _architecture(parameters), parameters
+    try:
+        return _architecture(parameters), parameters
+    except (KeyError, IndexError) as error:
+        raise StudioError(
+            "The control network “{name}” is incomplete or damaged.", "Copy or download it again.", name=path.name
+        ) from error
 
 
 def _architecture(parameters: Mapping[str, Tensor]) -> Architecture:
+    """Raises KeyError and IndexError where a layer is missing or of another shape: nothing is built of what is not there."""
     light = any(name.endswith("out_conv.weight") for name in parameters)
     width = "out_conv" if light else "resnets.0.block1"
-    stages = 1 + max((int(name.split(".")[2]) for name in parameters if name.startswith("adapter.body.")), default=0)
+    numbers = {tuple(map(int, re.findall(r"\.(\d+)\.", name))) for name in parameters if ".resnets." in name}
+    stages, blocks = len({stage for stage, _ in numbers}), len({block for _, block in numbers})
+    for stage in range(stages):
+        for block in range(blocks):
+            parameters[f"adapter.body.{stage}.resnets.{block}.block1.weight"]
     widths = [parameters[f"adapter.body.{stage}.{width}.weight"].shape[0] for stage in range(stages)]
     first = "adapter.body.0.in_conv.weight" if light else "adapter.conv_in.weight"
-    blocks = 1 + max(int(name.split(".")[4]) for name in parameters if ".resnets." in name)
     # the light form has one stage more than widths, and the last keeps the width before it
     return Architecture(light, parameters[first].shape[1], tuple(widths[:-1] if light else widths), blocks)

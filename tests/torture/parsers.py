@@ -78,6 +78,26 @@ def _safetensors() -> bytes:
     )
 
 
+def _inversion() -> bytes:
+    import torch
+    from safetensors.torch import save
+
+    return save({"clip_l": torch.ones(2, 768), "clip_g": torch.ones(2, 1280)})
+
+
+def _t2i_adapter() -> bytes:
+    import torch
+    from safetensors.torch import save
+
+    sizes = {
+        "conv_in": (4, 192, 3, 3),
+        "body.0.block1": (4, 4, 3, 3),
+        "body.0.block2": (4, 4, 1, 1),
+        "body.2.in_conv": (8, 4, 1, 1),
+    }
+    return save({f"{name}.weight": torch.ones(size) for name, size in sizes.items()})
+
+
 def _png() -> bytes:
     from PIL import Image, PngImagePlugin
 
@@ -116,6 +136,20 @@ def read_weights(path: Path) -> object:
     from core.studio.library.entries import kind_of
 
     return kind_of(path.rename(path.with_suffix(".safetensors")))
+
+
+def read_inversion(path: Path) -> object:
+    from core.offsets import textual_inversion
+
+    file = path.rename(path.with_suffix(".safetensors"))
+    return read_weights(file), textual_inversion.read_inversion(file)
+
+
+def read_t2i_adapter(path: Path) -> object:
+    from core.offsets import t2i_adapter
+
+    file = path.rename(path.with_suffix(".safetensors"))
+    return read_weights(file), t2i_adapter.read_t2i_adapter(file)
 
 
 def read_picture(path: Path) -> object:
@@ -212,6 +246,8 @@ def _link() -> bytes:
 
 PARSERS: dict[str, tuple[Callable[[], bytes], Callable[[Path], object]]] = {
     "weights": (_safetensors, read_weights),
+    "inversion": (_inversion, read_inversion),
+    "adapter": (_t2i_adapter, read_t2i_adapter),
     "picture": (_png, read_picture),
     "gallery": (_png, read_gallery),
     "preset": (_preset, read_shared_preset),

@@ -151,6 +151,15 @@ def test_a_strange_key_in_a_t2i_adapter_is_refused_and_a_missing_one_is_a_senten
         save_file({**tensors, key: torch.ones(2, 2)}, path)
         with pytest.raises(StudioError, match=f"“{key}” is not understood"):
             read_t2i_adapter(path)
+    first = next(name for name in tensors if name.endswith("block1.weight"))
+    save_file({name: tensor for name, tensor in tensors.items() if name != first}, path)
+    with pytest.raises(StudioError, match="incomplete or damaged"):
+        read_t2i_adapter(path)
+    rest = first.removeprefix("body.").partition(".")[2]
+    far = f"body.1000000000.{rest}"
+    save_file({**tensors, far: tensors[first].clone()}, path)
+    with pytest.raises(StudioError, match="incomplete or damaged"):
+        read_t2i_adapter(path)
     tensors.pop(next(name for name in tensors if name.endswith("block2.weight")))
     save_file(tensors, path)
     with pytest.raises(StudioError, match="could not be loaded: RuntimeError"):
