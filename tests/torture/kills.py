@@ -61,7 +61,11 @@ class Host:
         """Ends the process."""
         assert self._process.stdin
         self._process.stdin.close()
-        self._process.wait(30)
+        try:
+            self._process.wait(30)
+        except subprocess.TimeoutExpired:  # an interrupted attack does not wait for the run that is under way
+            self._process.kill()
+            self._process.wait()
 
 
 def result_of(run: Run) -> dict[str, Any]:
