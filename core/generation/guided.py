@@ -49,6 +49,7 @@ class GuidedRows:
         self, gate: RowGate, columns: Sequence[GuidanceWeights], images: int, schedule: NoiseSchedule | None
     ) -> None:
         self.gate, self.columns, self.images, self.schedule = gate, columns, images, schedule
+        self._same_everywhere = all(column.is_constant and not column.is_projected for column in columns)
         self._momenta: dict[int, Tensor] = {}
         self._plans: list[Rows] = []
 
@@ -57,8 +58,10 @@ class GuidedRows:
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Forward pre-hook: the pipeline's rows as the rows of the forms."""
         sample = kwargs["sample"] if "sample" in kwargs else args[0] if args else kwargs["hidden_states"]
-        timestep = kwargs["timestep"] if "timestep" in kwargs else args[1]
-        level = float(timestep.flatten()[0]) if isinstance(timestep, Tensor) else float(timestep)
+        level = float(self.gate.train_timesteps)
+        if not self._same_everywhere:  # only then is the device asked for the noise level
+            timestep = kwargs["timestep"] if "timestep" in kwargs else args[1]
+            level = float(timestep.flatten()[0]) if isinstance(timestep, Tensor) else float(timestep)
         rows, half = len(sample), len(self.columns) * self.images
         if rows != 2 * half:
             raise ValueError(f"{rows} rows came for {half} images")

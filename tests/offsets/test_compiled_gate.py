@@ -9,8 +9,10 @@ from core.errors import StudioError
 from core.families import get
 from core.families.base import join
 from core.families.compiling import Compilation, inside_compiled
+from core.generation.guided import guided_rows
 from core.generation.watch import Cancelled, Watch
 from core.method.guidance import BetaSchedule, GuidanceWeights
+from core.method.schedule import NoiseSchedule
 from core.offsets.offset import DenseLayer, Offset, random_offset
 from core.offsets.row_gate import row_gate
 from tests.builders import offsets as build
@@ -142,6 +144,18 @@ def test_no_layer_asks_the_device(merged):
         with Asked() as scheduled:
             guided.family.predict(unet, x, t, cond)
     assert (constant.count, scheduled.count) == (0, 1)
+
+
+@pytest.mark.parametrize(("changes", "asked"), [({}, 0), ({"interval_high": 0.8}, 1), ({"apg_parallel": 0.5}, 1)])
+def test_a_form_asks_for_the_noise_level_only_where_it_changes_along_the_way(changes, asked):
+    guided = Guided("sd15")
+    weights = GuidanceWeights(omega=2.0, beta=0.5, guidance="three-terms", **changes)
+    schedule = NoiseSchedule.from_scheduler(guided.pipe.scheduler)
+    cond = {"encoder_hidden_states": torch.randn(2, 16, 32)}
+    with torch.no_grad(), row_gate(guided.denoiser, None, guided.offsets[1]) as gate:
+        with guided_rows(guided.denoiser, gate, [weights], 1, schedule), Asked() as counted:
+            guided.family.predict(guided.denoiser, torch.randn(2, 4, 16, 16), torch.full((2,), 500), cond)
+    assert counted.count == asked
 
 
 def test_only_a_schedule_asks_for_the_noise_level():
