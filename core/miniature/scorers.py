@@ -11,7 +11,7 @@ from core.evaluation.pixels import as_signed
 from core.evaluation.scorer import ScorerCard
 from core.evaluation.statistics import Gaussian
 from core.miniature.judge import Judge
-from core.miniature.scorer_cards import CARDS
+from core.miniature.scorer_cards import CARDS, SECOND
 
 
 class JudgeScorer:
@@ -19,12 +19,12 @@ class JudgeScorer:
 
     Args:
         judge: it may be shared between the scorers.
-        figure: "preference", "accuracy" or "cleanliness".
+        name: of the scorer, "judge-preference" for instance.
     """
 
-    def __init__(self, judge: Judge, figure: str) -> None:
-        self.judge, self.figure = judge, figure
-        self.card: ScorerCard = CARDS[f"judge-{figure}"]
+    def __init__(self, judge: Judge, name: str) -> None:
+        self.judge, self.figure = judge, name.rpartition("-")[2]
+        self.card: ScorerCard = {**CARDS, **SECOND}[name]
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Tensor:
         """(images,) float32, 0 to 1.

@@ -119,7 +119,7 @@ DRAWINGS = World(
         "a vintage crying face",
         "a large detailed tomato on the left",
     ),
-    judges={"choosing": "drawings-choosing"},
+    judges={"choosing": "drawings-choosing", "reporting": "drawings-reporting"},
     load_judge=_judge_of_drawings,
 )
 WORLDS = {world.name: world for world in (SHAPES, DRAWINGS)}

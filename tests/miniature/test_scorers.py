@@ -23,7 +23,7 @@ def test_the_judges_figures_are_those_of_the_judge_itself_in_the_order_of_the_pi
     judge = SHAPES.judge(ASSETS)
     expected = judge.score(as_signed(images), [parse(prompt) for prompt in prompts])
     for figure in ("preference", "accuracy", "cleanliness"):
-        scorer = JudgeScorer(judge, figure)
+        scorer = JudgeScorer(judge, f"judge-{figure}")
         assert torch.equal(scorer.score(images, prompts), getattr(expected, figure))
         assert scorer.card is CARDS[f"judge-{figure}"] and not scorer.card.files
     assert torch.equal(scorer.features(images), expected.features)
@@ -32,4 +32,4 @@ def test_the_judges_figures_are_those_of_the_judge_itself_in_the_order_of_the_pi
 
 def test_a_prompt_of_another_world_is_refused():
     with pytest.raises(StudioError):
-        JudgeScorer(SHAPES.judge(ASSETS), "accuracy").score([Image.new("RGB", (64, 64))], ["a castle"])
+        JudgeScorer(SHAPES.judge(ASSETS), "judge-accuracy").score([Image.new("RGB", (64, 64))], ["a castle"])

@@ -11,7 +11,7 @@ from core.miniature.scorer_cards import CARDS
 from core.miniature.worlds import DRAWINGS, SHAPES, WORLDS, world_of, world_reading
 from core.studio.comparing.scores import scorer_of
 from core.studio.evaluating.folder import create_evaluation, get_evaluation, own_prompts
-from core.studio.evaluating.scorers import default_scorers, judged_world
+from core.studio.evaluating.scorers import default_scorers, judged_world, load
 from core.studio.evaluating.settings import EvaluationSettings
 from core.studio.library.worlds import world_of_base
 from core.studio.runs import training
@@ -37,8 +37,17 @@ def test_a_bundled_picture_model_says_its_world_and_the_judge_of_it_is_here():
     for world in WORLDS.values():
         assert world.judge(ASSETS) is world.judge(ASSETS)
         assert world.judge(ASSETS).language is world.language
-        with pytest.raises(StudioError, match="no second judge"):
-            world.judge(ASSETS, "nobody's")
+    assert DRAWINGS.judge(ASSETS, "reporting").facts["accuracy"] > 0.5
+    with pytest.raises(StudioError, match="no second judge"):
+        SHAPES.judge(ASSETS, "reporting")
+
+
+def test_the_second_judge_is_asked_by_its_own_scorers(workspace):
+    first, second = load(workspace, ["judge-preference", "second-judge-preference"], DRAWINGS)
+    assert first.judge is DRAWINGS.judge(ASSETS) and second.judge is DRAWINGS.judge(ASSETS, "reporting")
+    assert (first.card.name, second.card.name) == ("judge-preference", "second-judge-preference")
+    with pytest.raises(StudioError, match="no second judge"):
+        load(workspace, ["second-judge-accuracy"], SHAPES)
 
 
 @pytest.mark.parametrize("world", WORLDS.values(), ids=lambda world: world.name)

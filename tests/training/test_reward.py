@@ -122,7 +122,7 @@ def test_its_cost_is_sampling_and_a_backward_for_each_of_its_last_steps():
 
 
 def test_the_bundled_judges_preference_has_a_gradient_and_the_figure_that_it_shows():
-    scorer = JudgeScorer(SHAPES.judge(ASSETS), "preference")
+    scorer = JudgeScorer(SHAPES.judge(ASSETS), "judge-preference")
     images = torch.rand((2, 3, 64, 64), generator=torch.Generator().manual_seed(0)) * 2 - 1
     images.requires_grad_(True)
     asked = ["a red circle", "a blue ring"]
@@ -131,5 +131,5 @@ def test_the_bundled_judges_preference_has_a_gradient_and_the_figure_that_it_sho
     assert float(images.grad.abs().sum()) > 0
     shown = scorer.judge.score(images.detach(), [scorer.judge.language.parse(text) for text in asked]).preference
     assert torch.equal(rewards.detach(), shown)
-    accuracy = JudgeScorer(SHAPES.judge(ASSETS), "accuracy")
+    accuracy = JudgeScorer(SHAPES.judge(ASSETS), "judge-accuracy")
     assert not accuracy.reward(images, asked).requires_grad

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import StudioError
+from core.miniature.scorer_cards import purpose_of
 from core.studio.evaluating.folder import Evaluation
 from core.studio.evaluating.settings import NPO, EvaluationSettings
 from core.studio.workspace import ASSETS
@@ -58,7 +59,8 @@ def distribution_of(evaluation: Evaluation, names: Sequence[str], same: str) -> 
 
 def _clean(evaluation: Evaluation, names: Sequence[str]) -> Any:
     """Mean and covariance of the features of clean renderings, for the bundled judge; None for other scorers."""
-    return evaluation.world.judge(ASSETS).clean if any(name.startswith("judge-") for name in names) else None
+    purpose = next((purpose for name in names if (purpose := purpose_of(name))), "")
+    return evaluation.world.judge(ASSETS, purpose).clean if purpose else None
 
 
 def _reference(evaluation: Evaluation) -> Any:

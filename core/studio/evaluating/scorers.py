@@ -10,12 +10,13 @@ from core.errors import StudioError
 from core.evaluation.scorer import CARDS, ScorerCard, WeightFile
 from core.files import cannot_write, whole_file
 from core.miniature.scorer_cards import CARDS as BUNDLED_CARDS
+from core.miniature.scorer_cards import SECOND, purpose_of
 from core.miniature.worlds import SHAPES, World, world_reading
 from core.offsets.header import file_hash
 from core.studio.library.worlds import world_of_base
 from core.studio.workspace import ASSETS, Workspace
 
-ALL = {**BUNDLED_CARDS, **CARDS}
+ALL = {**BUNDLED_CARDS, **SECOND, **CARDS}
 """Every scorer by name, the bundled judges first."""
 
 
@@ -166,10 +167,10 @@ def load(workspace: Workspace, names: Sequence[str], world: World) -> list[Any]:
     check(workspace, names)
     scorers: list[Any] = []
     for name in names:
-        if name in BUNDLED_CARDS:
+        if purpose := purpose_of(name):
             from core.miniature.scorers import JudgeScorer
 
-            scorers.append(JudgeScorer(world.judge(ASSETS), name.removeprefix("judge-")))
+            scorers.append(JudgeScorer(world.judge(ASSETS, purpose), name))
         else:
             from core.evaluation.attention import put_in_scorer
             from core.families.attention import chosen

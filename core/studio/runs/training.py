@@ -83,7 +83,7 @@ def scorer_of(name: str, world: World | None) -> JudgeScorer:
             "The bundled judges cannot read pictures of this base model.",
             "Train on pairs, or choose a bundled miniature as the base model.",
         )
-    return JudgeScorer(world.judge(ASSETS), name.removeprefix("judge-"))
+    return JudgeScorer(world.judge(ASSETS), name)
 
 
 def preview_of(
