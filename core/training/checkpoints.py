@@ -110,17 +110,22 @@ def load_newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """
     damaged: list[str] = []
     for name in reversed(checkpoint_names(folder)):
-        try:
-            facts = json.loads((folder / name / MANIFEST).read_text(encoding="utf-8"))
-            if facts.pop("files") != {STATE: file_hash(folder / name / STATE)}:
-                raise ValueError("a file is not the one that was written")
-            if name != f"step-{int(facts['step']):07d}":
-                raise ValueError("the manifest is of another step")
-            tensors = {key: tensor.clone() for key, tensor in load_file(folder / name / STATE).items()}
-            return Checkpoint(name, tensors, facts), damaged
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError):
-            damaged.append(name)
+        # twice: a signal that ends the program comes out of safetensors as a ValueError, and the checkpoint is whole
+        for _ in range(2):
+            with suppress(OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError):
+                return _read(folder / name), damaged
+        damaged.append(name)
     return None, damaged
+
+
+def _read(folder: Path) -> Checkpoint:
+    facts = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    if facts.pop("files") != {STATE: file_hash(folder / STATE)}:
+        raise ValueError("a file is not the one that was written")
+    if folder.name != f"step-{int(facts['step']):07d}":
+        raise ValueError("the manifest is of another step")
+    tensors = {key: tensor.clone() for key, tensor in load_file(folder / STATE).items()}
+    return Checkpoint(folder.name, tensors, facts)
 
 
 def set_aside(folder: Path, names: list[str]) -> None:

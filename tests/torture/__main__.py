@@ -80,7 +80,8 @@ def main(arguments: list[str]) -> int:
             if Tally.newest is None:
                 raise
             tally = Tally.newest
-            tally.facts.append("interrupted")
+            # the interrupt itself may look like a fault of what was being read: safetensors turns it into a ValueError
+            tally.facts.append("interrupted: the last failure may be of that")
     for failure in tally.failures[:50]:
         print(failure, file=sys.stderr)
     print(tally.line())

@@ -87,6 +87,23 @@ def test_damaged_checkpoints_never_push_out_a_whole_one(tmp_path):
     assert checkpoint_names(tmp_path) == ["step-0000002", "step-0000003"]
 
 
+def test_a_signal_while_one_is_read_is_not_taken_for_damage(tmp_path, monkeypatch):
+    """safetensors makes a ValueError of an exception that a signal's handler raises inside of it."""
+    for step in (2, 4):
+        save_checkpoint(tmp_path, step, TENSORS, {}, keep=3)
+    real, calls = checkpoints.load_file, []
+
+    def interrupted(path):
+        calls.append(path)
+        if len(calls) == 1:
+            raise ValueError("could not determine the shape of object type 'torch.storage.UntypedStorage'")
+        return real(path)
+
+    monkeypatch.setattr(checkpoints, "load_file", interrupted)
+    newest, damaged = load_newest(tmp_path)
+    assert newest.name == "step-0000004" and not damaged
+
+
 def test_what_was_set_aside_no_longer_counts(tmp_path):
     for step in (2, 3):
         save_checkpoint(tmp_path, step, TENSORS, {}, keep=2)
