@@ -152,10 +152,10 @@ def sample_part(rank: int, options: argparse.Namespace) -> None:
             print(json.dumps({"name": setting["name"], **means}), flush=True)
 
 
-def gather(out: Path) -> dict[str, Scores]:
-    """Scores of each setting by name, in the order of the prompts."""
+def gather(out: Path, purpose: str) -> dict[str, Scores]:
+    """One judge's scores of each setting by name, in the order of the prompts."""
     results: dict[str, list[dict[str, Any]]] = {}
-    for file in sorted(out.glob("*.pt")):
+    for file in sorted(out.glob(f"*-{purpose}-*.pt")):
         data = torch.load(file, weights_only=True)
         results.setdefault(data["setting"]["name"], []).append(data)
     gathered = {}
@@ -168,7 +168,7 @@ def gather(out: Path) -> dict[str, Scores]:
 
 def report(options: argparse.Namespace) -> None:
     """A table of every setting, with paired intervals against one of them."""
-    judge, scores = judged(options.base).judge(asset(""), options.judge), gather(options.out)
+    judge, scores = judged(options.base).judge(asset(""), options.judge), gather(options.out, options.judge)
     before = scores[options.against]
     rows = []
     for name, now in scores.items():
