@@ -173,7 +173,8 @@ def pip(arguments: list[str]) -> None:
     scratch.mkdir(parents=True)
     settings = {**os.environ, "TMPDIR": str(scratch), "PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     settings.pop("PYTHONPATH", None)  # packages found there would count as installed
-    if (program := uv_program()) and uv(program, arguments, settings):
+    program = uv_program()
+    if program and uv(program, arguments, settings):
         shutil.rmtree(scratch, ignore_errors=True)
         return
     command = [str(PYTHON), "-m", "pip", "install", *arguments]

@@ -12,7 +12,7 @@
   const underline = (isUnknown) => {
     // a text field cannot underline words: its text once more on top of it, transparent but for the lines
     const prompt = box();
-    const place = prompt.parentElement;
+    const place = prompt.closest('#set-prompt');
     let mirror = place.querySelector('.npo-mirror');
     if (!mirror) {
       mirror = document.createElement('div');
@@ -23,21 +23,22 @@
       prompt.addEventListener('scroll', () => { mirror.scrollTop = prompt.scrollTop; });
       new ResizeObserver(() => window.npoWords()).observe(prompt);
     }
-    const style = getComputedStyle(prompt);
+    const style = getComputedStyle(prompt), at = prompt.getBoundingClientRect(), from = place.getBoundingClientRect();
     for (const name of SAME) mirror.style[name] = style[name];
     Object.assign(mirror.style, {
-      left: `${prompt.offsetLeft}px`, top: `${prompt.offsetTop}px`, width: `${prompt.offsetWidth}px`, height: `${prompt.offsetHeight}px`,
+      left: `${at.left - from.left - place.clientLeft}px`, top: `${at.top - from.top - place.clientTop}px`,
+      width: `${at.width}px`, height: `${at.height}px`,
     });
     mirror.replaceChildren();
-    let at = 0;
+    let done = 0;
     for (const match of prompt.value.matchAll(WORD)) {
       if (!isUnknown(match[0].toLowerCase())) continue;
       const marked = document.createElement('u');
       marked.textContent = match[0];
-      mirror.append(prompt.value.slice(at, match.index), marked);
-      at = match.index + match[0].length;
+      mirror.append(prompt.value.slice(done, match.index), marked);
+      done = match.index + match[0].length;
     }
-    mirror.append(prompt.value.slice(at));
+    mirror.append(prompt.value.slice(done));
     mirror.scrollTop = prompt.scrollTop;
   };
   window.npoWords = () => {

@@ -31,8 +31,16 @@ def test_faults_2_and_16_mutated_inputs_are_read_or_refused_in_bounded_time_and_
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["http", "--count", "430"], r"http: seed 1, tries 430, .*failures 0, \d+ s"),
-        (["sessions", "--count", "10"], r"sessions: seed 1, tries 10, .*open files, failures 0, \d+ s"),
+        (["http", "--count", "40"], r"http: seed 1, tries 40, .*failures 0, \d+ s"),
+        pytest.param(
+            ["http", "--count", "430"], r"http: seed 1, tries 430, .*failures 0, \d+ s", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            ["sessions", "--count", "10"],
+            r"sessions: seed 1, tries 10, .*open files, failures 0, \d+ s",
+            marks=pytest.mark.slow,
+        ),
+        (["sessions", "--count", "2"], r"sessions: seed 1, tries 2, .*open files, failures 0, \d+ s"),
         (["soak", "--count", "20"], r"soak: seed 1, tries 20, memory .*, failures 0, \d+ s"),
         (["kills", "--only", "server", "--count", "6"], r"kills: seed 1, tries 6, .*of the server.*failures 0, \d+ s"),
     ],
