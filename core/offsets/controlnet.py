@@ -7,7 +7,7 @@ diffusers' own.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,19 +57,36 @@ def read_controlnet(path: Path) -> dict[str, Tensor]:
     Raises:
         StudioError: the file is damaged, or a key is not understood; it is named.
     """
+
+    def name_of(key: str) -> str | None:
+        module, _, parameter = key.removeprefix(_PREFIX).rpartition(".")
+        known = _module(module)
+        return None if known is None else f"{known}.{parameter}"
+
+    return read_renamed(path, name_of)
+
+
+def read_renamed(path: Path, name_of: Callable[[str], str | None]) -> dict[str, Tensor]:
+    """The tensors of a control network's file under other names, all or none.
+
+    Args:
+        name_of: a key of the file to its parameter's name; None for one that is not understood.
+
+    Raises:
+        StudioError: the file is damaged, or a key is not understood or would be a second one of its name; it is named.
+    """
     from core.offsets.tensors import read_tensors  # torch is not needed to know what a file is
 
     keys: dict[str, str] = {}
     for key in read_header(path).shapes:
-        module, _, parameter = key.removeprefix(_PREFIX).rpartition(".")
-        known = _module(module)
-        if known is None or f"{known}.{parameter}" in keys:
+        name = name_of(key)
+        if name is None or name in keys:
             raise StudioError(
                 "The control network “{name}” is not read, because it would be read in part: “{key}” is not understood.",
                 "Use it as a folder in the diffusers layout.",
                 name=path.name,
                 key=key[:80],
             )
-        keys[f"{known}.{parameter}"] = key
+        keys[name] = key
     tensors = read_tensors([path], keys.values())
     return {name: tensors[key] for name, key in keys.items()}

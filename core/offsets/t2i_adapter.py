@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import StudioError
+from core.offsets.controlnet import read_renamed
 from core.offsets.header import read_header
 
 if TYPE_CHECKING:
@@ -92,24 +93,14 @@ def read_t2i_adapter(path: Path) -> tuple[Architecture, dict[str, Tensor]]:
     Raises:
         StudioError: the file is damaged or incomplete, or a key is not understood; it is named.
     """
-    from core.offsets.tensors import read_tensors  # torch is not needed to know what a file is
+    flat = any(re.fullmatch(r"body\.\d+\.block1\.weight", key) for key in read_header(path).shapes)
 
-    keys: dict[str, str] = {}
-    shapes = read_header(path).shapes
-    flat = any(re.fullmatch(r"body\.\d+\.block1\.weight", key) for key in shapes)
-    for key in shapes:
+    def name_of(key: str) -> str | None:
         module, _, parameter = key.rpartition(".")
         known = _module(module, flat=flat)
-        if known is None or parameter not in ("weight", "bias") or f"{known}.{parameter}" in keys:
-            raise StudioError(
-                "The control network “{name}” is not read, because it would be read in part: “{key}” is not understood.",
-                "Use it as a folder in the diffusers layout.",
-                name=path.name,
-                key=key[:80],
-            )
-        keys[f"{known}.{parameter}"] = key
-    tensors = read_tensors([path], keys.values())
-    parameters = {name: tensors[key] for name, key in keys.items()}
+        return f"{known}.{parameter}" if known is not None and parameter in ("weight", "bias") else None
+
+    parameters = read_renamed(path, name_of)
     try:
         return _architecture(parameters), parameters
     except (KeyError, IndexError) as error:
